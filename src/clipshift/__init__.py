@@ -1,0 +1,50 @@
+"""clipshift: video classification with TSN and TSM, from a folder of clips to a deployed classifier.
+
+The names below are the whole public interface; each is imported when it is first used, so that `import clipshift`
+and the command line's help do not wait for PyTorch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from clipshift._version import __version__
+
+if TYPE_CHECKING:
+    from clipshift.data.check import check_data
+    from clipshift.evaluation.evaluator import evaluate
+    from clipshift.inference.predictor import Model, load, predict
+    from clipshift.training.run import train
+
+__all__ = ["Model", "__version__", "check_data", "evaluate", "load", "predict", "train"]
+
+_HOMES = {
+    "Model": "clipshift.inference.predictor",
+    "check_data": "clipshift.data.check",
+    "evaluate": "clipshift.evaluation.evaluator",
+    "load": "clipshift.inference.predictor",
+    "predict": "clipshift.inference.predictor",
+    "train": "clipshift.training.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'clipshift' has no attribute {name!r}")
+    from importlib import import_module
+
+    try:
+        return getattr(import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        from clipshift.errors import MissingDependencyError
+
+        if error.name is None or error.name.partition(".")[0] == "clipshift":
+            raise
+        raise MissingDependencyError(
+            f"clipshift.{name} needs the package {error.name!r}, which is not installed.",
+            remedy="pip install 'clipshift[train]'",
+        ) from error
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

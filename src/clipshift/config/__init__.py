@@ -1,0 +1,37 @@
+"""Settings: their schema, the recipes, and how they become one configuration."""
+
+from clipshift.config.loading import Resolved, Settings, load_config, resolve, save_config
+from clipshift.config.recipes import recipe_names, recipe_path
+from clipshift.config.schema import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    EvaluateConfig,
+    InputConfig,
+    ModelConfig,
+    OptimConfig,
+    ShiftConfig,
+    TrainConfig,
+)
+from clipshift.config.text import describe, flatten
+
+__all__ = [
+    "AugmentConfig",
+    "Config",
+    "DataConfig",
+    "EvaluateConfig",
+    "InputConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "Resolved",
+    "Settings",
+    "ShiftConfig",
+    "TrainConfig",
+    "describe",
+    "flatten",
+    "load_config",
+    "recipe_names",
+    "recipe_path",
+    "resolve",
+    "save_config",
+]

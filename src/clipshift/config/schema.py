@@ -1,0 +1,215 @@
+"""The configuration: every setting of clipshift, its type, its range, its default and its meaning.
+
+The models are frozen: a configuration is made once, by [clipshift.config.resolve][], and then only read. The text
+under a field is its documentation; `clipshift config` and the JSON schema show it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Colour = tuple[float, float, float]
+
+IMAGENET_MEAN: Colour = (0.485, 0.456, 0.406)
+IMAGENET_STD: Colour = (0.229, 0.224, 0.225)
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, no unknown keys, no conversions between types, finite numbers."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class ShiftConfig(Section):
+    """The temporal shift of TSM (Lin et al. 2019, section 3)."""
+
+    fold_div: Annotated[int, Field(ge=2)] = 8
+    """One part in `fold_div` of the channels moves in each direction (the paper: 8; PaddleVideo: segments)."""
+    order: Literal["future_first", "past_first"] = "future_first"
+    """Where the first moved channels come from: frame t+1 (the paper, MIT, mmaction2) or t-1 (PaddleVideo)."""
+    rounding: Literal["each", "total"] = "each"
+    """Where C / fold_div is not whole: both folds have C // fold_div channels (`each`: MIT, mmaction2), or they end
+    at C // fold_div and 2 C // fold_div (`total`: PaddleVideo)."""
+
+
+class ModelConfig(Section):
+    """The network: a 2D backbone over sampled frames."""
+
+    architecture: Literal["tsn", "tsm"] = "tsm"
+    """`tsn`: frames are seen apart and their scores averaged; `tsm`: features are shifted between frames."""
+    backbone: str = "mobilenetv2_100"
+    """Name of a timm network (`clipshift models` lists the tried ones)."""
+    shift: ShiftConfig = ShiftConfig()
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Probability that a feature before the classifier is zeroed in training."""
+    pretrained: bool = True
+    """Start from timm's published ImageNet weights (fetched when online); ignored when `--weights` is given."""
+
+
+class InputConfig(Section):
+    """How frames are taken from a clip and become the network's input; travels with the trained model."""
+
+    segments: PositiveInt = 8
+    """Frames per clip: the video is cut into as many equal parts and one frame is taken from each."""
+    resize: PositiveInt = 256
+    """Short side in pixels to which frames are scaled before a test crop, the aspect kept."""
+    crop: PositiveInt = 224
+    """Side in pixels of the square that the network sees."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """Interpolation of all resizing; antialiased."""
+    mean: Colour = IMAGENET_MEAN
+    """Per-channel (RGB) mean that is subtracted, of values in [0, 1]."""
+    std: Colour = IMAGENET_STD
+    """Per-channel (RGB) standard deviation that values are divided by."""
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Self:
+        if self.crop > self.resize:
+            raise ValueError(f"crop ({self.crop}) must not be larger than resize ({self.resize})")
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, got {self.std}")
+        return self
+
+
+class AugmentConfig(Section):
+    """Random changes of the training clips; one draw per clip, the same for all its frames."""
+
+    crop_scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 0.875, 0.75, 0.66)
+    """Multi-scale crop (TSN, section 3.2): width and height are each one of these shares of the short side, at
+    most one step apart; the crop is then scaled to `input.crop`."""
+    crop_positions: Literal["five", "thirteen", "any"] = "thirteen"
+    """Where crops lie: corners and centre, these and eight between them, or anywhere."""
+    flip: Fraction = 0.5
+    """Probability of a horizontal mirror; set 0 where left and right tell classes apart."""
+    brightness: Fraction = 0.0
+    """Largest relative change of brightness."""
+    contrast: Fraction = 0.0
+    """Largest relative change of contrast."""
+    saturation: Fraction = 0.0
+    """Largest relative change of saturation."""
+    mixup: NonNegative = 0.0
+    """Alpha of mixup's Beta distribution (Zhang et al. 2018); 0 switches it off."""
+
+
+class DataConfig(Section):
+    """Which clips, how they are read, and what happens to bad ones."""
+
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the groups of clips held out for validation when the data set brings no split of its own."""
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of that split."""
+    frame_pattern: str = "img_{:05d}.jpg"
+    """File names inside a frame folder; numbered from 1 (a folder that starts at 0 is recognised)."""
+    max_bad: Fraction = 0.01
+    """Training stops when more than this share of the training clips turned out unreadable."""
+    max_pixels: PositiveInt = 8192 * 4320
+    """Largest frame, in pixels (width x height), that is decoded."""
+    max_frames: PositiveInt = 1_000_000
+    """Longest video, in frames, that is decoded."""
+    max_seconds: Positive = 36_000.0
+    """Longest video, in seconds, that is decoded."""
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Processes that decode clips, per device; 0 decodes in the main process; `auto`: as the cores allow."""
+
+
+class OptimConfig(Section):
+    """SGD with momentum, its groups and its schedule."""
+
+    lr: Positive = 0.01
+    """Peak learning rate for a batch of `lr_batch_size` clips; scaled linearly to the real batch size."""
+    lr_batch_size: PositiveInt = 64
+    """The batch size that `lr` is meant for."""
+    head_lr: Positive = 1.0
+    """Factor on the learning rate of the classifier's weight (TSM uses 5; its bias gets twice the factor)."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = True
+    weight_decay: NonNegative = 1e-4
+    """L2 decay of weights; never of biases and batch norms."""
+    clip_norm: NonNegative = 20.0
+    """Gradients are scaled down to this global norm; 0 switches it off."""
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    """How the rate falls after the warm-up, iteration by iteration (cosine) or at the `steps`."""
+    steps: tuple[NonNegative, ...] = ()
+    """Epochs at which the step schedule multiplies the rate by `gamma`."""
+    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    warmup_epochs: NonNegative = 0.0
+    """Epochs of linear warm-up; may be a fraction."""
+    warmup_start: Fraction = 0.1
+    """Share of the peak rate at which the warm-up starts."""
+
+
+class TrainConfig(Section):
+    """The training loop."""
+
+    epochs: PositiveInt = 25
+    batch_size: PositiveInt = 8
+    """Clips per device and forward pass."""
+    accumulate: PositiveInt = 1
+    """Forward passes whose gradients are averaged into one update."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """All randomness is a function of this seed, the epoch, the step and the sample."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the target that is spread evenly over all classes (Szegedy et al. 2016)."""
+    probe: bool = False
+    """Start the classifier from a linear probe on the pretrained network's features (LP-FT, Kumar et al. 2022)."""
+    freeze_bn: Literal["none", "all", "all_but_first"] = "none"
+    """Batch norms that keep their statistics, scale and offset: none, all, or all but the first (TSN's partial BN)."""
+    amp: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Precision of the forward pass: full, or mixed; fp16 needs a GPU."""
+    channels_last: bool = True
+    """Keep convolutions in channels-last memory order."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay per update of an exponential moving average of the weights, which is then validated and kept; 0: off."""
+    metric: Literal["top1", "top5", "mean_class", "loss"] = "top1"
+    """What decides which epoch is the best."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """Stop after this many epochs without a better `metric`; 0: never."""
+    checkpoint_minutes: Positive = 10.0
+    """A checkpoint is also written within an epoch after this many minutes."""
+    log_every: PositiveInt = 10
+    """Updates between two lines of `metrics.jsonl`."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Threads of the network on a CPU; 0 leaves PyTorch's choice."""
+
+
+class EvaluateConfig(Section):
+    """Validation and test."""
+
+    crops: Literal["centre", "three", "ten"] = "centre"
+    """Crops per frame, as published: one; left, right and centre of full height; corners and centre, mirrored too."""
+    clips: PositiveInt = 1
+    """Sets of frames per video, spread evenly in time."""
+    batch_size: PositiveInt = 8
+    """Videos per forward pass; does not change the result."""
+    bad: Literal["wrong", "exclude"] = "wrong"
+    """How unreadable videos count: as wrong, or not at all. They are listed in any case."""
+
+
+class Config(Section):
+    """All settings of a run."""
+
+    model: ModelConfig = ModelConfig()
+    input: InputConfig = InputConfig()
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="after")
+    def _schedule_is_complete(self) -> Self:
+        if self.optim.schedule == "step" and not self.optim.steps:
+            raise ValueError("optim.schedule=step needs optim.steps, for example optim.steps=[20,40]")
+        if self.optim.nesterov and self.optim.momentum == 0:
+            raise ValueError("optim.nesterov=true needs optim.momentum > 0")
+        return self

@@ -1,0 +1,143 @@
+"""What a data set is made of: clips, manifests, and the two manifests of a training run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipshift.errors import DataError
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One labelled video or frame folder."""
+
+    path: Path
+    """Absolute."""
+    name: str
+    """Relative to the data's root, with forward slashes: what reports show."""
+    label: int | None
+    """Index into the manifest's classes."""
+    frames: int | None = None
+    """Number of frames that a list declared for a frame folder."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Clips in a fixed order, and the names of their classes."""
+
+    source: Path
+    """The folder or list that was read."""
+    classes: tuple[str, ...]
+    clips: tuple[Clip, ...]
+    notes: tuple[str, ...] = ()
+    """What a user should know about the reading: ignored files, unused folders."""
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def labels(self) -> list[int]:
+        """The label of every clip, in order.
+
+        Raises:
+            ValueError: A clip has none.
+        """
+        labels = [clip.label for clip in self.clips if clip.label is not None]
+        if len(labels) != len(self.clips):
+            raise ValueError(f"{self.source}: {len(self.clips) - len(labels)} clips have no label")
+        return labels
+
+    def counts(self) -> list[int]:
+        """Clips in each class, in the order of `classes`."""
+        counts = [0] * len(self.classes)
+        for label in self.labels():
+            counts[label] += 1
+        return counts
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What a model is trained and validated on."""
+
+    classes: tuple[str, ...]
+    train: Manifest
+    validation: Manifest
+    split: str
+    """One sentence: where the split came from."""
+    notes: tuple[str, ...] = ()
+    """What a user should know about the reading."""
+
+
+def name_of(path: Path, root: Path) -> str:
+    """A clip's name: its path from the root, or the whole path where it lies elsewhere; forward slashes."""
+    try:
+        return path.relative_to(root).as_posix()
+    except ValueError:
+        return path.as_posix()
+
+
+def absolute(path: str | Path) -> Path:
+    """The path from the file system's root, `~` expanded, links kept as they are written."""
+    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() would follow links
+
+
+def some(names: list[str], most: int = 3) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def plural(count: int, word: str) -> str:
+    """`1 clip`, `2 clips`, `3 classes`."""
+    if count == 1:
+        return f"{count} {word}"
+    return f"{count} {word}es" if word.endswith("s") else f"{count} {word}s"
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """Reads a file of class names, one a line, UTF-8; blank lines are skipped.
+
+    Raises:
+        DataError: Not readable, empty, or a name stands twice.
+    """
+    names: list[str] = []
+    for number, line in read_lines(path):
+        name = line.strip()
+        if name in names:
+            raise DataError(
+                "A class name stands twice in the list of classes.",
+                where=f"{path}:{number}",
+                got=name,
+                remedy="keep one of the two lines; labels are counted from the first line, 0",
+            )
+        names.append(name)
+    if not names:
+        raise DataError("The list of classes is empty.", where=path, remedy="write one class name a line")
+    return tuple(names)
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a UTF-8 file that are not blank, with their numbers from 1; a byte order mark is skipped.
+
+    Raises:
+        DataError: The file cannot be read, or is not UTF-8.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise DataError("The file cannot be read.", where=path, got=error.strerror or error) from error
+    lines = []
+    for number, line in enumerate(text.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
+        try:
+            decoded = line.decode()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                "The file is not UTF-8.",
+                where=f"{path}:{number}",
+                got=f"byte {line[error.start]:#04x}",
+                remedy="save it with the encoding UTF-8",
+            ) from error
+        if decoded.strip():
+            lines.append((number, decoded))
+    return lines

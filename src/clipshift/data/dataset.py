@@ -1,0 +1,169 @@
+"""Training samples as a function of (seed, epoch, index), and their order as a function of (seed, epoch)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from clipshift.config import Config
+from clipshift.data.clips import Clip, Manifest
+from clipshift.data.transforms import training_clip
+from clipshift.errors import VideoError
+from clipshift.video import Limits, open_clip, segment_random
+
+Key = tuple[int, int]
+"""Epoch, and index into the manifest."""
+
+# What a random stream is for: streams of one (seed, epoch, ...) with different tags are independent.
+_SAMPLE_TAG, _SUBSTITUTE_TAG, _ORDER_TAG = 1, 2, 3
+_SUBSTITUTES = 10
+"""Clips that are tried in the place of a bad one."""
+
+
+@dataclass(frozen=True)
+class BadSample:
+    """A clip that could not be read in training, and the clip that stood in for it."""
+
+    name: str
+    path: str
+    reason: str
+    substitute: str | None
+    """Name of the clip that was used."""
+
+
+class Sample(TypedDict):
+    """One training sample."""
+
+    clip: torch.Tensor
+    """uint8 (T, 3, crop, crop)."""
+    label: int
+    index: int
+    """Index of the clip that was asked for, into the manifest."""
+    bad: BadSample | None
+
+
+class TrainingClips(Dataset[Sample]):
+    """Augmented training clips.
+
+    A sample depends on the configuration's seed, the epoch and the index alone: not on the process that reads it,
+    nor on what was read before.
+
+    Args:
+        manifest: Labelled clips.
+        config: The sections input, augment, data and train.seed are used.
+    """
+
+    def __init__(self, manifest: Manifest, config: Config) -> None:
+        self.manifest = manifest
+        self.input = config.input
+        self.augment = config.augment
+        self.data = config.data
+        self.seed = config.train.seed
+        self._labels = np.asarray(manifest.labels(), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __getitem__(self, key: Key) -> Sample:
+        """Reads and augments one clip; an unreadable one is replaced by one of its class, and named.
+
+        The replacement is drawn by (seed, epoch, index), too. Up to ten clips are tried.
+
+        Args:
+            key: Epoch and index.
+
+        Raises:
+            VideoError: Neither the clip nor a replacement can be read.
+        """
+        epoch, index = key
+        clip, label = self.manifest.clips[index], int(self._labels[index])
+        try:
+            return Sample(clip=self._read(clip, epoch, index), label=label, index=index, bad=None)
+        except VideoError as error:
+            reason = error.what
+        for other in self._substitutes(epoch, index):
+            substitute = self.manifest.clips[other]
+            try:
+                pixels = self._read(substitute, epoch, index)
+            except VideoError:
+                continue
+            bad = BadSample(clip.name, str(clip.path), reason, substitute.name)
+            return Sample(clip=pixels, label=label, index=index, bad=bad)
+        raise VideoError(
+            f"A clip cannot be read, nor any that could stand in for it: {reason}",
+            where=clip.path,
+            got=f"class {self.manifest.classes[label]}; up to {_SUBSTITUTES} others of it were tried",
+            remedy="run `clipshift check DATA`, which lists all unreadable clips",
+        )
+
+    def _read(self, clip: Clip, epoch: int, index: int) -> torch.Tensor:
+        random = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, index, _SAMPLE_TAG]))
+        limits, pattern = Limits.of(self.data), self.data.frame_pattern
+        with open_clip(clip.path, limits=limits, frame_pattern=pattern, frames=clip.frames) as reader:
+            frames_THWC = reader.read(segment_random(reader.info.frames, self.input.segments, random))
+        return training_clip(frames_THWC, self.input, self.augment, random)
+
+    def _substitutes(self, epoch: int, index: int) -> list[int]:
+        random = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, index, _SUBSTITUTE_TAG]))
+        same = np.flatnonzero(self._labels == self._labels[index])
+        same = same[same != index]
+        return [int(other) for other in random.permutation(same)[:_SUBSTITUTES]]
+
+
+def epoch_order(samples: int, seed: int, epoch: int) -> np.ndarray:
+    """The order in which an epoch visits its samples: a permutation of range(samples), int64."""
+    return np.random.default_rng(np.random.SeedSequence([seed, epoch, _ORDER_TAG])).permutation(samples)
+
+
+def steps_per_epoch(samples: int, *, batch_size: int, ranks: int) -> int:
+    """Batches of each rank in an epoch: whole global batches only, but at least one."""
+    return max(1, samples // (batch_size * ranks))
+
+
+def epoch_batches(
+    samples: int,
+    *,
+    seed: int,
+    epoch: int,
+    batch_size: int,
+    rank: int,
+    ranks: int,
+    first_step: int = 0,
+) -> list[list[Key]]:
+    """The keys of one rank's batches in an epoch, from a step on.
+
+    The global batch of a step is the same clips for any number of ranks that divides it; rank r takes every
+    `ranks`-th of them, from the r-th. What is left after the last whole global batch waits for the next epoch's
+    order. Where the data set is smaller than one global batch, there is one smaller batch; it is filled up from
+    its start to the same number of clips on every rank.
+
+    Args:
+        samples: Size of the data set.
+        seed: The run's seed.
+        epoch: The epoch, from 0.
+        batch_size: Clips of one rank in a step.
+        rank: This rank.
+        ranks: Number of ranks.
+        first_step: Batches to leave out: those that were trained before a resumed run was stopped.
+
+    Returns:
+        For each step the (epoch, index) of its clips; the same number of batches on every rank.
+
+    Raises:
+        ValueError: There is no sample.
+    """
+    if samples < 1:
+        raise ValueError("an epoch needs at least one sample")
+    order = epoch_order(samples, seed, epoch)
+    together = batch_size * ranks
+    if samples < together:
+        order = np.resize(order, -(-samples // ranks) * ranks)
+    steps = steps_per_epoch(samples, batch_size=batch_size, ranks=ranks)
+    return [
+        [(epoch, int(index)) for index in order[step * together : (step + 1) * together][rank::ranks]]
+        for step in range(first_step, steps)
+    ]

@@ -1,0 +1,254 @@
+"""Reads lists of clips: text, CSV and JSON lines.
+
+Text: `path label`, or `path frames label` for frame folders, as TSN, TSM, mmaction2 and PaddleVideo write them.
+Lines are split from the right, so that paths may hold blanks; a line with tabs is split at these only.
+CSV (comma, semicolon or tab) has a header with `path`, `label` and, for frame folders, `frames`; JSON lines are
+objects with these keys. All are UTF-8.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipshift.data.clips import Clip, Manifest, name_of, plural, read_class_names, read_lines, some
+from clipshift.data.folders import CLASSES_FILE
+from clipshift.errors import DataError
+
+LIST_SUFFIXES = frozenset({".txt", ".lst", ".list", ".csv", ".tsv", ".jsonl"})
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a list."""
+
+    line: int
+    path: Path
+    label: str
+    frames: int | None
+
+
+Line = tuple[int, str]
+Find = Callable[[str], Path | None]
+
+
+def read_list(
+    path: Path, *, bases: Sequence[Path], root: Path, classes: Sequence[str] | None = None, strict: bool = False
+) -> Manifest:
+    """Reads a list of labelled clips; they keep their order.
+
+    Labels are indices from 0, or names of classes: names if every label of the list is the name of a class,
+    indices otherwise. They refer to the file `classes.txt` beside the list, else to `classes`, else to what the
+    labels themselves say: names sorted, or "0" to the largest index.
+
+    Args:
+        path: The list.
+        bases: Folders in which a relative path is looked for, in this order.
+        root: What clips' names are relative to.
+        classes: The known classes: the result has these, labels are mapped by name.
+        strict: Whether a class between the smallest and largest index may not be without clips.
+
+    Raises:
+        DataError: A malformed line, an unknown label, a missing file, or a clip with two labels.
+    """
+    rows = _read_rows(path, bases)
+    beside = path.parent / CLASSES_FILE
+    own = read_class_names(beside) if beside.is_file() and beside != path else None
+    labels, names = _resolve_labels(path, rows, own if own is not None else classes, strict=strict)
+    if classes is not None:
+        labels, names = _map_to(path, rows, [names[label] for label in labels], tuple(classes)), tuple(classes)
+    clips = tuple(
+        Clip(path=row.path, name=name_of(row.path, root), label=label, frames=row.frames)
+        for row, label in zip(rows, labels, strict=True)
+    )
+    return Manifest(source=path, classes=names, clips=clips, notes=_check_repeats(path, rows, labels, names))
+
+
+def _read_rows(path: Path, bases: Sequence[Path]) -> list[Row]:
+    lines = read_lines(path)
+    if not lines:
+        raise DataError("The list is empty.", where=path, remedy="write one clip a line: path label")
+    missing: list[str] = []
+
+    def find(text: str) -> Path | None:
+        return next((base / text for base in bases if (base / text).exists()), None)
+
+    def note_missing(text: str, line: int) -> Path:
+        missing.append(f"{text} (line {line})")
+        return bases[0] / text
+
+    suffix = path.suffix.lower()
+    if suffix == ".jsonl":
+        parsed = [_json_row(path, line) for line in lines]
+    elif suffix in (".csv", ".tsv") and any(mark in lines[0][1] for mark in ",;\t"):
+        parsed = _csv_rows(path, lines)
+    else:
+        parsed = [_text_row(path, line, find) for line in lines]
+    rows = [
+        Row(line, find(text) or find(text.replace("\\", "/")) or note_missing(text, line), label, frames)
+        for line, text, label, frames in parsed
+    ]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {plural(len(rows), 'listed clip')} do not exist.",
+            where=path,
+            got=some(missing),
+            allowed=f"paths from the root, or relative to {' or '.join(str(base) for base in bases)}",
+            remedy="correct the list, or name the folder of the clips as `root:` in a data.yaml",
+        )
+    return rows
+
+
+Parsed = tuple[int, str, str, int | None]
+"""Line number, path, label, frames."""
+
+
+def _text_row(path: Path, line: Line, find: Find) -> Parsed:
+    number, text = line
+    parts = text.strip().split("\t") if "\t" in text.strip() else text.strip().rsplit(maxsplit=1)
+    if len(parts) < 2 or not all(part.strip() for part in parts):
+        raise _malformed(path, number, text.strip(), "path label, or path frames label")
+    parts = [part.strip() for part in parts]
+    if len(parts) == 2 and "\t" not in text.strip():
+        # A path may end in a number after a blank: `clip 2 0` has 2 frames unless there is a `clip 2`.
+        front = parts[0].rsplit(maxsplit=1)
+        if len(front) == 2 and front[1].isdecimal() and find(parts[0]) is None:
+            parts = [*front, parts[1]]
+    if len(parts) > 3:
+        raise _malformed(path, number, text.strip(), "path label, or path frames label")
+    return number, parts[0], parts[-1], _frames(path, number, parts[1] if len(parts) == 3 else None)
+
+
+def _csv_rows(path: Path, lines: list[Line]) -> list[Parsed]:
+    header = lines[0][1]
+    delimiter = max(",;\t", key=header.count)
+    # The module csv sees one string a line, so that the line of an error is known; a path cannot span lines.
+    fields = [next(csv.reader([text], delimiter=delimiter, skipinitialspace=True)) for _, text in lines]
+    columns = [name.strip().lower() for name in fields[0]]
+    if "path" not in columns or "label" not in columns:
+        raise DataError(
+            "The first line does not name the columns.",
+            where=f"{path}:{lines[0][0]}",
+            got=header,
+            allowed="path,label or path,label,frames, in any order and among others",
+            remedy="write path,label above the first clip",
+        )
+    rows = []
+    for (number, text), values in zip(lines[1:], fields[1:], strict=True):
+        row = dict(zip(columns, (value.strip() for value in values), strict=False))
+        if len(values) != len(columns) or not row["path"] or not row["label"]:
+            raise _malformed(path, number, text, f"{len(columns)} values, as in the first line")
+        rows.append((number, row["path"], row["label"], _frames(path, number, row.get("frames") or None)))
+    if not rows:
+        raise DataError("The list is empty.", where=path, remedy="write one clip a line below the first line")
+    return rows
+
+
+def _json_row(path: Path, line: Line) -> Parsed:
+    number, text = line
+    allowed = '{"path": "clip.mp4", "label": 0 or "name"}, and "frames" for frame folders'
+    try:
+        row = json.loads(text)
+    except ValueError as error:
+        raise _malformed(path, number, text, allowed) from error
+    if not isinstance(row, dict) or not isinstance(row.get("path"), str) or not row["path"]:
+        raise _malformed(path, number, text, allowed)
+    label, frames = row.get("label"), row.get("frames")
+    if isinstance(label, bool) or not isinstance(label, int | str) or label == "":
+        raise _malformed(path, number, text, allowed)
+    return number, row["path"], str(label), _frames(path, number, None if frames is None else str(frames))
+
+
+def _frames(path: Path, number: int, text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) == 0:
+        raise _malformed(path, number, text, "a number of frames, 1 or more")
+    return int(text)
+
+
+def _malformed(path: Path, number: int, text: str, allowed: str) -> DataError:
+    shown = text if len(text) <= 120 else text[:117] + "..."
+    return DataError("A line of the list is not understood.", where=f"{path}:{number}", got=shown, allowed=allowed)
+
+
+def _resolve_labels(
+    path: Path, rows: list[Row], names: Sequence[str] | None, *, strict: bool
+) -> tuple[list[int], tuple[str, ...]]:
+    """The index of every row's class, and the classes."""
+    texts = {row.label for row in rows}
+    indices = all(text.isdecimal() for text in texts)
+    if names is None:
+        names = [str(index) for index in range(max(map(int, texts)) + 1)] if indices else sorted(texts)
+        if indices and strict:
+            _check_gaps(path, {int(text) for text in texts}, names)
+    if indices and not texts.issubset(names):
+        known = {str(index): index for index in range(len(names))}
+        labels = [known.get(str(int(row.label))) for row in rows]
+    else:
+        known = {name: index for index, name in enumerate(names)}
+        labels = [known.get(row.label) for row in rows]
+    for row, label in zip(rows, labels, strict=True):
+        if label is None:
+            raise _unknown_label(path, row, names)
+    return [label for label in labels if label is not None], tuple(names)
+
+
+def _unknown_label(path: Path, row: Row, names: Sequence[str]) -> DataError:
+    remedy = "correct the label, or the list of classes"
+    if not row.label.isdecimal() and any(" " in name for name in names):
+        remedy += "; class names with blanks need tabs, CSV or JSON lines"
+    return DataError(
+        "A label is not in the list of classes.",
+        where=f"{path}:{row.line}",
+        got=row.label,
+        allowed=f"0 to {len(names) - 1}, or a name: {some(list(names), 8)}",
+        remedy=remedy,
+    )
+
+
+def _check_gaps(path: Path, used: set[int], names: Sequence[str]) -> None:
+    gaps = [name for name in names if int(name) not in used]
+    if gaps:
+        raise DataError(
+            f"No clip has the label {some(gaps)}.",
+            where=path,
+            got=f"labels from {min(used)} to {max(used)}",
+            allowed="labels that count from 0 without gaps",
+            remedy=f"renumber the labels, or name all classes in {path.parent / CLASSES_FILE}",
+        )
+
+
+def _map_to(path: Path, rows: list[Row], names: list[str], classes: tuple[str, ...]) -> list[int]:
+    """The indices of named labels in `classes`."""
+    known = {name: index for index, name in enumerate(classes)}
+    for row, name in zip(rows, names, strict=True):
+        if name not in known:
+            raise DataError(
+                "A class of the list is not one of the expected classes.",
+                where=f"{path}:{row.line}",
+                got=name,
+                allowed=some(list(classes), 8),
+                remedy="remove its clips from the list, or rename the class; upper and lower case count",
+            )
+    return [known[name] for name in names]
+
+
+def _check_repeats(path: Path, rows: list[Row], labels: list[int], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Raises DataError for a clip with two labels; clips listed twice with one label become a note."""
+    first: dict[Path, tuple[int, int]] = {}
+    repeated = 0
+    for row, label in zip(rows, labels, strict=True):
+        line, earlier = first.setdefault(row.path, (row.line, label))
+        if earlier != label:
+            raise DataError(
+                "A clip is listed twice, with different labels.",
+                where=f"{path}:{row.line}",
+                got=f"{row.path.name}: {names[earlier]} (line {line}), {names[label]} (line {row.line})",
+                remedy="keep the line with the right label",
+            )
+        repeated += line != row.line
+    return (f"{path.name}: {plural(repeated, 'clip')} listed more than once",) if repeated else ()

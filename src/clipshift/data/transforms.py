@@ -1,0 +1,196 @@
+"""Frames to network input: scaling, crops, mirrors and colour, as functions of explicit draws.
+
+Layouts: `frames_THWC` uint8 numpy as decoded, `frames_TCHW` and `views_VTCHW` uint8 tensors; T frames, V views.
+Training, validation, prediction and the exported file all see frames through this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from clipshift.config import AugmentConfig, InputConfig
+
+Crops = Literal["centre", "three", "ten"]
+Box = tuple[int, int, int, int]
+"""x, y, width, height in pixels."""
+
+VIEWS: dict[Crops, int] = {"centre": 1, "three": 3, "ten": 10}
+
+_INTERPOLATION = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
+_SNAP = 2
+"""Pixels by which a crop's side may miss `input.crop` and still be taken as it: no needless resampling."""
+
+# Quarters of the free space to the left of and above a crop: corners and centre, then the eight between them.
+_FIVE = ((0, 0), (4, 0), (0, 4), (4, 4), (2, 2))
+_EIGHT = ((0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3))
+
+
+def training_clip(
+    frames_THWC: np.ndarray, settings: InputConfig, augment: AugmentConfig, random: np.random.Generator
+) -> torch.Tensor:
+    """Cuts, scales, mirrors and colours a clip at random: one draw for all its frames.
+
+    The multi-scale crop is TSN's (Wang et al. 2016, section 3.2, with the thirteen positions of its published code):
+    the crop is taken from the frame as decoded and scaled straight to `settings.crop`, as TSM's code does.
+
+    Args:
+        frames_THWC: Decoded frames, uint8 (T, H, W, 3), RGB.
+        settings: Gives the side `crop` and the interpolation.
+        augment: Shares, positions and probabilities of the draws.
+        random: Consumed by the same number of draws whatever `augment` switches on, so that switching one change
+            off leaves the others as they were (only `crop_positions` changes it).
+
+    Returns:
+        uint8 (T, 3, crop, crop), contiguous.
+    """
+    height, width = frames_THWC.shape[1:3]
+    x, y, crop_width, crop_height = random_box(width, height, settings.crop, augment, random)
+    mirror = random.random() < augment.flip
+    factors = [_factor(random, size) for size in (augment.brightness, augment.contrast, augment.saturation)]
+
+    frames_TCHW = _tensor(frames_THWC[:, y : y + crop_height, x : x + crop_width])
+    frames_TCHW = _resize(frames_TCHW, settings.crop, settings.crop, settings)
+    if mirror:
+        frames_TCHW = frames_TCHW.flip(-1)
+    return _coloured(frames_TCHW, *factors).contiguous()
+
+
+def random_box(width: int, height: int, crop: int, augment: AugmentConfig, random: np.random.Generator) -> Box:
+    """Draws the multi-scale crop: sizes int(min(width, height) x share), at most one step of shares apart.
+
+    Sizes within two pixels of `crop` become `crop`; a size larger than the frame becomes the frame's. Positions are
+    multiples of a quarter of the free space, `(width - crop_width) // 4`, as published, or any (`augment`).
+
+    Args:
+        width: Width of the frame, in pixels.
+        height: Its height.
+        crop: Side of the network's input.
+        augment: Shares of the short side, and which positions.
+        random: Source of the draws.
+
+    Returns:
+        The crop as x, y, width, height, inside the frame.
+    """
+    base = min(width, height)
+    sides = [max(1, int(base * share)) for share in augment.crop_scales]
+    sides = [crop if abs(side - crop) <= _SNAP else side for side in sides]
+    pairs = [(w, h) for i, w in enumerate(sides) for j, h in enumerate(sides) if abs(i - j) <= 1]
+    crop_width, crop_height = pairs[int(random.integers(len(pairs)))]
+    crop_width, crop_height = min(crop_width, width), min(crop_height, height)
+    if augment.crop_positions == "any":
+        x = int(random.integers(width - crop_width + 1))
+        y = int(random.integers(height - crop_height + 1))
+        return x, y, crop_width, crop_height
+    quarters = _FIVE if augment.crop_positions == "five" else _FIVE + _EIGHT
+    across, down = quarters[int(random.integers(len(quarters)))]
+    return (
+        across * ((width - crop_width) // 4),
+        down * ((height - crop_height) // 4),
+        crop_width,
+        crop_height,
+    )
+
+
+def test_views(frames_THWC: np.ndarray, settings: InputConfig, crops: Crops) -> torch.Tensor:
+    """Scales frames to the short side `settings.resize` and takes the test crops. Nothing is random.
+
+    The long side becomes floor(long x resize / short + 0.5). Then, as published (mmaction2's CenterCrop, ThreeCrop
+    and TenCrop; W, H are the scaled sides):
+
+    - `centre`: one square of side `crop` at ((W - crop) // 2, (H - crop) // 2).
+    - `three`: squares of side `resize`, the whole short side: left, centre, right (of a portrait: top, centre,
+      bottom), a step of (W - resize) // 2 apart. The network is fully convolutional: it takes this side, too.
+    - `ten`: squares of side `crop` at (0, 0), (4w, 0), (0, 4h), (4w, 4h), (2w, 2h) with w = (W - crop) // 4 and
+      h = (H - crop) // 4, each followed by its mirror.
+
+    Args:
+        frames_THWC: Decoded frames, uint8 (T, H, W, 3), RGB.
+        settings: Gives `resize`, `crop` and the interpolation.
+        crops: Which crops.
+
+    Returns:
+        uint8 (V, T, 3, side, side), contiguous; V = 1, 3, 10 and side = crop, resize, crop.
+    """
+    height, width = scaled_size(frames_THWC.shape[1], frames_THWC.shape[2], settings.resize)
+    frames_TCHW = _resize(_tensor(frames_THWC), height, width, settings)
+    views = []
+    for x, y, side in _test_boxes(width, height, settings, crops):
+        view = frames_TCHW[:, :, y : y + side, x : x + side]
+        views.append(view)
+        if crops == "ten":
+            views.append(view.flip(-1))
+    return torch.stack(views)
+
+
+def scaled_size(height: int, width: int, short: int) -> tuple[int, int]:
+    """The height and width of a frame whose short side is scaled to `short`: floor(long x short / old short + 0.5)."""
+    old = min(height, width)
+    # In whole numbers, (2 a + b) // (2 b) = floor(a / b + 0.5): no rounding error decides a pixel.
+    return (2 * height * short + old) // (2 * old), (2 * width * short + old) // (2 * old)
+
+
+def normalise(clips: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    """Turns pixels into the network's numbers: (x / 255 - mean) / std, in float32 and in this order.
+
+    Args:
+        clips: uint8 (..., 3, H, W), RGB, on any device.
+        mean: Of each channel, of values in [0, 1].
+        std: Of each channel.
+
+    Returns:
+        float32 (..., 3, H, W) on the same device and in the same memory format.
+    """
+    means = torch.tensor(mean, dtype=torch.float32, device=clips.device).view(3, 1, 1)
+    stds = torch.tensor(std, dtype=torch.float32, device=clips.device).view(3, 1, 1)
+    return clips.to(torch.float32).div_(255).sub_(means).div_(stds)
+
+
+def _test_boxes(width: int, height: int, settings: InputConfig, crops: Crops) -> list[tuple[int, int, int]]:
+    """Left, top and side of the test crops of a scaled frame."""
+    crop = settings.crop
+    if crops == "centre":
+        return [((width - crop) // 2, (height - crop) // 2, crop)]
+    if crops == "three":
+        across, down = (width - settings.resize) // 2, (height - settings.resize) // 2
+        return [(step * across, step * down, settings.resize) for step in range(3)]
+    across, down = (width - crop) // 4, (height - crop) // 4
+    return [(i * across, j * down, crop) for i, j in _FIVE]
+
+
+def _tensor(frames_THWC: np.ndarray) -> torch.Tensor:
+    """uint8 (T, H, W, 3) array to a (T, 3, H, W) tensor in channels-last memory, which resizing is fastest on."""
+    return torch.from_numpy(np.ascontiguousarray(frames_THWC)).permute(0, 3, 1, 2)
+
+
+def _resize(frames_TCHW: torch.Tensor, height: int, width: int, settings: InputConfig) -> torch.Tensor:
+    """Antialiased resizing of uint8 frames; frames that already have the size are returned as they are."""
+    if tuple(frames_TCHW.shape[-2:]) == (height, width):
+        return frames_TCHW
+    mode = _INTERPOLATION[settings.interpolation]
+    resized: Any = F.resize(frames_TCHW, [height, width], interpolation=mode, antialias=True)
+    return torch.as_tensor(resized)
+
+
+def _factor(random: np.random.Generator, size: float) -> float:
+    """A factor in [max(0, 1 - size), 1 + size]; drawn, and 1, when size is 0."""
+    low, high = max(0.0, 1 - size), 1 + size
+    return low + (high - low) * float(random.random())
+
+
+def _coloured(frames_TCHW: torch.Tensor, brightness: float, contrast: float, saturation: float) -> torch.Tensor:
+    """Applies factors of brightness, contrast and saturation in this order; 1 changes nothing."""
+    changed: Any = frames_TCHW
+    for adjust, factor in (
+        (F.adjust_brightness, brightness),
+        (F.adjust_contrast, contrast),
+        (F.adjust_saturation, saturation),
+    ):
+        if factor != 1:
+            changed = adjust(changed, factor)
+    return torch.as_tensor(changed)

@@ -1,0 +1,110 @@
+"""The errors that a user can cause or meet, and mend.
+
+Every one of them is a [UserError][clipshift.errors.UserError]: the command line prints its few lines without a
+traceback. Any other exception is a bug of clipshift and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+class UserError(Exception):
+    """Something outside the program is not as it must be; says what, where, what was found and what to do.
+
+    Args:
+        what: One sentence: what is wrong.
+        where: The file, key or option that is at fault.
+        got: What was found there.
+        allowed: What would have been accepted; a string, or the allowed values.
+        remedy: What the reader can do about it: a command, or a setting.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        got: object = None,
+        allowed: str | Iterable[object] | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.got = None if got is None else str(got)
+        if allowed is not None and not isinstance(allowed, str):
+            allowed = ", ".join(str(value) for value in allowed)
+        self.allowed = allowed
+        self.remedy = remedy
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        for name in ("where", "got", "allowed"):
+            value = getattr(self, name)
+            if value is not None:
+                lines.append(f"  {name + ':':9}{value}")
+        if self.remedy is not None:
+            lines.append(f"  {'do:':9}{self.remedy}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions cross process borders (data loader workers): keep the parts, not only the text.
+        return _rebuild, (type(self), self.what, self.where, self.got, self.allowed, self.remedy)
+
+
+def _rebuild(
+    kind: type[UserError],
+    what: str,
+    where: str | None,
+    got: str | None,
+    allowed: str | None,
+    remedy: str | None,
+) -> UserError:
+    return kind(what, where=where, got=got, allowed=allowed, remedy=remedy)
+
+
+class ConfigError(UserError):
+    """A recipe, configuration file, option or keyword is not valid."""
+
+
+class DataError(UserError):
+    """A data set, list or label is not usable."""
+
+
+class VideoError(UserError):
+    """A video or frame folder cannot be read; raised for one clip, so that the others can go on."""
+
+
+class WeightsError(UserError):
+    """A file of weights or a model folder does not fit, or cannot be trusted."""
+
+
+class RunError(UserError):
+    """A run folder or checkpoint cannot be used, or cannot be written."""
+
+
+class DivergedError(UserError):
+    """The loss or a gradient became infinite or not a number."""
+
+
+class MissingDependencyError(UserError):
+    """A package is missing that the asked-for feature needs."""
+
+
+class TrainingInterrupted(Exception):  # noqa: N818 - the user's or the scheduler's wish, not an error
+    """Training stopped because it was asked to, with everything kept.
+
+    Args:
+        exit_code: What the process should end with: 75 (a scheduler may start it again) or 130 (Ctrl-C).
+        checkpoint: The checkpoint that holds the state; None when nothing was trained yet.
+        command: The command that goes on from there.
+    """
+
+    def __init__(self, exit_code: int, checkpoint: str | None, command: str) -> None:
+        self.exit_code = exit_code
+        self.checkpoint = checkpoint
+        self.command = command
+        state = f"The state is in {checkpoint}." if checkpoint else "Nothing was trained yet."
+        super().__init__(f"Training was interrupted. {state}\nTo go on: {command}")

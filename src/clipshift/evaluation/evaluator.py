@@ -1,0 +1,334 @@
+"""From a network and a list of videos to scores and metrics, the same for any batch size, workers and ranks.
+
+Layouts: B views in a batch, V views (clips x crops) of one video, T frames, K classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from clipshift.config import DataConfig, EvaluateConfig, InputConfig, resolve
+from clipshift.data.manifest import Clip, Manifest, read_manifest
+from clipshift.data.stream import read_ahead
+from clipshift.data.transforms import normalise
+from clipshift.errors import DataError, DivergedError, VideoError
+from clipshift.evaluation.device import pick_device, pick_threads
+from clipshift.evaluation.metrics import compute_metrics
+from clipshift.evaluation.results import ClipScore, Evaluation
+from clipshift.models.bundle import ModelSpec, find_bundle, load_bundle
+from clipshift.models.recognizer import Recognizer
+
+Amp = Literal["fp32", "bf16", "fp16"]
+Progress = Callable[[int, int], None]
+
+_CROPS = {"centre": 1, "three": 3, "ten": 10}
+_AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def evaluate(  # noqa: PLR0913
+    model: str | Path | tuple[Recognizer, ModelSpec],
+    data: str | Path,
+    *,
+    crops: Literal["centre", "three", "ten"] | None = None,
+    clips: int | None = None,
+    batch_size: int | None = None,
+    bad: Literal["wrong", "exclude"] | None = None,
+    device: str = "auto",
+    workers: int | Literal["auto"] = "auto",
+    amp: Amp = "fp32",
+    frame_pattern: str | None = None,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measures a trained model on labelled videos.
+
+    Every video of `data` counts: one that cannot be read is listed and, unless `bad="exclude"`, counted as wrong.
+
+    Args:
+        model: A run folder, a model folder, or what `load_bundle` returned.
+        data: A folder with one folder per class, a list file, or a `data.yaml` (its validation, else its test part).
+            Its classes are matched to the model's by name.
+        crops: Crops per frame: `centre` (1), `three` or `ten`. Default: centre.
+        clips: Sets of frames per video, spread evenly in time. Default: 1.
+        batch_size: Views per forward pass; changes memory and speed, not the result. Default: 8.
+        bad: How unreadable videos count. Default: wrong.
+        device: `auto` (a GPU when there is one), `cpu`, `cuda` or `cuda:N`.
+        workers: Threads that read videos ahead of the network; `auto`: one per core.
+        amp: Precision of the forward pass: `fp32`, or mixed: `bf16`, `fp16` (a GPU only).
+        frame_pattern: File names inside frame folders. Default: `img_{:05d}.jpg`.
+        out: Folder for `predictions.jsonl` and `metrics.json`; None writes nothing.
+        progress: Called with (videos done, videos in all) after each video.
+
+    Returns:
+        Scores per video and the metrics.
+
+    Raises:
+        ConfigError: An option has a value that is not allowed.
+        DataError: The data cannot be used, or has a class that the model does not know.
+        WeightsError: The model cannot be loaded.
+        DivergedError: The network answered with infinity or not-a-number.
+        RunError: `out` cannot be written.
+    """
+    given = {
+        "evaluate.crops": crops,
+        "evaluate.clips": clips,
+        "evaluate.batch_size": batch_size,
+        "evaluate.bad": bad,
+        "data.frame_pattern": frame_pattern,
+        "data.workers": workers,
+        "train.amp": amp,
+    }
+    config = resolve(settings=[{key: value for key, value in given.items() if value is not None}]).config
+    chosen = pick_device(device)
+    network, spec = model if isinstance(model, tuple) else load_bundle(find_bundle(Path(model)))
+    manifest = read_manifest(data, config.data, classes=spec.classes)
+    evaluation = evaluate_manifest(
+        network.to(chosen),
+        manifest,
+        spec.input,
+        config.data,
+        config.evaluate,
+        device=chosen,
+        amp=config.train.amp,
+        workers=config.data.workers,
+        model={} if isinstance(model, tuple) else _identity(find_bundle(Path(model))),
+        progress=progress,
+    )
+    if out is not None:
+        evaluation.save(out)
+    return evaluation
+
+
+def evaluate_manifest(  # noqa: PLR0913
+    network: Recognizer,
+    manifest: Manifest,
+    settings: InputConfig,
+    data: DataConfig,
+    protocol: EvaluateConfig,
+    *,
+    device: torch.device | str,
+    amp: Amp = "fp32",
+    workers: int | Literal["auto"] = "auto",
+    rank: int = 0,
+    ranks: int = 1,
+    model: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measures a network on the clips of a manifest; what training calls after an epoch, on every rank.
+
+    With several ranks (a process group must exist) rank r scores clips r, r + ranks, ...; no clip twice, none left
+    out. The scores are gathered, so that every rank returns the whole evaluation.
+
+    Args:
+        network: On `device`, K classes as in the manifest. Its modules' train/eval modes are left as they were.
+        manifest: Labelled clips.
+        settings: How frames become the network's input.
+        data: Limits and names for reading the clips.
+        protocol: Crops, clips, batch size, and how bad videos count.
+        device: Where `network` is.
+        amp: Precision of the forward pass.
+        workers: Threads that read clips ahead; 0 reads in this thread; `auto`: one per core.
+        rank: This process's number in [0, ranks).
+        ranks: Number of processes.
+        model: What to note about the model: `path`, `sha256`.
+        progress: Called with (clips done, clips in all) of this rank.
+
+    Raises:
+        DataError: There is no clip, or one without a label.
+        DivergedError: The network answered with infinity or not-a-number; on every rank.
+    """
+    if not manifest.clips:
+        raise DataError("There is no clip to evaluate.", where=manifest.source)
+    started = time.perf_counter()
+    own = score_clips(
+        network,
+        manifest.clips[rank::ranks],
+        settings,
+        data,
+        protocol,
+        device=device,
+        amp=amp,
+        workers=workers,
+        progress=progress,
+    )
+    scores = _gather(own, ranks)
+    _check_finite(scores)
+    scored = [score for score in scores if score.logits is not None]
+    logits = torch.tensor([score.logits for score in scored]).reshape(len(scored), len(manifest.classes))
+    return Evaluation(
+        classes=manifest.classes,
+        scores=tuple(scores),
+        metrics=compute_metrics(
+            logits,
+            torch.tensor([score.label for score in scored], dtype=torch.int64),
+            manifest.classes,
+            bad_labels=[score.label for score in scores if score.logits is None],
+            bad=protocol.bad,
+        ),
+        protocol=describe_protocol(settings, protocol),
+        seconds=time.perf_counter() - started,
+        data=str(manifest.source),
+        model=dict(model or {}),
+    )
+
+
+def score_clips(  # noqa: PLR0913
+    network: Recognizer,
+    clips: Sequence[Clip],
+    settings: InputConfig,
+    data: DataConfig,
+    protocol: EvaluateConfig,
+    *,
+    device: torch.device | str,
+    amp: Amp = "fp32",
+    workers: int | Literal["auto"] = "auto",
+    progress: Progress | None = None,
+) -> list[ClipScore]:
+    """Scores clips: the logits of a video's views (clips x crops) are averaged, as the published systems do.
+
+    Views of several videos share a forward pass and those of one video may need several, so that at most
+    `protocol.batch_size` views are on the device, whatever the protocol.
+
+    Args:
+        network: On `device`; modes are left as they were.
+        clips: Labelled clips.
+        settings: How frames become the network's input.
+        data: Limits and names for reading the clips.
+        protocol: Crops, clips and batch size.
+        device: Where `network` is.
+        amp: Precision of the forward pass.
+        workers: Threads that read clips ahead.
+        progress: Called with (clips done, clips in all) after each clip that was read.
+
+    Returns:
+        One score per clip, in their order; a clip that cannot be read has an error instead of logits.
+
+    Raises:
+        DataError: A clip has no label.
+    """
+    labels = [_label(clip) for clip in clips]
+    averages = _Averages(views=_CROPS[protocol.crops] * protocol.clips)
+    errors: dict[int, str] = {}
+    waiting: list[tuple[int, Tensor]] = []  # (number of the clip, one of its views (T, 3, H, W))
+
+    def score(batch: list[tuple[int, Tensor]]) -> None:
+        views_BTCHW = torch.stack([view for _, view in batch]).to(device)
+        averages.add([number for number, _ in batch], network(normalise(views_BTCHW, settings.mean, settings.std)))
+
+    read = read_ahead(
+        clips,
+        settings,
+        data,
+        crops=protocol.crops,
+        clips_per_video=protocol.clips,
+        workers=pick_threads(workers),
+    )
+    with _evaluating(network, torch.device(device), amp), closing(read):
+        for number, item in enumerate(read):
+            if item.views is None:
+                errors[number] = _reason(item.error)
+            else:
+                waiting.extend((number, view) for view in item.views)
+            while len(waiting) >= protocol.batch_size:
+                score(waiting[: protocol.batch_size])
+                del waiting[: protocol.batch_size]
+            if progress is not None:
+                progress(number + 1, len(clips))
+        if waiting:
+            score(waiting)
+    return [
+        ClipScore(clip.name, str(clip.path), labels[number], averages.of(number), errors.get(number))
+        for number, clip in enumerate(clips)
+    ]
+
+
+def describe_protocol(settings: InputConfig, protocol: EvaluateConfig) -> str:
+    """One sentence for reports: frames, clips, crops, sizes and averaging."""
+    many = protocol.clips * _CROPS[protocol.crops] > 1
+    clips = "1 clip" if protocol.clips == 1 else f"{protocol.clips} clips"
+    crops = "1 centre crop" if protocol.crops == "centre" else f"{_CROPS[protocol.crops]} crops"
+    # Three crops have the whole short side, as published.
+    side = settings.resize if protocol.crops == "three" else settings.crop
+    return (
+        f"{settings.segments} frames, {clips} x {crops} of {side} px from short side {settings.resize} px"
+        + (", logits averaged over them" if many else "")
+    )
+
+
+class _Averages:
+    """Running sums of logits per video; only K numbers of a video are kept, however many views it has."""
+
+    def __init__(self, views: int) -> None:
+        self.views = views
+        self.sums: dict[int, Tensor] = {}
+
+    def add(self, numbers: Sequence[int], logits: Tensor) -> None:
+        # Double precision: the average does not depend on which views shared a batch.
+        for number, row in zip(numbers, logits.to("cpu", torch.float64), strict=True):
+            self.sums[number] = self.sums[number] + row if number in self.sums else row
+
+    def of(self, number: int) -> tuple[float, ...] | None:
+        if number not in self.sums:
+            return None
+        return tuple((self.sums[number] / self.views).float().tolist())
+
+
+@contextmanager
+def _evaluating(network: torch.nn.Module, device: torch.device, amp: Amp) -> Iterator[None]:
+    # Module by module: in training some batch norms may be frozen, and a single flag would thaw them.
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        with torch.inference_mode(), torch.autocast(device.type, _AMP_TYPES.get(amp), enabled=amp != "fp32"):
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _gather(own: list[ClipScore], ranks: int) -> list[ClipScore]:
+    if ranks == 1:
+        return own
+    parts: list[Any] = [None] * ranks
+    dist.all_gather_object(parts, own)
+    scores: list[Any] = [None] * sum(len(part) for part in parts)
+    for rank, part in enumerate(parts):
+        scores[rank::ranks] = part
+    return scores
+
+
+def _check_finite(scores: Sequence[ClipScore]) -> None:
+    for score in scores:
+        if score.logits is not None and not torch.tensor(score.logits).isfinite().all():
+            raise DivergedError(
+                "The network answers with infinity or not-a-number.",
+                where=score.name,
+                remedy="with --amp fp16, try bf16 or fp32; else the weights are broken: train again with a lower rate",
+            )
+
+
+def _label(clip: Clip) -> int:
+    if clip.label is None:
+        raise DataError("A clip has no label, so nothing can be measured on it.", where=clip.name)
+    return clip.label
+
+
+def _reason(error: VideoError | None) -> str:
+    if error is None:
+        return "unknown"
+    text = error.what if error.got is None else f"{error.what} ({error.got})"
+    return " ".join(text.split())
+
+
+def _identity(bundle: Path) -> dict[str, str]:
+    with (bundle / "model.safetensors").open("rb") as weights:
+        return {"path": str(bundle), "sha256": hashlib.file_digest(weights, "sha256").hexdigest()}

@@ -1,0 +1,240 @@
+"""Metrics of a classifier from its logits: exact over the whole test set, with the unreadable videos in sight.
+
+Layouts: N scored videos, K classes, M unreadable ("bad") videos.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics.functional.classification import binary_calibration_error, multiclass_confusion_matrix
+
+BadPolicy = Literal["wrong", "exclude"]
+
+CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """The numbers of one class, shares in [0, 1].
+
+    Attributes:
+        name: The class.
+        support: Videos of this class in the denominator of `accuracy`; with `bad="wrong"` the unreadable ones too.
+        accuracy: Share of them that was recognised (recall); None for a class without a video.
+        precision: Share of right ones among the videos predicted as this class; None when there were none.
+        f1: Harmonic mean of precision and recall; None for a class without a video.
+    """
+
+    name: str
+    support: int
+    accuracy: float | None
+    precision: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The numbers of one evaluation, shares in [0, 1]; NaN where there was nothing to count.
+
+    Attributes:
+        total: Videos that were asked for.
+        scored: Videos that the network saw.
+        bad: Videos that could not be read; total = scored + bad.
+        bad_policy: `wrong`: bad videos are in the denominators of `top1`, `topk` and the classes' accuracy.
+            `exclude`: they are left out everywhere. In both cases `loss`, `calibration_error`, `confusion` and
+            precision are of the scored videos only: a video without a prediction has none of these.
+        top1: Share of videos whose highest logit is the right class; of equal logits the lower class index wins.
+        topk: The same for the k highest logits. Keys: 1, and 5 where there are more than five classes (else it says
+            nothing).
+        mean_class: Mean of the classes' accuracies; a class without a video is left out of it.
+        calibration_error: Expected calibration error, 15 bins of equal width, L1 (Guo et al. 2017, equation 3).
+        loss: Mean cross-entropy, without label smoothing, in nats.
+        per_class: One entry per class, in class order.
+        confusion: (K, K) counts; rows are the truth, columns the prediction.
+    """
+
+    total: int
+    scored: int
+    bad: int
+    bad_policy: BadPolicy
+    top1: float
+    topk: dict[int, float]
+    mean_class: float
+    calibration_error: float
+    loss: float
+    per_class: tuple[ClassMetrics, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+    @property
+    def empty_classes(self) -> int:
+        """Number of classes without a video; they are left out of `mean_class`."""
+        return sum(entry.support == 0 for entry in self.per_class)
+
+    def summary(self) -> dict[str, int | float | None]:
+        """The scalars, for one line of a log: total, scored, bad, top1, top5 (with six or more classes), mean_class...
+
+        Not-a-number becomes None, as JSON knows none.
+        """
+        values: dict[str, int | float | None] = {"total": self.total, "scored": self.scored, "bad": self.bad}
+        values.update({f"top{k}": _finite(share) for k, share in self.topk.items()})
+        values["mean_class"] = _finite(self.mean_class)
+        values["loss"] = _finite(self.loss)
+        values["calibration_error"] = _finite(self.calibration_error)
+        return values
+
+    def to_json(self) -> dict[str, Any]:
+        """All numbers in JSON's types; `metrics_from_json` undoes it."""
+        return {
+            **self.summary(),
+            "bad_policy": self.bad_policy,
+            "per_class": [asdict(entry) for entry in self.per_class],
+            "confusion": [list(row) for row in self.confusion],
+        }
+
+
+def metrics_from_json(values: dict[str, Any]) -> Metrics:
+    """Rebuilds what `Metrics.to_json` wrote; further keys are ignored.
+
+    Raises:
+        KeyError: A number is missing.
+        TypeError: A number has another type.
+    """
+    topk = {k: _number(values[f"top{k}"]) for k in (1, 5) if f"top{k}" in values}
+    return Metrics(
+        total=int(values["total"]),
+        scored=int(values["scored"]),
+        bad=int(values["bad"]),
+        bad_policy=values["bad_policy"],
+        top1=topk[1],
+        topk=topk,
+        mean_class=_number(values["mean_class"]),
+        calibration_error=_number(values["calibration_error"]),
+        loss=_number(values["loss"]),
+        per_class=tuple(ClassMetrics(**entry) for entry in values["per_class"]),
+        confusion=tuple(tuple(row) for row in values["confusion"]),
+    )
+
+
+def compute_metrics(
+    logits: Tensor, labels: Tensor, classes: Sequence[str], *, bad_labels: Sequence[int] = (), bad: BadPolicy = "wrong"
+) -> Metrics:
+    """Computes all metrics at once from the logits of the whole test set.
+
+    Args:
+        logits: (N, K) float, any device, of the videos that were scored.
+        labels: (N,) int64 in [0, K): their classes.
+        classes: K names.
+        bad_labels: M classes of the videos that could not be read.
+        bad: How those count; see `Metrics.bad_policy`.
+
+    Raises:
+        ValueError: The shapes do not fit one another, or a label lies outside [0, K).
+    """
+    _check(logits, labels, classes, bad_labels)
+    scored, count = logits.shape
+    # Metrics are computed in double precision on the CPU: the same numbers whatever device scored the videos.
+    logits = logits.detach().to("cpu", torch.float64)
+    labels = labels.detach().to("cpu", torch.int64)
+    order = ranking(logits)
+    # (N,) the place of the right class in the order: 0 is a top-1 hit.
+    places = (order == labels[:, None]).to(torch.int64).argmax(dim=1)
+    counted = scored + (len(bad_labels) if bad == "wrong" else 0)
+    topk = {k: _share(int((places < k).sum()), counted) for k in (1, 5) if k == 1 or k < count}
+    # torchmetrics wants at least two classes.
+    confusion = multiclass_confusion_matrix(order[:, 0], labels, num_classes=max(count, 2))[:count, :count]
+    per_class = _per_class(confusion, classes, bad_labels if bad == "wrong" else ())
+    accuracies = [entry.accuracy for entry in per_class if entry.accuracy is not None]
+    return Metrics(
+        total=scored + len(bad_labels),
+        scored=scored,
+        bad=len(bad_labels),
+        bad_policy=bad,
+        top1=topk[1],
+        topk=topk,
+        mean_class=_share(math.fsum(accuracies), len(accuracies)),
+        calibration_error=_calibration_error(logits, labels) if scored else math.nan,
+        loss=float(F.cross_entropy(logits, labels)) if scored else math.nan,
+        per_class=per_class,
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+    )
+
+
+def ranking(logits: Tensor) -> Tensor:
+    """(N, K) class indices from the highest logit to the lowest; equal logits in the order of the classes."""
+    return torch.sort(logits, dim=1, descending=True, stable=True).indices
+
+
+def confidences(logits: Tensor) -> Tensor:
+    """(N,) softmax probability of the predicted class."""
+    return logits.softmax(dim=1).amax(dim=1)
+
+
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
+    """The 95 % score interval of a share (Wilson 1927): what a test set of this size can tell.
+
+    Raises:
+        ValueError: `total` is not positive.
+    """
+    if total < 1:
+        raise ValueError(f"an interval needs at least one video, got total={total}")
+    z = 1.959963984540054
+    share = right / total
+    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    reach = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    return max(0.0, centre - reach), min(1.0, centre + reach)
+
+
+def _check(logits: Tensor, labels: Tensor, classes: Sequence[str], bad_labels: Sequence[int]) -> None:
+    if logits.ndim != 2 or logits.shape[1] != len(classes) or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"logits (N, {len(classes)}) and labels (N,) expected for {len(classes)} classes, "
+            f"got {tuple(logits.shape)} and {tuple(labels.shape)}"
+        )
+    for label in (*labels.tolist(), *bad_labels):
+        if not 0 <= label < len(classes):
+            raise ValueError(f"labels must lie in [0, {len(classes)}), got {label}")
+
+
+def _calibration_error(logits: Tensor, labels: Tensor) -> float:
+    right = ranking(logits)[:, 0] == labels
+    # torchmetrics would give a probability of exactly 1 a sixteenth bin of its own.
+    sure = confidences(logits).clamp(max=math.nextafter(1.0, 0.0))
+    return float(binary_calibration_error(sure, right.to(torch.int64), n_bins=CALIBRATION_BINS, norm="l1"))
+
+
+def _per_class(confusion: Tensor, classes: Sequence[str], bad_labels: Sequence[int]) -> tuple[ClassMetrics, ...]:
+    missed = torch.bincount(torch.tensor(bad_labels, dtype=torch.int64), minlength=len(classes))
+    supports = (confusion.sum(dim=1) + missed).tolist()
+    predicted = confusion.sum(dim=0).tolist()
+    entries = []
+    for index, name in enumerate(classes):
+        right, support, chosen = int(confusion[index, index]), supports[index], predicted[index]
+        entries.append(
+            ClassMetrics(
+                name=name,
+                support=support,
+                accuracy=right / support if support else None,
+                precision=right / chosen if chosen else None,
+                f1=2 * right / (support + chosen) if support else None,
+            )
+        )
+    return tuple(entries)
+
+
+def _share(part: float, whole: int) -> float:
+    return part / whole if whole else math.nan
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,268 @@
+"""What an evaluation found: one score per video, the metrics of all, and their files."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.cells import cell_len, set_cell_size
+
+from clipshift._version import __version__
+from clipshift.errors import RunError
+from clipshift.evaluation.metrics import (
+    CALIBRATION_BINS,
+    ClassMetrics,
+    Metrics,
+    metrics_from_json,
+    ranking,
+    wilson_interval,
+)
+
+PREDICTIONS = "predictions.jsonl"
+METRICS = "metrics.json"
+
+_CLASS_ROWS = 20
+_BAD_ROWS = 10
+_NAME_WIDTH = 40
+
+
+@dataclass(frozen=True)
+class ClipScore:
+    """What the network said about one video.
+
+    Attributes:
+        name: Path relative to the data's root, for people.
+        path: Absolute path.
+        label: The right class, an index.
+        logits: K floats, averaged over the views; None for a video that could not be read.
+        error: Why it could not be read, one line; None otherwise.
+    """
+
+    name: str
+    path: str
+    label: int
+    logits: tuple[float, ...] | None
+    error: str | None
+
+    @property
+    def predicted(self) -> int | None:
+        """Index of the highest logit, the lowest such index; None for an unreadable video."""
+        return None if self.logits is None else self.logits.index(max(self.logits))
+
+    @property
+    def correct(self) -> bool:
+        """Whether that is the label; an unreadable video is not."""
+        return self.predicted == self.label
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of one evaluation.
+
+    Attributes:
+        classes: K names.
+        scores: One per video, in the order of the data.
+        metrics: The numbers.
+        protocol: How the videos were seen: frames, clips, crops, averaging; one sentence.
+        seconds: Wall time of the scoring.
+        data: The folder or list that was evaluated.
+        model: Which model: `path` and `sha256` of its weights, where they are known.
+    """
+
+    classes: tuple[str, ...]
+    scores: tuple[ClipScore, ...]
+    metrics: Metrics
+    protocol: str
+    seconds: float
+    data: str = ""
+    model: dict[str, str] = field(default_factory=dict)
+
+    def save(self, folder: str | Path) -> None:
+        """Writes `predictions.jsonl` (one line per video) and `metrics.json` into `folder`, which is made if need be.
+
+        Raises:
+            RunError: The folder cannot be written.
+        """
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lines = (json.dumps(self._prediction(score), ensure_ascii=False) for score in self.scores)
+            _write_lines(folder / PREDICTIONS, lines)
+            _write_lines(folder / METRICS, _rows(self._metrics_json()))
+        except OSError as error:
+            raise RunError("The evaluation cannot be written.", where=folder, got=error) from error
+
+    def to_text(self) -> str:
+        """The summary as plain text: totals first, then the metrics, the worst classes and the bad videos."""
+        numbers = self.metrics
+        lines = [f"{'videos':12}{_totals(numbers)}"]
+        for k, share in numbers.topk.items():
+            lines.append(f"{f'top-{k}':12}{_percent(share)}{_interval(numbers, share) if k == 1 else ''}")
+        left_out = f" ({numbers.empty_classes} without a video left out)" if numbers.empty_classes else ""
+        lines.append(f"{'mean class':12}{_percent(numbers.mean_class)} over {len(self.classes)} classes{left_out}")
+        lines.append(f"{'calibration':12}{numbers.calibration_error:7.4f} expected error, {CALIBRATION_BINS} bins")
+        lines.append(f"{'loss':12}{numbers.loss:7.4f}")
+        lines.append(f"{'protocol':12}{self.protocol}")
+        lines += ["", *_class_table(numbers.per_class), *self._bad_lines()]
+        return "\n".join(lines)
+
+    def _bad_lines(self) -> list[str]:
+        bad = [score for score in self.scores if score.error is not None]
+        if not bad:
+            return []
+        how = "counted as wrong" if self.metrics.bad_policy == "wrong" else "left out of all metrics"
+        lines = ["", f"bad videos ({len(bad)}, {how}):"]
+        lines += [f"  {_printable(score.name)}: {_printable(score.error or '')}" for score in bad[:_BAD_ROWS]]
+        if len(bad) > _BAD_ROWS:
+            lines.append(f"  ... {len(bad) - _BAD_ROWS} more in {PREDICTIONS}")
+        return lines
+
+    def _prediction(self, score: ClipScore) -> dict[str, Any]:
+        best: dict[str, float] = {}
+        if score.logits is not None:
+            logits = torch.tensor([score.logits], dtype=torch.float64)
+            chances = logits.softmax(dim=1)[0].tolist()
+            best = {self.classes[index]: round(chances[index], 6) for index in ranking(logits)[0, :5].tolist()}
+        predicted = score.predicted
+        return {
+            "name": score.name,
+            "path": score.path,
+            "label": score.label,
+            "class": self.classes[score.label],
+            "predicted": None if predicted is None else self.classes[predicted],
+            "correct": score.correct,
+            "probabilities": best,
+            # Nine digits bring every float32 back unchanged.
+            "logits": None if score.logits is None else [float(f"{logit:.9g}") for logit in score.logits],
+            "error": score.error,
+        }
+
+    def _metrics_json(self) -> dict[str, Any]:
+        return {
+            "format": 1,
+            "protocol": self.protocol,
+            "seconds": round(self.seconds, 3),
+            "data": self.data,
+            "model": self.model,
+            "versions": {"clipshift": __version__, "torch": torch.__version__, "python": platform.python_version()},
+            **self.metrics.to_json(),
+        }
+
+
+def load_evaluation(folder: str | Path) -> Evaluation:
+    """Reads what `Evaluation.save` wrote.
+
+    Raises:
+        RunError: A file is missing, or is not what `save` writes.
+    """
+    folder = Path(folder)
+    try:
+        values = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        metrics = metrics_from_json(values)
+        with (folder / PREDICTIONS).open(encoding="utf-8") as lines:
+            scores = tuple(_score(json.loads(line)) for line in lines)
+        return Evaluation(
+            classes=tuple(entry.name for entry in metrics.per_class),
+            scores=scores,
+            metrics=metrics,
+            protocol=values["protocol"],
+            seconds=values["seconds"],
+            data=values["data"],
+            model=values["model"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            "The evaluation in this folder cannot be read.",
+            where=folder,
+            got=f"{type(error).__name__}: {error}",
+            remedy="run `clipshift evaluate` again",
+        ) from error
+
+
+def _score(line: dict[str, Any]) -> ClipScore:
+    logits = line["logits"]
+    return ClipScore(
+        name=line["name"],
+        path=line["path"],
+        label=line["label"],
+        logits=None if logits is None else tuple(logits),
+        error=line["error"],
+    )
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    # A file name that is no valid text holds lone surrogates: backslashreplace makes of them JSON's own escapes.
+    with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _rows(values: dict[str, Any]) -> Iterable[str]:
+    """JSON with one line per key, and one per entry of a list: a confusion matrix stays readable."""
+    yield "{"
+    for number, (key, value) in enumerate(values.items(), start=1):
+        comma = "," if number < len(values) else ""
+        if isinstance(value, list) and value:
+            rows = [json.dumps(entry, ensure_ascii=False) for entry in value]
+            yield f"  {json.dumps(key)}: ["
+            yield ",\n".join(f"    {row}" for row in rows)
+            yield f"  ]{comma}"
+        else:
+            yield f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}{comma}"
+    yield "}"
+
+
+def _totals(numbers: Metrics) -> str:
+    text = f"{numbers.total} total, {numbers.scored} scored, {numbers.bad} bad"
+    if not numbers.bad:
+        return text
+    return text + (" (counted as wrong)" if numbers.bad_policy == "wrong" else " (left out of all metrics)")
+
+
+def _interval(numbers: Metrics, share: float) -> str:
+    counted = numbers.total if numbers.bad_policy == "wrong" else numbers.scored
+    if not counted:
+        return ""
+    low, high = wilson_interval(round(share * counted), counted)
+    return f"   95 % interval {100 * low:.1f} to {100 * high:.1f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:7.2f} %"
+
+
+def _class_table(entries: Iterable[ClassMetrics]) -> list[str]:
+    # The worst first; classes without a video last: there is nothing to see.
+    ordered = sorted(entries, key=lambda entry: 2.0 if entry.accuracy is None else entry.accuracy)
+    shown = ordered[:_CLASS_ROWS]
+    names = [_printable(entry.name) for entry in shown]
+    width = min(_NAME_WIDTH, max([cell_len(name) for name in names] + [len("class (worst first)")]))
+    lines = [f"{'class (worst first)':{width}}  videos  accuracy  precision      F1"]
+    for entry, name in zip(shown, names, strict=True):
+        cells = f"{_cell(entry.accuracy):>8}  {_cell(entry.precision):>9}  {_cell(entry.f1):>6}"
+        lines.append(f"{_fit(name, width)}  {entry.support:6}  {cells}")
+    if len(ordered) > len(shown):
+        lines.append(f"... {len(ordered) - len(shown)} more in {METRICS}")
+    return lines
+
+
+def _fit(name: str, width: int) -> str:
+    return set_cell_size(name, width) if cell_len(name) <= width else set_cell_size(name, width - 1) + "…"
+
+
+def _cell(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def _printable(text: str) -> str:
+    """Names come from other people's files: no control characters reach the terminal."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

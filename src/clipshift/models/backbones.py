@@ -1,0 +1,185 @@
+"""timm's 2D networks as frame encoders, and where the temporal shift goes in each of them.
+
+The shift lies on the residual branch, just before its first convolution, so that the shortcut carries the unshifted
+features (the paper, section 4.1: residual shift). `_FIRST_CONVOLUTION` says, for every kind of block that has a rule,
+which convolution that is; `clipshift models NAME` lists the places found.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+import timm
+import torch
+from timm.layers import ConvNormAct
+from timm.models import _efficientnet_blocks as inverted
+from timm.models import get_pretrained_cfg, list_models, list_pretrained, regnet, resnet
+from torch import nn
+
+from clipshift.config.schema import ShiftConfig
+from clipshift.errors import ConfigError
+from clipshift.models.shift import ShiftedConv2d, TemporalShift
+
+DEEP_STAGE = 23
+"""A stage of so many residual blocks makes a network deep: it shifts in every second block only."""
+
+
+def build_backbone(
+    name: str, *, pretrained: bool = False, crop: int | None = None, generator: torch.Generator | None = None
+) -> nn.Module:
+    """Build timm's network `name` without its classifier.
+
+    Called with frames (N, 3, H, W), it returns the pooled features (N, D) that its classifier would see.
+
+    Args:
+        name: A name of `timm.list_models()`, with or without the tag of its published weights.
+        pretrained: Let timm load its published weights; see
+            [fetch_pretrained][clipshift.models.pretrained.fetch_pretrained], which handles what can go wrong.
+        crop: Side in pixels of the frames, for networks that are built for one size (vision transformers); other
+            networks take any size.
+        generator: Source of the initial weights; without one they are the same at every call.
+
+    Raises:
+        ConfigError: timm has no such network or tag.
+    """
+    check_name(name)
+    seed = int(torch.randint(2**62, (), generator=generator)) if generator is not None else 0
+    # timm initialises from the global generator: it is borrowed, and given back as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        backbone: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
+    if crop is not None and fixed_size(backbone) not in (None, (crop, crop)) and hasattr(backbone, "set_input_size"):
+        backbone.set_input_size(img_size=(crop, crop))
+    return backbone
+
+
+def check_name(name: str) -> None:
+    """Raise a ConfigError unless timm knows the network `name` and its tag."""
+    architecture = name.partition(".")[0]
+    known = list_models()
+    if architecture not in known:
+        near = difflib.get_close_matches(architecture, known, n=5)
+        raise ConfigError(
+            "timm has no network of this name.",
+            where="model.backbone",
+            got=name,
+            allowed=f"nearest names: {', '.join(near)}" if near else None,
+            remedy="clipshift models lists the tried networks, timm.list_models() all",
+        )
+    try:
+        get_pretrained_cfg(name)
+    except RuntimeError as error:
+        raise ConfigError(
+            "timm has no weights of this tag for the network.",
+            where="model.backbone",
+            got=name,
+            allowed=list_pretrained(f"{architecture}.*"),
+        ) from error
+
+
+def feature_width(backbone: nn.Module) -> int:
+    """Number of pooled features per frame, D."""
+    return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)
+
+
+def fixed_size(backbone: nn.Module) -> tuple[int, int] | None:
+    """(height, width) of the only frames that the network takes, or None where it takes any."""
+    patches: Any = getattr(backbone, "patch_embed", None)
+    if patches is None or not getattr(patches, "strict_img_size", False):
+        return None
+    size = getattr(patches, "img_size", None)
+    return None if size is None else (int(size[0]), int(size[1]))
+
+
+def _in_residual(_block: Any) -> str:
+    return "conv1"
+
+
+def _in_regnet(block: Any) -> str | None:
+    return None if block.downsample is None else "conv1.conv"
+
+
+def _in_inverted_residual(block: Any) -> str | None:
+    return "conv_pw" if block.has_skip else None
+
+
+def _in_separable(block: Any) -> str | None:
+    return "conv_dw" if block.has_skip else None
+
+
+def _in_fused_inverted_residual(block: Any) -> str | None:
+    return "conv_exp" if block.has_skip else None
+
+
+def _in_universal_inverted_residual(block: Any) -> str | None:
+    if not block.has_skip:
+        return None
+    return "dw_start.conv" if isinstance(block.dw_start, ConvNormAct) else "pw_exp.conv"
+
+
+_FIRST_CONVOLUTION: dict[type[nn.Module], Callable[[Any], str | None]] = {
+    # The ResNet family shifts in every block: where the shape changes, the shortcut is a convolution of its own.
+    resnet.BasicBlock: _in_residual,
+    resnet.Bottleneck: _in_residual,
+    regnet.Bottleneck: _in_regnet,
+    # The MobileNet family shifts only where the shortcut is the input itself (MIT, mmaction2, PaddleVideo).
+    inverted.InvertedResidual: _in_inverted_residual,
+    inverted.DepthwiseSeparableConv: _in_separable,
+    inverted.EdgeResidual: _in_fused_inverted_residual,
+    inverted.UniversalInvertedResidual: _in_universal_inverted_residual,
+}
+_RESIDUAL_BLOCKS = (resnet.BasicBlock, resnet.Bottleneck, regnet.Bottleneck)
+
+
+def shift_points(backbone: nn.Module) -> list[str]:
+    """Names of the convolutions whose input TSM shifts, in the network's order; empty where no rule applies.
+
+    In a residual network with a stage of [DEEP_STAGE][clipshift.models.backbones.DEEP_STAGE] blocks or more (ResNet-101
+    and deeper) these lie in every second block of each stage, beginning with its first, as MIT and mmaction2 do it;
+    PaddleVideo shifts in all of them.
+    """
+    stages: dict[str, list[str]] = {}
+    for name, block in backbone.named_modules():
+        if type(block) in _RESIDUAL_BLOCKS:
+            stages.setdefault(name.rpartition(".")[0], []).append(name)
+    deep = any(len(blocks) >= DEEP_STAGE for blocks in stages.values())
+    left_out = {name for blocks in stages.values() for name in blocks[1::2]} if deep else set()
+
+    points = []
+    for name, block in backbone.named_modules():
+        rule = _FIRST_CONVOLUTION.get(type(block))
+        convolution = rule(block) if rule is not None and name not in left_out else None
+        if convolution is not None:
+            points.append(f"{name}.{convolution}")
+    return points
+
+
+def insert_shift(backbone: nn.Module, name: str, *, segments: int, shift: ShiftConfig) -> None:
+    """Make a backbone shift in time at its [shift_points][clipshift.models.backbones.shift_points], in place.
+
+    Raises:
+        ConfigError: There is no rule for this kind of network.
+    """
+    points = shift_points(backbone)
+    if not points:
+        raise ConfigError(
+            "TSM has no rule where to shift in this network.",
+            where="model.backbone",
+            got=name,
+            allowed="networks of residual blocks (ResNet, ResNeXt, RegNet) or of inverted residuals with shortcuts "
+            "(MobileNetV2 to V4, EfficientNet, MNASNet)",
+            remedy="take another backbone, or model.architecture=tsn, which takes any",
+        )
+    for point in points:
+        convolution = backbone.get_submodule(point)
+        if type(convolution) is not nn.Conv2d:
+            raise ConfigError(
+                f"TSM cannot shift before a {type(convolution).__name__}, only before a plain convolution.",
+                where="model.backbone",
+                got=f"{name}: {point}",
+                remedy="take another backbone, or model.architecture=tsn, which takes any",
+            )
+        temporal = TemporalShift(segments, shift.fold_div, shift.order, shift.rounding)
+        backbone.set_submodule(point, ShiftedConv2d(convolution, temporal))

@@ -1,0 +1,132 @@
+"""The network: a 2D backbone on every frame, a classifier, and the consensus over time.
+
+Layouts: B clips, T segments (frames of a clip), H height, W width, D features of a frame, K classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from clipshift.config.schema import ModelConfig
+from clipshift.errors import ConfigError
+from clipshift.models.backbones import build_backbone, feature_width, fixed_size, insert_shift
+from clipshift.models.pretrained import fetch_pretrained
+
+CLASSIFIER_STD = {"tsn": 0.01, "tsm": 0.001}
+"""Standard deviation of a new classifier's weights, as MIT, mmaction2 and PaddleVideo draw them."""
+
+
+class Recognizer(nn.Module):
+    """TSN (Wang et al., ECCV 2016) or TSM (Lin et al., ICCV 2019) with random weights.
+
+    Args:
+        model: Architecture, backbone, shift and dropout; `pretrained` is left to
+            [build_recognizer][clipshift.models.recognizer.build_recognizer].
+        segments: Frames per clip, T. TSM takes clips of exactly this length, TSN of any.
+        classes: Number of classes, K.
+        crop: Side in pixels of the frames, for backbones that are built for one size.
+        generator: Source of the initial weights; without one they are the same at every call.
+
+    Raises:
+        ConfigError: The backbone is unknown, or TSM has no rule for it.
+    """
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        *,
+        segments: int,
+        classes: int,
+        crop: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        generator = generator or torch.Generator().manual_seed(0)
+        self.model = model
+        self.segments = segments
+        self.backbone = build_backbone(model.backbone, crop=crop, generator=generator)
+        if model.architecture == "tsm":
+            insert_shift(self.backbone, model.backbone, segments=segments, shift=model.shift)
+        self.dropout = nn.Dropout(model.dropout)
+        self.classifier = nn.Linear(feature_width(self.backbone), classes)
+        nn.init.normal_(self.classifier.weight, std=CLASSIFIER_STD[model.architecture], generator=generator)
+        nn.init.zeros_(self.classifier.bias)
+
+    def features(self, clips_BTCHW: Tensor) -> Tensor:
+        """Pooled features of each frame.
+
+        Args:
+            clips_BTCHW: Normalised frames, floating point (B, T, 3, H, W).
+
+        Returns:
+            Features (B, T, D).
+
+        Raises:
+            ValueError: The shape is not (B, T, 3, H, W), or T is not the number of segments of a TSM.
+            ConfigError: The backbone is built for frames of another size.
+        """
+        self._check(clips_BTCHW)
+        features = self.backbone(clips_BTCHW.flatten(0, 1))
+        return features.unflatten(0, (-1, clips_BTCHW.shape[1]))  # type: ignore[no-any-return]
+
+    def classify(self, features_BTD: Tensor) -> Tensor:
+        """Class scores of clips from the features of their frames.
+
+        TSN averages the frames' features, then drops, then classifies. TSM drops in every frame by itself, classifies
+        every frame and averages the scores; as the classifier is linear, that equals to classify the average of the
+        dropped features, which is what is computed. Without dropout the two are the same.
+
+        Args:
+            features_BTD: Features (B, T, D).
+
+        Returns:
+            Logits (B, K).
+        """
+        if self.model.architecture == "tsn":
+            pooled_BD = self.dropout(features_BTD.mean(dim=1))
+        else:
+            pooled_BD = self.dropout(features_BTD).mean(dim=1)
+        return self.classifier(pooled_BD)  # type: ignore[no-any-return]
+
+    def forward(self, clips_BTCHW: Tensor) -> Tensor:
+        """Class scores of clips: frames (B, T, 3, H, W) to logits (B, K)."""
+        return self.classify(self.features(clips_BTCHW))
+
+    def _check(self, clips_BTCHW: Tensor) -> None:
+        shape = tuple(clips_BTCHW.shape)
+        if len(shape) != 5 or shape[2] != 3:
+            raise ValueError(f"clips must have the shape (clips, frames, 3, height, width), got {shape}")
+        if self.model.architecture == "tsm" and shape[1] != self.segments:
+            raise ValueError(f"this TSM takes clips of {self.segments} frames, got {shape[1]}")
+        size = fixed_size(self.backbone)
+        if size is not None and shape[3:] != size:
+            raise ConfigError(
+                "The backbone is built for frames of another size.",
+                where=f"model.backbone: {self.model.backbone}",
+                got=f"{shape[3]}x{shape[4]} pixels",
+                allowed=f"{size[0]}x{size[1]} pixels",
+                remedy=f"input.crop={size[0]}, or another backbone",
+            )
+
+
+def build_recognizer(
+    model: ModelConfig,
+    *,
+    segments: int,
+    classes: int,
+    crop: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Recognizer:
+    """Build a recognizer to train; with timm's published weights in its backbone when `model.pretrained` says so.
+
+    The arguments are those of [Recognizer][clipshift.models.recognizer.Recognizer].
+
+    Raises:
+        ConfigError: The backbone is unknown, or TSM has no rule for it.
+        WeightsError: The published weights do not exist or cannot be fetched.
+    """
+    network = Recognizer(model, segments=segments, classes=classes, crop=crop, generator=generator)
+    if model.pretrained:
+        network.backbone.load_state_dict(fetch_pretrained(model.backbone, crop=crop))
+    return network

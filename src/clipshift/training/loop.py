@@ -1,0 +1,300 @@
+"""The training loop: epochs of updates, each followed by a validation.
+
+All randomness is a function of (seed, epoch, step, sample, rank), so a continued run repeats the bits of one that was
+never interrupted; see [Trainer.update][clipshift.training.loop.Trainer.update].
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from clipshift.config import Config
+from clipshift.data.transforms import normalise
+from clipshift.errors import DivergedError
+from clipshift.models.recognizer import Recognizer
+from clipshift.training.checkpoint import Progress
+from clipshift.training.distributed import Ranks
+from clipshift.training.interrupt import StopRequest
+from clipshift.training.losses import classification_loss, mixup
+from clipshift.training.optimizer import (
+    build_optimizer,
+    learning_rate_factor,
+    momentum_buffers,
+    restore_momentum,
+    set_learning_rate,
+)
+from clipshift.training.reporting import Meter, Reporter, peak_memory
+
+AMP_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+_UPDATE = 0x55  # tells the draws of an update from those of a sample
+
+Batch = dict[str, Any]
+
+
+class StopAsked(Exception):  # noqa: N818 - not an error
+    """Raised between two updates when a stop was asked for, on every rank at the same one."""
+
+
+class Trainer:
+    """A network in training with all that changes while it trains.
+
+    Args:
+        network: The network, on the CPU.
+        config: All settings.
+        ranks: This process's place.
+        updates_per_epoch: Optimizer steps in an epoch.
+
+    Attributes:
+        network: The network without wrappers, on this rank's device.
+        progress: Where the training stands.
+    """
+
+    def __init__(self, network: Recognizer, config: Config, ranks: Ranks, updates_per_epoch: int) -> None:
+        self.config, self.ranks, self.updates_per_epoch = config, ranks, updates_per_epoch
+        layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
+        self.network = network.to(ranks.device, memory_format=layout)  # type: ignore[call-overload]
+        self._frozen_norms = freeze_batch_norms(self.network, config.train.freeze_bn)
+        self.optimizer = build_optimizer(self.network, self.network.classifier, config.optim)
+        self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=config.train.amp == "fp16")
+        self._ema = None
+        if config.train.ema:
+            self._ema = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.train.ema))
+        self._forward: nn.Module = self.network
+        if ranks.count > 1:
+            devices = [ranks.device] if ranks.device.type == "cuda" else None
+            self._forward = DistributedDataParallel(self.network, device_ids=devices)
+        clips = config.train.batch_size * config.train.accumulate * ranks.count
+        self.peak_rate = config.optim.lr * clips / config.optim.lr_batch_size
+        self.progress = Progress()
+
+    @property
+    def best_network(self) -> Recognizer:
+        """The network that is validated and kept: the moving average, where there is one."""
+        return self.network if self._ema is None else self._ema.module  # type: ignore[return-value]
+
+    @property
+    def learning_rate(self) -> float:
+        """Rate of the next update, before the groups' own factors."""
+        epoch = self.progress.epoch + self.progress.step / self.updates_per_epoch
+        return self.peak_rate * learning_rate_factor(epoch, self.config.optim, self.config.train.epochs)
+
+    def train_mode(self) -> None:
+        """Batch norms learn and dropout drops, but for frozen batch norms."""
+        self._forward.train()
+        for norm in self._frozen_norms:
+            norm.eval()
+
+    def update(self, batches: list[Batch]) -> float:
+        """One optimizer step over one or more batches, whose gradients are averaged.
+
+        Args:
+            batches: What the loader gives, `accumulate` of them or, at the epoch's end, fewer.
+
+        Returns:
+            The mean loss of this rank's clips.
+
+        Raises:
+            DivergedError: The loss or a gradient is not finite on some rank; nothing was updated on any.
+        """
+        train, optim = self.config.train, self.config.optim
+        # Dropout draws from the global generator: a function of the step, it needs no saving.
+        seed = self._seed()
+        torch.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
+        random = np.random.default_rng(seed)
+        set_learning_rate(self.optimizer, self.learning_rate)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = []
+        for number, batch in enumerate(batches, start=1):
+            with self._gradients_stay_local(number < len(batches)):
+                loss = self._loss(batch, random) / len(batches)
+                self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        loss = torch.stack(losses).sum()
+
+        self.scaler.unscale_(self.optimizer)
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        norm = get_total_norm(gradients)
+        if not self._all_finite(loss, norm):
+            raise DivergedError("The loss or a gradient became infinite or not a number.")
+        if optim.clip_norm:
+            clip_grads_with_norm_([p for p in self.network.parameters() if p.grad is not None], optim.clip_norm, norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self._ema is not None:
+            self._ema.update_parameters(self.network)
+        done = self.progress
+        loss_sum = done.loss_sum + float(loss)
+        self.progress = replace(done, step=done.step + 1, update=done.update + 1, loss_sum=loss_sum)
+        if train.amp == "fp16":
+            self.progress = replace(self.progress, scaler=self.scaler.state_dict())
+        return float(loss)
+
+    def share_buffers(self) -> None:
+        """Give all ranks the first one's batch norm statistics, so that they validate the same network."""
+        if self.ranks.count > 1:
+            for buffer in (*self.network.buffers(), *self.best_network.buffers()):
+                torch.distributed.broadcast(buffer, src=0)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors that a checkpoint needs, by name."""
+        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        momentum = momentum_buffers(self.network, self.optimizer)
+        tensors |= {f"momentum.{name}": tensor for name, tensor in momentum.items()}
+        if self._ema is not None:
+            tensors |= {f"ema.{name}": tensor for name, tensor in self._ema.state_dict().items()}
+        return tensors
+
+    def restore(self, tensors: dict[str, Tensor], progress: Progress) -> None:
+        """Go back to the state of a checkpoint of the same run."""
+        self.network.load_state_dict(_below("network.", tensors))
+        restore_momentum(self.network, self.optimizer, _below("momentum.", tensors))
+        if self._ema is not None:
+            self._ema.load_state_dict(_below("ema.", tensors))
+        if progress.scaler:
+            self.scaler.load_state_dict(dict(progress.scaler))
+        self.progress = progress
+
+    def _loss(self, batch: Batch, random: np.random.Generator) -> Tensor:
+        train, device = self.config.train, self.ranks.device
+        labels = batch["label"].to(device, non_blocking=True)
+        clips_BTCHW = normalise(
+            batch["clip"].to(device, non_blocking=True), self.config.input.mean, self.config.input.std
+        )
+        mixed_with, share = None, 1.0
+        if self.config.augment.mixup:
+            clips_BTCHW, mixed_with, share = mixup(clips_BTCHW, self.config.augment.mixup, random)
+        dtype = AMP_DTYPES[train.amp]
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            logits = self._forward(clips_BTCHW)
+        return classification_loss(logits, labels, smoothing=train.label_smoothing, mixed_with=mixed_with, share=share)
+
+    def _seed(self) -> np.random.SeedSequence:
+        done = self.progress
+        return np.random.SeedSequence([self.config.train.seed, done.epoch, done.step, self.ranks.rank, _UPDATE])
+
+    def _gradients_stay_local(self, stay: bool) -> AbstractContextManager[None]:
+        if stay and isinstance(self._forward, DistributedDataParallel):
+            return self._forward.no_sync()
+        return nullcontext()
+
+    def _all_finite(self, loss: Tensor, norm: Tensor) -> bool:
+        # An overflow of scaled fp16 gradients is ordinary: the scaler skips that step and lowers its scale. Once the
+        # scale has nothing left to give, it is not.
+        scaled = self.scaler.is_enabled() and self.scaler.get_scale() > 1
+        finite = bool(torch.isfinite(loss)) and (scaled or bool(torch.isfinite(norm)))
+        return self.ranks.all_true(finite)[0]
+
+
+def freeze_batch_norms(network: Recognizer, which: str) -> list[nn.Module]:
+    """Stop batch norms from learning.
+
+    Args:
+        network: Its batch norms' scale and offset no longer need gradients.
+        which: `none`, `all` or `all_but_first` (TSN's partial batch norm, Wang et al. 2016, section 3.2).
+
+    Returns:
+        The frozen ones, which must also be kept in evaluation mode.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    frozen: list[nn.Module] = {"none": [], "all": [*norms], "all_but_first": [*norms[1:]]}[which]
+    for norm in frozen:
+        norm.requires_grad_(False)
+    return frozen
+
+
+def train_epoch(
+    trainer: Trainer,
+    batches: Iterator[Batch],
+    reporter: Reporter,
+    *,
+    stop: StopRequest,
+    on_batch: Callable[[Batch], None],
+    checkpoint: Callable[[], object],
+    keep_diverged: Callable[[list[Batch]], Path],
+) -> Meter:
+    """Train from where the trainer stands to the end of its epoch.
+
+    Args:
+        trainer: The network and its state.
+        batches: The rest of this epoch's batches.
+        reporter: Shows and records progress.
+        stop: Looked at before every update.
+        on_batch: Called with every batch before it is used.
+        checkpoint: Called every `train.checkpoint_minutes`.
+        keep_diverged: Called with the batches of an update that is not finite; returns where they lie.
+
+    Returns:
+        Rate and waiting time of what was trained.
+
+    Raises:
+        StopAsked: A stop was asked for on some rank.
+        DivergedError: The loss or a gradient is not finite.
+    """
+    train, total = trainer.config.train, trainer.updates_per_epoch
+    meter, saved = Meter.start(), time.monotonic()
+    trainer.train_mode()
+    title = f"epoch {trainer.progress.epoch + 1}/{train.epochs}"
+    with reporter.phase(title, total, done=trainer.progress.step) as phase:
+        while trainer.progress.step < total:
+            asked = time.monotonic()
+            group = list(islice(batches, train.accumulate))
+            meter.waited += time.monotonic() - asked
+            for batch in group:
+                on_batch(batch)
+            if not trainer.ranks.all_true(not stop.made)[0]:
+                raise StopAsked
+            rate = trainer.learning_rate
+            try:
+                loss = trainer.update(group)
+            except DivergedError as error:
+                raise diverged(trainer, rate, keep_diverged(group)) from error
+            meter.clips += sum(len(batch["label"]) for batch in group) * trainer.ranks.count
+            progress = trainer.progress
+            phase.advance_to(progress.step, _note(loss, rate, meter, trainer))
+            if progress.update % train.log_every == 0:
+                reporter.record({"kind": "step", "update": progress.update, **_where(trainer), "loss": loss, "lr": rate,
+                                 "clips_per_second": meter.clips_per_second, "waiting": meter.waiting})  # fmt: skip
+            if time.monotonic() - saved > train.checkpoint_minutes * 60 and progress.step < total:
+                checkpoint()
+                saved = time.monotonic()
+    return meter
+
+
+def diverged(trainer: Trainer, rate: float, batch: Path) -> DivergedError:
+    """The error for a loss or gradient that is not finite, with what to look at and what to try."""
+    where = _where(trainer)
+    return DivergedError(
+        "The loss or a gradient became infinite or not a number; the update was not made.",
+        where=f"epoch {where['epoch'] + 1}, update {where['step'] + 1}, learning rate {rate:.3g}",
+        got=f"the batch is kept in {batch}",
+        remedy="lower optim.lr, set optim.clip_norm or optim.warmup_epochs, or use train.amp=fp32; "
+        "the last checkpoint is finite, the same command goes on from it",
+    )
+
+
+def _where(trainer: Trainer) -> dict[str, int]:
+    return {"epoch": trainer.progress.epoch, "step": trainer.progress.step}
+
+
+def _note(loss: float, rate: float, meter: Meter, trainer: Trainer) -> str:
+    return (
+        f"loss {loss:.3f}  lr {rate:.2g}  {meter.clips_per_second:.1f} clips/s  waiting {meter.waiting:.0%}  "
+        f"{peak_memory(trainer.ranks.device)}"
+    )
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

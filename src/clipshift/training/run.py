@@ -1,0 +1,420 @@
+"""`clipshift.train`: from a folder of labelled clips to a trained, measured and explained classifier."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from clipshift._version import __version__
+from clipshift.config import Config, Resolved, Settings, resolve
+from clipshift.config.recipes import DEFAULT_RECIPE
+from clipshift.data.dataset import TrainingClips, TrainingLoader, training_loader
+from clipshift.data.fingerprint import fingerprint_dataset
+from clipshift.data.manifest import DataSet, read_dataset
+from clipshift.data.stream import read_ahead
+from clipshift.data.transforms import normalise
+from clipshift.errors import ConfigError, DataError, TrainingInterrupted, UserError
+from clipshift.evaluation import Evaluation, evaluate_manifest, write_report
+from clipshift.models import ModelSpec, Recognizer, build_recognizer, load_weights, save_bundle
+from clipshift.training.checkpoint import load_checkpoint, newest_checkpoint_name, save_checkpoint
+from clipshift.training.distributed import Ranks, join_ranks
+from clipshift.training.interrupt import StopRequest, stop_on_signals
+from clipshift.training.loop import Batch, StopAsked, Trainer, train_epoch
+from clipshift.training.probe import fit_linear_probe
+from clipshift.training.reporting import Meter, Reporter, duration, truncate_metrics
+from clipshift.training.run_folder import (
+    check_same_run,
+    claim_run_folder,
+    describe_run,
+    file_or_folder_hash,
+    run_identity,
+)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training leaves behind.
+
+    Attributes:
+        run: The run folder: settings, log, metrics, plots, `report.html` and the model.
+        evaluation: The kept network on the validation clips.
+        best_epoch: The epoch it is from, counted from 1.
+        epochs: Epochs trained.
+    """
+
+    run: Path
+    evaluation: Evaluation
+    best_epoch: int
+    epochs: int
+
+
+def train(
+    data: str | Path,
+    *settings: Settings,
+    out: str | Path | None = None,
+    recipe: str | Path | None = None,
+    config: str | Path | None = None,
+    weights: str | Path | None = None,
+    amp: str | None = None,
+    overwrite: bool = False,
+) -> TrainResult:
+    """Train a classifier, or go on with a training that was interrupted.
+
+    The same call on a folder that holds an unfinished run of the same settings and data goes on from its newest
+    checkpoint, to the same bits as if it had never stopped. Under `torchrun` all processes train together.
+
+    Args:
+        data: A folder with a folder per class, one with such folders in `train/` and `val/`, a list of clips, or a
+            `data.yaml` that names these.
+        *settings: `"key=value"`, or mappings; see `clipshift config`.
+        out: The run folder; by default `runs/DATA-RECIPE`.
+        recipe: Name or file of a recipe.
+        config: YAML file with settings, between the recipe and `settings`.
+        weights: Start from these: a run or model folder, or a file.
+        amp: Short for the setting `train.amp`: fp32, bf16 or fp16.
+        overwrite: Replace a run that `out` holds.
+
+    Returns:
+        The run folder and its best network's evaluation.
+
+    Raises:
+        ConfigError: The settings are not valid.
+        DataError: The data cannot be trained on.
+        WeightsError: The weights do not fit.
+        RunError: The run folder holds something else, or cannot be written.
+        DivergedError: The loss or a gradient became infinite or not a number.
+        TrainingInterrupted: SIGTERM or Ctrl-C came; everything is kept.
+    """
+    recipe = recipe or DEFAULT_RECIPE
+    extra = {"--amp": {"train.amp": amp}} if amp else {}
+    resolved = resolve(recipe, file=config, settings=settings, extra=extra)
+    run = Path(out) if out else Path("runs") / f"{Path(data).resolve().stem}-{Path(recipe).stem}"
+    command = _command(data, settings, out=out, recipe=recipe, config=config, weights=weights, amp=amp)
+    with join_ranks(resolved.config.train.device) as ranks, stop_on_signals() as stop:
+        _check_device(resolved.config, ranks)
+        if resolved.config.train.threads:
+            torch.set_num_threads(resolved.config.train.threads)
+        ranks.first_does(lambda: claim_run_folder(run, overwrite=overwrite))
+        reporter = Reporter(run, speaks=ranks.first)
+        with reporter.logging_to_file():
+            prepared = _prepare(Path(data), resolved, run, weights, ranks, reporter, command)
+            try:
+                _fit(prepared, stop)
+            except StopAsked:
+                checkpoint = newest_checkpoint_name(run / "checkpoints")
+                where = str(run / "checkpoints" / checkpoint) if checkpoint else None
+                raise TrainingInterrupted(stop.exit_code or 75, where, command) from None
+            return _finish(prepared)
+
+
+@dataclass
+class _Run:
+    """Everything that a training in progress holds on to."""
+
+    folder: Path
+    config: Config
+    dataset: DataSet
+    identity: dict[str, Any]
+    ranks: Ranks
+    reporter: Reporter
+    trainer: Trainer
+    loader: TrainingLoader
+    bad: BadSamples
+    command: str
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    def save_checkpoint(self) -> None:
+        """Write where the training stands, on the first rank; the others wait for it."""
+        trainer = self.trainer
+        self.ranks.first_does(
+            lambda: str(save_checkpoint(self.checkpoints, trainer.tensors(), trainer.progress, self.identity))
+        )
+
+
+def _prepare(
+    data: Path, resolved: Resolved, folder: Path, weights: str | Path | None, ranks: Ranks, reporter: Reporter, command: str
+) -> _Run:
+    """Read the data, build the network, and go back to the newest checkpoint if there is one."""
+    config = resolved.config
+    dataset = read_dataset(data, config.data)
+    hashes = ranks.first_does(lambda: fingerprint_dataset(dataset, folder / "data.jsonl", config.data))
+    origin = f"{Path(weights).name} {file_or_folder_hash(weights)}" if weights else None
+    identity = run_identity(config, dataset, hashes, origin, ranks.count)
+    ranks.first_does(lambda: check_same_run(folder, identity))
+    if ranks.first:
+        describe_run(folder, resolved, command)
+        _say_data(dataset, reporter)
+
+    found = load_checkpoint(folder / "checkpoints")
+    network = _build_network(dataset, config, weights if found is None else None, found is not None, ranks, reporter)
+    clips = TrainingClips(dataset.train, config)
+    batches = len(epoch_batches(len(clips), seed=0, epoch=0, batch_size=config.train.batch_size, rank=ranks.rank, ranks=ranks.count))  # fmt: skip
+    trainer = Trainer(network, config, ranks, updates_per_epoch=-(-batches // config.train.accumulate))
+    bad = BadSamples(folder / "bad_samples.jsonl", len(clips), config.data.max_bad)
+    if found is not None:
+        tensors, progress, _, damaged = found
+        for line in damaged:
+            reporter.say(f"A damaged checkpoint was passed over: {line}")
+        trainer.restore(tensors, progress)
+        if ranks.first:
+            truncate_metrics(folder / "metrics.jsonl", update=progress.update, epoch=progress.epoch)
+            bad.restore()
+        reporter.say(f"Going on from epoch {progress.epoch + 1}, update {progress.step + 1}.")
+    _say_training(trainer, reporter)
+    loader = training_loader(clips, config, rank=ranks.rank, ranks=ranks.count, device=ranks.device)
+    return _Run(folder, config, dataset, identity, ranks, reporter, trainer, loader, bad, command)
+
+
+def _fit(run: _Run, stop: StopRequest) -> None:
+    """Train until all epochs are done, or the metric stopped improving."""
+    trainer, train = run.trainer, run.config.train
+    try:
+        while trainer.progress.epoch < train.epochs and not _out_of_patience(trainer, train.patience):
+            meter = _train_one_epoch(run, stop)
+            evaluation = _validate(run, stop)
+            _keep_if_best(run, evaluation)
+            _record_epoch(run, evaluation, meter)
+            trainer.progress = trainer.progress.next_epoch()
+            run.save_checkpoint()
+    except StopAsked:
+        if trainer.progress.update:
+            run.save_checkpoint()
+        raise
+    finally:
+        run.loader.close()
+
+
+def _train_one_epoch(run: _Run, stop: StopRequest) -> Meter:
+    progress = run.trainer.progress
+    batches = run.loader.epoch(progress.epoch, first_step=progress.step * run.config.train.accumulate)
+
+    def look_at(batch: Batch) -> None:
+        if progress.update == 0 and run.ranks.first and not (run.folder / "training_batch.npz").exists():
+            np.savez(run.folder / "training_batch.npz", clips=batch["clip"][:4].numpy(), labels=batch["label"][:4].numpy())
+        run.bad.add(batch["bad"])
+
+    def keep_diverged(group: list[Batch]) -> Path:
+        path = run.folder / "diverged" / f"rank{run.ranks.rank}.npz"
+        path.parent.mkdir(exist_ok=True)
+        clips = np.concatenate([batch["clip"].numpy() for batch in group])
+        labels = np.concatenate([batch["label"].numpy() for batch in group])
+        names = [run.dataset.train.clips[index].name for batch in group for index in batch["index"].tolist()]
+        np.savez(path, clips=clips, labels=labels, names=np.array(names))
+        return path
+
+    return train_epoch(
+        run.trainer,
+        batches,
+        run.reporter,
+        stop=stop,
+        on_batch=look_at,
+        checkpoint=run.save_checkpoint,
+        keep_diverged=keep_diverged,
+    )
+
+
+def _validate(run: _Run, stop: StopRequest) -> Evaluation:
+    config, ranks, trainer = run.config, run.ranks, run.trainer
+    trainer.share_buffers()
+    with run.reporter.phase("validation", -(-len(run.dataset.validation) // ranks.count)) as phase:
+
+        def shown(done: int, _total: int) -> None:
+            phase.advance_to(done)
+            # Between ranks there is no agreement here: the signal goes to all of them.
+            if stop.made:
+                raise StopAsked
+
+        return evaluate_manifest(
+            trainer.best_network,
+            run.dataset.validation,
+            config.input,
+            config.data,
+            config.evaluate,
+            device=ranks.device,
+            amp=config.train.amp,
+            rank=ranks.rank,
+            ranks=ranks.count,
+            progress=shown,
+        )
+
+
+def _keep_if_best(run: _Run, evaluation: Evaluation) -> None:
+    trainer, train = run.trainer, run.config.train
+    value = _metric(evaluation, train.metric)
+    best = trainer.progress.best
+    better = best is None or (value < best if train.metric == "loss" else value > best)
+    if not better:
+        return
+    trainer.progress = replace(trainer.progress, best=value, best_epoch=trainer.progress.epoch)
+    if run.ranks.first:
+        provenance = {
+            "data": run.dataset.train.source.name,
+            "split": run.dataset.split,
+            "epoch": trainer.progress.epoch + 1,
+            "seed": train.seed,
+            train.metric: value,
+        }
+        spec = ModelSpec(
+            clipshift=__version__,
+            model=run.config.model,
+            input=run.config.input,
+            classes=run.dataset.classes,
+            provenance=provenance,
+        )
+        save_bundle(run.folder / "model", trainer.best_network, spec)
+        evaluation.save(run.folder / "evaluation")
+
+
+def _record_epoch(run: _Run, evaluation: Evaluation, meter: Meter) -> None:
+    trainer, metrics = run.trainer, evaluation.metrics
+    progress = trainer.progress
+    loss = progress.loss_sum / trainer.updates_per_epoch
+    validation = {name: getattr(metrics, name) for name in ("top1", "mean_class", "loss", "calibration_error")}
+    validation |= {f"top{k}": value for k, value in metrics.topk.items()}
+    run.reporter.record(
+        {
+            "kind": "epoch",
+            "update": progress.update,
+            "epoch": progress.epoch,
+            "train_loss": loss,
+            "lr": trainer.learning_rate,
+            "validation": validation,
+            "scored": metrics.scored,
+            "bad": metrics.bad,
+            "total": metrics.total,
+            "seconds": meter.seconds,
+            "waiting": meter.waiting,
+            "clips_per_second": meter.clips_per_second,
+        }
+    )
+    mark = "  (best so far)" if progress.best_epoch == progress.epoch else ""
+    bad = f", {metrics.bad} bad" if metrics.bad else ""
+    run.reporter.say(
+        f"epoch {progress.epoch + 1}/{run.config.train.epochs}  loss {loss:.3f}  top-1 {metrics.top1:.1%} of "
+        f"{metrics.total} clips{bad}  mean class {metrics.mean_class:.1%}  {meter.clips_per_second:.1f} clips/s  "
+        f"waiting {meter.waiting:.0%}  {duration(meter.seconds)}{mark}"
+    )
+
+
+def _finish(run: _Run) -> TrainResult:
+    """Write the report on the first rank, and say what to do next."""
+    evaluation = Evaluation.load(run.folder / "evaluation")
+    progress = run.trainer.progress
+    best_epoch = (progress.best_epoch or 0) + 1
+    if run.ranks.first:
+        report = write_report(run.folder)
+        run.reporter.say(f"Best epoch {best_epoch}: top-1 {evaluation.metrics.top1:.1%} of {evaluation.metrics.total} clips.")
+        folder = shlex.quote(str(run.folder))
+        run.reporter.say(
+            f"Report: {report}\nNext:\n  clipshift predict {folder} CLIP.mp4\n  clipshift evaluate {folder} TEST_FOLDER"
+        )
+    return TrainResult(run.folder, evaluation, best_epoch, progress.epoch)
+
+
+def _build_network(
+    dataset: DataSet, config: Config, weights: str | Path | None, resumed: bool, ranks: Ranks, reporter: Reporter
+) -> Recognizer:
+    """A network with its starting weights; for a continued run, whose weights come later, only its shape."""
+    model = config.model
+    if weights is not None or resumed:
+        model = model.model_copy(update={"pretrained": False})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        network = build_recognizer(model, segments=config.input.segments, classes=len(dataset.classes))
+    if resumed:
+        return network
+    if weights is not None:
+        for line in load_weights(network, weights).lines():
+            reporter.say(line)
+    elif not model.pretrained:
+        reporter.say("The network starts from random weights.")
+    if config.train.probe and (weights is not None or model.pretrained):
+        ranks.first_does(lambda: _start_from_probe(network, dataset, config, ranks, reporter))
+    return network
+
+
+def _start_from_probe(network: Recognizer, dataset: DataSet, config: Config, ranks: Ranks, reporter: Reporter) -> None:
+    network.to(ranks.device).eval()
+    features, labels = [], []
+    with torch.inference_mode(), reporter.phase("linear probe", len(dataset.train)) as phase:
+        workers = pick_threads(config.data.workers)
+        for done, read in enumerate(read_ahead(dataset.train.clips, config.input, config.data, workers=workers), start=1):
+            phase.advance_to(done)
+            if read.views is None:
+                continue
+            clips_BTCHW = normalise(read.views.to(ranks.device), config.input.mean, config.input.std)
+            features.append(network.features(clips_BTCHW).mean(1).cpu())
+            labels.append(read.clip.label)
+    if not features:
+        raise DataError("Not one training clip could be read.", where=dataset.train.source, remedy="clipshift check DATA")
+    x, y = torch.cat(features), torch.tensor(labels)
+    weight, bias = fit_linear_probe(x, y, len(dataset.classes))
+    right = ((x @ weight.T + bias).argmax(1) == y).float().mean()
+    with torch.no_grad():
+        network.classifier.weight.copy_(weight)
+        network.classifier.bias.copy_(bias)
+    reporter.say(f"The classifier starts from a linear probe, which fits {right:.1%} of the training clips.")
+
+
+def _check_device(config: Config, ranks: Ranks) -> None:
+    if config.train.amp == "fp16" and ranks.device.type == "cpu":
+        raise ConfigError(
+            "fp16 needs a GPU; a processor trains with fp32 or bf16.",
+            where="train.amp",
+            got=f"fp16 on device {ranks.device}",
+            allowed="fp32, bf16",
+        )
+
+
+def _say_data(dataset: DataSet, reporter: Reporter) -> None:
+    reporter.say(
+        f"Data: {len(dataset.train)} training and {len(dataset.validation)} validation clips of "
+        f"{len(dataset.classes)} classes; split: {dataset.split}"
+    )
+    for note in dataset.notes:
+        reporter.say(note)
+
+
+def _say_training(trainer: Trainer, reporter: Reporter) -> None:
+    config, ranks = trainer.config, trainer.ranks
+    batch = config.train.batch_size * config.train.accumulate * ranks.count
+    reporter.say(
+        f"Training {config.model.architecture} {config.model.backbone} on {ranks.device.type} x {ranks.count}, "
+        f"{config.train.epochs} epochs of {trainer.updates_per_epoch} updates; peak learning rate {trainer.peak_rate:.3g} "
+        f"= {config.optim.lr:g} x {batch}/{config.optim.lr_batch_size}, for {batch} clips an update"
+    )
+
+
+def _out_of_patience(trainer: Trainer, patience: int) -> bool:
+    progress = trainer.progress
+    return bool(patience) and progress.best_epoch is not None and progress.epoch - progress.best_epoch > patience
+
+
+def _metric(evaluation: Evaluation, name: str) -> float:
+    metrics = evaluation.metrics
+    if name == "top5":
+        return metrics.topk[max(metrics.topk)]
+    return float(getattr(metrics, name))
+
+
+def _command(data: str | Path, settings: tuple[Settings, ...], **options: object) -> str:
+    """The command line that does the same as this call."""
+    words = ["clipshift", "train", str(data)]
+    for setting in settings:
+        words += [setting] if isinstance(setting, str) else [f"{k}={yaml_value(v)}" for k, v in flatten(setting).items()]
+    for name, value in options.items():
+        if value is not None:
+            words += [f"--{name}", str(value)]
+    return shlex.join(words)

@@ -1,0 +1,191 @@
+"""The folder of a run: made, recognised when the same command comes again, and never mixed with another run's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clipshift._version import __version__
+from clipshift.config import Config, Resolved, describe, flatten, save_config
+from clipshift.data.manifest import DataSet
+from clipshift.errors import RunError, UserError
+
+CONFIG, IDENTITY = "config.yaml", "run.json"
+
+# Settings that may differ when a run is continued: they do not change what is computed.
+_OPERATIONAL = {
+    "data.workers",
+    "train.checkpoint_minutes",
+    "train.device",
+    "train.log_every",
+    "evaluate.batch_size",
+}
+_PACKAGES = ("torch", "torchvision", "timm", "av", "numpy", "pydantic", "safetensors", "torchmetrics")
+
+
+def run_identity(config: Config, dataset: DataSet, hashes: Mapping[str, str], weights: str | None, ranks: int) -> dict[str, Any]:
+    """What makes a run this run: settings, data, starting weights and number of processes.
+
+    Args:
+        config: All settings.
+        dataset: The clips and their split.
+        hashes: SHA-256 of each clip, by its absolute path.
+        weights: File or folder the network starts from; None for timm's or none.
+        ranks: Processes that train together.
+
+    Returns:
+        A flat mapping that JSON can hold.
+    """
+    settings = flatten(json.loads(config.model_dump_json()))
+    identity = {key: value for key, value in settings.items() if key not in _OPERATIONAL}
+    for part, manifest in (("training clips", dataset.train), ("validation clips", dataset.validation)):
+        digest = hashlib.sha256()
+        for clip in manifest.clips:
+            digest.update(f"{clip.name}\0{clip.label}\0{hashes.get(str(clip.path), '')}\n".encode())
+        identity[part] = f"{len(manifest.clips)} clips {digest.hexdigest()[:16]}"
+    return identity | {"classes": list(dataset.classes), "weights": weights, "processes": ranks}
+
+
+def claim_run_folder(out: Path, *, overwrite: bool) -> bool:
+    """Make the run folder, or recognise one that holds a run.
+
+    Args:
+        out: The folder.
+        overwrite: Remove a run that is there.
+
+    Returns:
+        Whether there is a run in it, which may be continued if it is the same.
+
+    Raises:
+        RunError: It holds something else, or cannot be made.
+    """
+    if out.exists() and not out.is_dir():
+        raise RunError("The output folder is a file.", where=out, remedy="choose another folder with --out")
+    holds_run = (out / CONFIG).is_file()
+    if out.is_dir() and not holds_run and any(out.iterdir()):
+        raise RunError(
+            "The output folder holds files, but not of a clipshift run.",
+            where=out,
+            got=", ".join(sorted(path.name for path in out.iterdir())[:4]),
+            remedy="choose another folder with --out",
+        )
+    try:
+        if holds_run and overwrite:
+            shutil.rmtree(out)
+            holds_run = False
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError("The output folder cannot be made.", where=out, got=error) from error
+    return holds_run
+
+
+def check_same_run(out: Path, identity: Mapping[str, Any]) -> None:
+    """Compare a run with the one that the folder holds; a folder without one is given this identity.
+
+    Raises:
+        RunError: The folder holds another run; up to four differences are named.
+    """
+    path = out / IDENTITY
+    if not path.is_file():
+        write_file(path, json.dumps(identity, indent=1, ensure_ascii=False) + "\n")
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError("The run folder is damaged.", where=path, got=error, remedy="use another --out") from error
+    keys = [key for key in {**before, **identity} if before.get(key) != identity.get(key)]
+    if not keys:
+        return
+    differences = [f"{key}: {_short(before.get(key))} there, {_short(identity.get(key))} now" for key in keys[:4]]
+    if len(keys) > 4:
+        differences.append(f"... and {len(keys) - 4} more")
+    raise RunError(
+        "The output folder holds another run.\n  " + "\n  ".join(differences),
+        where=out,
+        remedy="choose another folder with --out, or replace that run with --overwrite",
+    )
+
+
+def describe_run(out: Path, resolved: Resolved, command: str) -> None:
+    """Write the settings with their origin, and what this machine has."""
+    save_config(resolved.config, out / CONFIG)
+    write_file(out / "config_explained.yaml", describe(resolved.config, resolved.origin))
+    write_file(out / "environment.json", json.dumps(environment() | {"command": command}, indent=1) + "\n")
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware, for the record."""
+    packages = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = "not installed"
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "clipshift": __version__,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+        "packages": packages,
+    }
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a small file so that a reader sees the old or the new one, never half of it.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RunError("A file of the run cannot be written.", where=path, got=error) from error
+
+
+def file_or_folder_hash(path: str | Path) -> str:
+    """A short SHA-256 of a file of weights, or of the model file in a folder, that tells one from another.
+
+    Raises:
+        UserError: It does not exist.
+    """
+    source = Path(path)
+    files = sorted(source.rglob("*.safetensors")) if source.is_dir() else [source]
+    digest = hashlib.sha256()
+    try:
+        for file in files:
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    except OSError as error:
+        raise UserError("The weights cannot be read.", where=path, got=error.strerror) from error
+    return digest.hexdigest()[:16]
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:37] + "..."

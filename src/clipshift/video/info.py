@@ -1,0 +1,82 @@
+"""What is known about a clip before its frames are decoded, and how its frames are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """A clip's facts.
+
+    Attributes:
+        path: The file or folder.
+        frames: How many frames decoding everything gives.
+        width: Width in pixels as shown, after the rotation flag.
+        height: Height in pixels as shown, after the rotation flag.
+        fps: Mean frames per second; None for a frame folder or where a file does not say.
+        seconds: Duration; None for a frame folder or where a file does not say.
+        rotation: Degrees, clockwise, by which the stored frames are turned to be shown: 0, 90, 180 or 270.
+        codec: FFmpeg's name of the compression ("h264", "mpeg4"); of a frame folder the image format ("jpeg", "png").
+    """
+
+    path: Path
+    frames: int
+    width: int
+    height: int
+    fps: float | None
+    seconds: float | None
+    rotation: int
+    codec: str
+
+
+class ClipReader(Protocol):
+    """An open clip; a context manager. One reader serves one thread at a time."""
+
+    @property
+    def info(self) -> ClipInfo:
+        """The clip's facts."""
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """Decodes the asked-for frames.
+
+        Args:
+            indices: Frame numbers, 0 <= i < info.frames, in any order, repeats allowed.
+
+        Returns:
+            uint8 (T, H, W, 3), RGB, in the order of `indices`.
+
+        Raises:
+            VideoError: A frame cannot be decoded.
+            IndexError: An index lies outside the clip.
+        """
+
+    def close(self) -> None:
+        """Gives back the file handle and the decoder; may be called twice."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def check_indices(indices: Sequence[int], frames: int) -> list[int]:
+    """Turns indices into plain integers, and refuses those outside a clip.
+
+    Raises:
+        IndexError: An index is negative or not below `frames`.
+    """
+    plain = [int(index) for index in indices]
+    for index in plain:
+        if not 0 <= index < frames:
+            raise IndexError(f"frame {index} of a clip with {frames} frames")
+    return plain

@@ -1,0 +1,86 @@
+"""Upper bounds that a clip must keep to before any of it is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clipshift.config.schema import DataConfig
+from clipshift.errors import VideoError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_DEFAULT = DataConfig()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest clip that is read; the defaults are those of the configuration section `data`.
+
+    Attributes:
+        max_pixels: Largest frame, width x height in pixels.
+        max_frames: Longest clip in frames.
+        max_seconds: Longest clip in seconds.
+    """
+
+    max_pixels: int = _DEFAULT.max_pixels
+    max_frames: int = _DEFAULT.max_frames
+    max_seconds: float = _DEFAULT.max_seconds
+
+    @classmethod
+    def of(cls, data: DataConfig) -> Limits:
+        """Takes the limits from a configuration."""
+        return cls(max_pixels=data.max_pixels, max_frames=data.max_frames, max_seconds=data.max_seconds)
+
+    def check_size(self, path: Path, width: int, height: int) -> None:
+        """Refuses frames that are too large, or that have no size at all.
+
+        Raises:
+            VideoError: `width` x `height` is larger than `max_pixels`, or not positive.
+        """
+        if width <= 0 or height <= 0:
+            raise VideoError(
+                "The video announces frames without a size.",
+                where=path,
+                got=f"{width}x{height}",
+                remedy="the file is damaged: fetch or encode it again",
+            )
+        if width * height > self.max_pixels:
+            raise VideoError(
+                "The frames are larger than the configuration allows.",
+                where=path,
+                got=f"{width}x{height} = {width * height} pixels",
+                allowed=f"at most {self.max_pixels} pixels",
+                remedy=f"raise data.max_pixels={width * height}, if the file is to be trusted",
+            )
+
+    def check_frames(self, path: Path, frames: int, *, at_least: bool = False) -> None:
+        """Refuses clips with too many frames; `at_least` says that counting stopped at `frames`.
+
+        Raises:
+            VideoError: `frames` is larger than `max_frames`.
+        """
+        if frames > self.max_frames:
+            raise VideoError(
+                "The clip has more frames than the configuration allows.",
+                where=path,
+                got=f"{'at least ' if at_least else ''}{frames} frames",
+                allowed=f"at most {self.max_frames}",
+                remedy="cut the clip, or raise data.max_frames",
+            )
+
+    def check_seconds(self, path: Path, seconds: float | None) -> None:
+        """Refuses clips that last too long; None (unknown) passes.
+
+        Raises:
+            VideoError: `seconds` is larger than `max_seconds`.
+        """
+        if seconds is not None and seconds > self.max_seconds:
+            raise VideoError(
+                "The clip lasts longer than the configuration allows.",
+                where=path,
+                got=f"{seconds:.1f} seconds",
+                allowed=f"at most {self.max_seconds:g}",
+                remedy="cut the clip, or raise data.max_seconds",
+            )
