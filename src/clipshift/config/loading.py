@@ -6,20 +6,19 @@ Later sources win: schema defaults < recipe < configuration file < `key=value` <
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from clipshift.config.recipes import recipe_path
 from clipshift.config.schema import Config
 from clipshift.config.text import flatten, valid_keys
+from clipshift.config.yaml import YamlError, read_yaml, write_yaml
 from clipshift.errors import ConfigError
 
 Settings = str | Mapping[str, Any]
@@ -85,33 +84,15 @@ def load_config(path: Path) -> Config:
 
 def save_config(config: Config, path: Path) -> None:
     """Write a configuration as plain YAML."""
-    text = yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False, allow_unicode=True)
-    path.write_text(text, encoding="utf-8")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1's safe loader, with YAML 1.2's floats and without silently merged double keys."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key) for key, _ in node.value]
-        double = sorted({str(key) for key in keys if keys.count(key) > 1})
-        if double:
-            raise yaml.MarkedYAMLError(None, None, f"key {double[0]!r} is there twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-# PyYAML reads `1e-4` as a string; YAML 1.2, and everybody who writes a learning rate, means a number.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+    path.write_text(write_yaml(json.loads(config.model_dump_json())), encoding="utf-8")
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - derives from SafeLoader
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("The configuration file cannot be read.", where=path, got=error) from error
-    except yaml.YAMLError as error:
+    except YamlError as error:
         raise ConfigError("The configuration file is not valid YAML.", where=path, got=_one_line(error)) from error
     if values is None:
         return {}
@@ -130,8 +111,8 @@ def _parse_setting(text: str) -> Mapping[str, Any]:
     if not equals or not key.strip():
         raise ConfigError("A setting has the form key=value.", got=text, allowed="for example train.epochs=10")
     try:
-        return {key.strip(): yaml.load(value, _Loader)}  # noqa: S506 - derives from SafeLoader
-    except yaml.YAMLError as error:
+        return {key.strip(): read_yaml(value)}
+    except YamlError as error:
         raise ConfigError("The value of a setting is not valid YAML.", where=key, got=_one_line(error)) from error
 
 
@@ -149,13 +130,24 @@ def _validate(tree: Mapping[str, Any], origin: Mapping[str, str]) -> Config:
     try:
         return Config.model_validate_json(json.dumps(tree, default=str))
     except ValidationError as error:
-        # A union reports each member's refusal: the first one is enough for a key.
-        lines = list({_key_of(detail): _explain(detail, origin) for detail in reversed(error.errors())}.values())[::-1]
+        details = [leaf for detail in error.errors() for leaf in _leaves(detail)]
+    # A union reports each member's refusal: the first one is enough for a key.
+    lines = list({_key_of(detail): _explain(detail, origin) for detail in reversed(details)}.values())[::-1]
+    count = f"{len(lines)} settings are" if len(lines) > 1 else "A setting is"
     hidden = len(lines) - _ERRORS_SHOWN
     if hidden > 0:
         lines = [*lines[:_ERRORS_SHOWN], f"... and {hidden} more"]
-    count = f"{len(lines)} settings are" if len(lines) > 1 else "A setting is"
     raise ConfigError("\n".join([f"{count} not valid:", *(f"  {line}" for line in lines)]))
+
+
+def _leaves(detail: ErrorDetails) -> list[ErrorDetails]:
+    # Of an unknown section, the keys in it are what somebody wrote and looks for.
+    if detail["type"] != "extra_forbidden" or not isinstance(detail["input"], dict):
+        return [detail]
+    return [
+        {**detail, "loc": (*detail["loc"], *key.split(".")), "input": value}
+        for key, value in flatten(detail["input"]).items()
+    ]
 
 
 def _key_of(detail: ErrorDetails) -> str:
@@ -193,5 +185,5 @@ def _nearest(key: str) -> str | None:
     return by_leaf[near[0]] if near else None
 
 
-def _one_line(error: yaml.YAMLError) -> str:
+def _one_line(error: YamlError) -> str:
     return " ".join(str(error).split())

@@ -128,7 +128,9 @@ class OptimConfig(Section):
     lr_batch_size: PositiveInt = 64
     """The batch size that `lr` is meant for."""
     head_lr: Positive = 1.0
-    """Factor on the learning rate of the classifier's weight (TSM uses 5; its bias gets twice the factor)."""
+    """Factor on the learning rate of the classifier's weight (TSM's published training: 5)."""
+    head_bias_lr: Positive = 1.0
+    """Factor on the learning rate of the classifier's bias (TSM's published training: 10)."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = True
     weight_decay: NonNegative = 1e-4

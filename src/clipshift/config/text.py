@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
 from clipshift.config.schema import Config, Section
+from clipshift.config.yaml import YamlError, read_yaml
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -57,8 +57,18 @@ def _section_lines(section: BaseModel, origin: Mapping[str, str], prefix: str, i
 
 def yaml_value(value: object) -> str:
     """A value in YAML's flow style (which JSON is a part of), plain strings without quotes."""
-    if isinstance(value, str) and yaml.safe_load(value) == value:
+    if isinstance(value, str) and _is_plain(value):
         return value
     if isinstance(value, tuple):
         return "[" + ", ".join(yaml_value(item) for item in value) + "]"
     return json.dumps(value, ensure_ascii=False)
+
+
+def _is_plain(text: str) -> bool:
+    # Within [ ] and { } these four would end or split it.
+    if any(mark in text for mark in ",[]{}"):
+        return False
+    try:
+        return bool(read_yaml(text) == text)
+    except YamlError:
+        return False

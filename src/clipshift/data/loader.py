@@ -103,10 +103,10 @@ class TrainingLoader:
     def close(self) -> None:
         """Ends the worker processes; the loader cannot be used afterwards."""
         # DataLoader has no public way to end persistent workers before it is collected.
-        iterator = self._loader._iterator  # noqa: SLF001
+        iterator = self._loader._iterator
         if iterator is not None and hasattr(iterator, "_shutdown_workers"):
-            iterator._shutdown_workers()  # noqa: SLF001
-        self._loader._iterator = None  # noqa: SLF001
+            iterator._shutdown_workers()
+        self._loader._iterator = None
 
     def __enter__(self) -> Self:
         return self

@@ -143,7 +143,7 @@ def draw_stills(random: np.random.Generator, *, frames: int, size: int) -> np.nd
     margin = max(2, round(0.02 * side))
     ground, tone = _ground(random, side + 2 * margin)
     sprite = _sprite(random, tone)
-    radius = random.uniform(0.09, 0.15)
+    radius = random.uniform(0.1, 0.16)
     growth = random.uniform(-0.2, 0.2)
     angle, spin = random.uniform(0, 360), random.uniform(-60, 60)
     shadow = Image.new("RGBA", sprite.size, (0, 0, 0, 255))

@@ -7,12 +7,11 @@ Training, validation, prediction and the exported file all see frames through th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as F
+from torch.nn import functional as F
 
 from clipshift.config import AugmentConfig, InputConfig
 
@@ -22,7 +21,6 @@ Box = tuple[int, int, int, int]
 
 VIEWS: dict[Crops, int] = {"centre": 1, "three": 3, "ten": 10}
 
-_INTERPOLATION = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
 _SNAP = 2
 """Pixels by which a crop's side may miss `input.crop` and still be taken as it: no needless resampling."""
 
@@ -172,9 +170,11 @@ def _resize(frames_TCHW: torch.Tensor, height: int, width: int, settings: InputC
     """Antialiased resizing of uint8 frames; frames that already have the size are returned as they are."""
     if tuple(frames_TCHW.shape[-2:]) == (height, width):
         return frames_TCHW
-    mode = _INTERPOLATION[settings.interpolation]
-    resized: Any = F.resize(frames_TCHW, [height, width], interpolation=mode, antialias=True)
-    return torch.as_tensor(resized)
+    # The kernel that torchvision's resize calls, which takes uint8; torchvision itself would double the time and
+    # memory that every loader process needs to start.
+    return F.interpolate(
+        frames_TCHW, size=(height, width), mode=settings.interpolation, antialias=True, align_corners=False
+    )
 
 
 def _factor(random: np.random.Generator, size: float) -> float:
@@ -185,12 +185,10 @@ def _factor(random: np.random.Generator, size: float) -> float:
 
 def _coloured(frames_TCHW: torch.Tensor, brightness: float, contrast: float, saturation: float) -> torch.Tensor:
     """Applies factors of brightness, contrast and saturation in this order; 1 changes nothing."""
-    changed: Any = frames_TCHW
-    for adjust, factor in (
-        (F.adjust_brightness, brightness),
-        (F.adjust_contrast, contrast),
-        (F.adjust_saturation, saturation),
-    ):
-        if factor != 1:
-            changed = adjust(changed, factor)
-    return torch.as_tensor(changed)
+    if brightness == contrast == saturation == 1:
+        return frames_TCHW
+    from torchvision.transforms.v2 import functional as colour  # slow to import, and seldom needed
+
+    frames_TCHW = colour.adjust_brightness(frames_TCHW, brightness)
+    frames_TCHW = colour.adjust_contrast(frames_TCHW, contrast)
+    return torch.as_tensor(colour.adjust_saturation(frames_TCHW, saturation))

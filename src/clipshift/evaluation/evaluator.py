@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from clipshift.config import DataConfig, EvaluateConfig, InputConfig, resolve
 from clipshift.data.manifest import Clip, Manifest, read_manifest
-from clipshift.data.stream import read_ahead
+from clipshift.data.stream import ReadClip, read_ahead
 from clipshift.data.transforms import normalise
 from clipshift.errors import DataError, DivergedError, VideoError
 from clipshift.evaluation.device import pick_device, pick_threads
@@ -109,7 +109,7 @@ def evaluate(  # noqa: PLR0913
 
 
 def evaluate_manifest(  # noqa: PLR0913
-    network: Recognizer,
+    network: nn.Module,
     manifest: Manifest,
     settings: InputConfig,
     data: DataConfig,
@@ -129,7 +129,8 @@ def evaluate_manifest(  # noqa: PLR0913
     out. The scores are gathered, so that every rank returns the whole evaluation.
 
     Args:
-        network: On `device`, K classes as in the manifest. Its modules' train/eval modes are left as they were.
+        network: On `device`: normalised clips (B, T, 3, H, W) to logits (B, K), K classes as in the manifest. Its
+            modules' train/eval modes are left as they were.
         manifest: Labelled clips.
         settings: How frames become the network's input.
         data: Limits and names for reading the clips.
@@ -182,7 +183,7 @@ def evaluate_manifest(  # noqa: PLR0913
 
 
 def score_clips(  # noqa: PLR0913
-    network: Recognizer,
+    network: nn.Module,
     clips: Sequence[Clip],
     settings: InputConfig,
     data: DataConfig,
@@ -199,7 +200,7 @@ def score_clips(  # noqa: PLR0913
     `protocol.batch_size` views are on the device, whatever the protocol.
 
     Args:
-        network: On `device`; modes are left as they were.
+        network: On `device`: normalised clips (B, T, 3, H, W) to logits (B, K). Modes are left as they were.
         clips: Labelled clips.
         settings: How frames become the network's input.
         data: Limits and names for reading the clips.
@@ -232,7 +233,7 @@ def score_clips(  # noqa: PLR0913
         clips_per_video=protocol.clips,
         workers=pick_threads(workers),
     )
-    with _evaluating(network, torch.device(device), amp), closing(read):
+    with _evaluating(network, torch.device(device), amp), closing(cast(Generator[ReadClip], read)):
         for number, item in enumerate(read):
             if item.views is None:
                 errors[number] = _reason(item.error)
@@ -258,9 +259,8 @@ def describe_protocol(settings: InputConfig, protocol: EvaluateConfig) -> str:
     crops = "1 centre crop" if protocol.crops == "centre" else f"{_CROPS[protocol.crops]} crops"
     # Three crops have the whole short side, as published.
     side = settings.resize if protocol.crops == "three" else settings.crop
-    return (
-        f"{settings.segments} frames, {clips} x {crops} of {side} px from short side {settings.resize} px"
-        + (", logits averaged over them" if many else "")
+    return f"{settings.segments} frames, {clips} x {crops} of {side} px from short side {settings.resize} px" + (
+        ", logits averaged over them" if many else ""
     )
 
 
@@ -283,7 +283,7 @@ class _Averages:
 
 
 @contextmanager
-def _evaluating(network: torch.nn.Module, device: torch.device, amp: Amp) -> Iterator[None]:
+def _evaluating(network: nn.Module, device: torch.device, amp: Amp) -> Iterator[None]:
     # Module by module: in training some batch norms may be frozen, and a single flag would thaw them.
     modes = [(module, module.training) for module in network.modules()]
     network.eval()

@@ -111,7 +111,7 @@ def training_plots(records: Sequence[Record]) -> list[Plot]:
     steps = [record for record in records if record.get("kind") == "step"]
     epochs = [record for record in records if record.get("kind") == "epoch"]
     validated = [record for record in epochs if record.get("validation")]
-    size = (5.2, 3.3)
+    size = (4.3, 3.0)
     plots = []
     if steps or epochs:
         plots.append(Plot("loss", "Loss", size, lambda figure, _: _draw_loss(figure, steps, epochs)))
@@ -215,7 +215,7 @@ def _draw_accuracy(figure: Figure, epochs: Sequence[Record]) -> None:
         values = [math.nan if line.get(key) is None else line[key] for line in lines]
         if not all(math.isnan(value) for value in values):
             axes.plot(ends, values, style, color=colour, label=label)
-    top1 = [-1.0 if line.get("top1") is None else float(line["top1"]) for line in lines]
+    top1 = np.nan_to_num([math.nan if line.get("top1") is None else line["top1"] for line in lines], nan=0.0)
     best = int(np.argmax(top1))
     axes.annotate(
         f"{100 * top1[best]:.1f} %",
@@ -267,7 +267,7 @@ def _positions(steps: Sequence[Record], per_epoch: float | None) -> list[float]:
 def _confusion_size(classes: int) -> tuple[float, float]:
     side = 3.4 + (0.36 * classes if classes <= _MOST_COUNTS else 0.155 * min(classes, _MOST_NAMES))
     if classes > _MOST_NAMES:
-        side = 8.0
+        side = 6.6
     return side + 0.6, side
 
 
@@ -352,7 +352,7 @@ def _draw_reliability(figure: Figure, theme: Theme, evaluation: Evaluation) -> N
     middles = (np.arange(len(found.counts)) + 0.5) * width
     upper.plot((0, 1), (0, 1), "--", color=theme.muted, linewidth=1)
     upper.bar(middles, np.nan_to_num(found.accuracy), width=0.88 * width, color="C0")
-    upper.plot(found.confidence, found.accuracy, "o", color="C1", markersize=4)
+    upper.plot(found.confidence, found.accuracy, "o", color="C1", markersize=4, clip_on=False)
     upper.set_ylim(0, 1.02)
     upper.set_ylabel("share right")
     upper.set_title("Are the probabilities right?")
@@ -377,6 +377,8 @@ def _style(theme: Theme) -> dict[Any, Any]:
     return {
         "figure.facecolor": theme.paper,
         "figure.dpi": 160,
+        "figure.constrained_layout.h_pad": 0.08,
+        "figure.constrained_layout.w_pad": 0.06,
         "savefig.facecolor": theme.paper,
         "axes.facecolor": theme.paper,
         "axes.edgecolor": theme.line,

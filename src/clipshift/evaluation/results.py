@@ -40,7 +40,7 @@ class ClipScore:
         name: Path relative to the data's root, for people.
         path: Absolute path.
         label: The right class, an index.
-        logits: K floats, averaged over the views; None for a video that could not be read.
+        logits: K floats of single precision, averaged over the views; None for a video that could not be read.
         error: Why it could not be read, one line; None otherwise.
     """
 
@@ -191,7 +191,7 @@ def _score(line: dict[str, Any]) -> ClipScore:
         name=line["name"],
         path=line["path"],
         label=line["label"],
-        logits=None if logits is None else tuple(logits),
+        logits=None if logits is None else tuple(torch.tensor(logits, dtype=torch.float32).tolist()),
         error=line["error"],
     )
 

@@ -24,7 +24,7 @@ Json = dict[str, Any]
 class Batch:
     """A training batch as the network saw it: clips uint8 (B, T, 3, H, W), RGB, and B labels."""
 
-    clips_BTCHW: NDArray[np.uint8]
+    clips: NDArray[np.uint8]
     labels: list[int]
 
 
@@ -122,14 +122,14 @@ def _read_lines(path: Path) -> list[Json]:
 
 
 def _read_batch(path: Path) -> Batch:
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         clips, labels = arrays["clips"], arrays["labels"]
     if clips.dtype != np.uint8 or clips.ndim != 5 or clips.shape[2] != 3 or labels.shape != clips.shape[:1]:
         raise ValueError(f"clips uint8 (B, T, 3, H, W) and labels (B,) expected, got {clips.shape}, {labels.shape}")
     return Batch(clips, [int(label) for label in labels])
 
 
-def _mapping(value: Any) -> Json:
+def _mapping(value: object) -> Json:
     if not isinstance(value, dict):
-        raise ValueError(f"a mapping expected, got {type(value).__name__}")  # noqa: TRY004 - a file's content
+        raise ValueError(f"a mapping expected, got {type(value).__name__}")
     return value

@@ -1,0 +1,1 @@
+"""Answers for videos: the same from a path, from frames, or through an exported file."""

@@ -45,7 +45,7 @@ def build_backbone(
         ConfigError: timm has no such network or tag.
     """
     check_name(name)
-    seed = int(torch.randint(2**62, (), generator=generator)) if generator is not None else 0
+    seed = 0 if generator is None else int(torch.randint(2**62, (), generator=generator, device=generator.device))
     # timm initialises from the global generator: it is borrowed, and given back as it was.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.nn import functional as F
 
 Order = Literal["future_first", "past_first"]
@@ -74,12 +75,12 @@ def temporal_shift(
 
 def _from_future(group: Tensor) -> Tensor:
     """Frame t takes the values of frame t+1, the last one zeros; time is axis 1 of 5."""
-    return torch.cat([group[:, 1:], torch.zeros_like(group[:, :1])], dim=1)
+    return pad(group[:, 1:], (0, 0, 0, 0, 0, 0, 0, 1))
 
 
 def _from_past(group: Tensor) -> Tensor:
     """Frame t takes the values of frame t-1, the first one zeros; time is axis 1 of 5."""
-    return torch.cat([torch.zeros_like(group[:, :1]), group[:, :-1]], dim=1)
+    return pad(group[:, :-1], (0, 0, 0, 0, 0, 0, 1, 0))
 
 
 class TemporalShift(nn.Module):

@@ -1,0 +1,1 @@
+"""Training: the loop, what it optimises, and how it survives being stopped."""

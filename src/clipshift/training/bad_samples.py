@@ -44,7 +44,7 @@ class BadSamples:
                 file.write(json.dumps(asdict(sample), ensure_ascii=False) + "\n")
             if len(self._known) > self._most * self._total:
                 raise DataError(
-                    f"{len(self._known)} of {self._total} training clips cannot be read, more than data.max_bad allows.",
+                    f"{len(self._known)} of {self._total} training clips cannot be read: more than data.max_bad.",
                     where=sample.path,
                     got=sample.reason,
                     allowed=f"{self._most:.1%} of the clips",

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,9 @@ class Progress:
         return replace(self, epoch=self.epoch + 1, step=0, loss_sum=0.0)
 
 
-def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], progress: Progress, identity: Mapping[str, Any]) -> Path:
+def save_checkpoint(
+    folder: Path, tensors: Mapping[str, Tensor], progress: Progress, identity: Mapping[str, Any]
+) -> Path:
     """Write a checkpoint into `folder` and remove those that are no longer needed.
 
     Args:
@@ -78,7 +79,10 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], progress: Progr
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial / "state.safetensors")
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            partial / "state.safetensors",
+        )
         state = {"format": FORMAT, "progress": asdict(progress), "identity": dict(identity)}
         state["sha256"] = _sha256(partial / "state.safetensors")
         state["json_sha256"] = _digest(state)
@@ -170,10 +174,13 @@ def _digest(state: Mapping[str, Any]) -> str:
 
 
 def _sync(path: Path) -> None:
-    # Some file systems (network mounts) refuse to sync a folder; the rename is then as safe as they make it.
-    with suppress(OSError) if path.is_dir() else suppress():
+    try:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    except OSError:
+        # Some file systems (network mounts) refuse to sync a folder; the rename is then as safe as they make it.
+        if not path.is_dir():
+            raise

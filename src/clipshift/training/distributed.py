@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -25,11 +25,13 @@ class Ranks:
     Attributes:
         rank: Number of this process, in [0, count).
         count: Number of processes; 1 without `torchrun`.
+        count_here: Number of them on this machine.
         device: Where this process's network runs.
     """
 
     rank: int
     count: int
+    count_here: int
     device: torch.device
 
     @property
@@ -44,14 +46,6 @@ class Ranks:
         values = torch.tensor(flags, dtype=torch.int32, device=self.device)
         dist.all_reduce(values, op=dist.ReduceOp.MIN)
         return [bool(value) for value in values.tolist()]
-
-    def gather(self, value: Any) -> list[Any]:
-        """The values of all ranks, in rank order, on every rank."""
-        if self.count == 1:
-            return [value]
-        values: list[Any] = [None] * self.count
-        dist.all_gather_object(values, value)
-        return values
 
     def first_does(self, work: Callable[[], Result]) -> Result:
         """What `work()` returns on the first rank, on every rank; a user error there is raised on all."""
@@ -87,10 +81,10 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if count == 1:
-        yield Ranks(0, 1, chosen)
+        yield Ranks(0, 1, 1, chosen)
         return
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(minutes=30))
     try:
-        yield Ranks(rank, count, chosen)
+        yield Ranks(rank, count, int(os.environ.get("LOCAL_WORLD_SIZE", count)), chosen)
     finally:
         dist.destroy_process_group()

@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from clipshift.config import Config
+from clipshift.data.loader import Batch
 from clipshift.data.transforms import normalise
 from clipshift.errors import DivergedError
 from clipshift.models.recognizer import Recognizer
@@ -40,8 +40,6 @@ from clipshift.training.reporting import Meter, Reporter, peak_memory
 
 AMP_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _UPDATE = 0x55  # tells the draws of an update from those of a sample
-
-Batch = dict[str, Any]
 
 
 class StopAsked(Exception):  # noqa: N818 - not an error
@@ -71,7 +69,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=config.train.amp == "fp16")
         self._ema = None
         if config.train.ema:
-            self._ema = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.train.ema))
+            self._ema = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.train.ema))  # type: ignore[no-untyped-call]
         self._forward: nn.Module = self.network
         if ranks.count > 1:
             devices = [ranks.device] if ranks.device.type == "cuda" else None
@@ -169,9 +167,9 @@ class Trainer:
 
     def _loss(self, batch: Batch, random: np.random.Generator) -> Tensor:
         train, device = self.config.train, self.ranks.device
-        labels = batch["label"].to(device, non_blocking=True)
+        labels = batch["labels"].to(device, non_blocking=True)
         clips_BTCHW = normalise(
-            batch["clip"].to(device, non_blocking=True), self.config.input.mean, self.config.input.std
+            batch["clips"].to(device, non_blocking=True), self.config.input.mean, self.config.input.std
         )
         mixed_with, share = None, 1.0
         if self.config.augment.mixup:
@@ -208,8 +206,8 @@ def freeze_batch_norms(network: Recognizer, which: str) -> list[nn.Module]:
     Returns:
         The frozen ones, which must also be kept in evaluation mode.
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    frozen: list[nn.Module] = {"none": [], "all": [*norms], "all_but_first": [*norms[1:]]}[which]
+    norms: list[nn.Module] = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    frozen = {"none": [], "all": norms, "all_but_first": norms[1:]}[which]
     for norm in frozen:
         norm.requires_grad_(False)
     return frozen
@@ -261,7 +259,7 @@ def train_epoch(
                 loss = trainer.update(group)
             except DivergedError as error:
                 raise diverged(trainer, rate, keep_diverged(group)) from error
-            meter.clips += sum(len(batch["label"]) for batch in group) * trainer.ranks.count
+            meter.clips += sum(len(batch["labels"]) for batch in group) * trainer.ranks.count
             progress = trainer.progress
             phase.advance_to(progress.step, _note(loss, rate, meter, trainer))
             if progress.update % train.log_every == 0:

@@ -41,8 +41,8 @@ def _scheduled(epoch: float, optim: OptimConfig, epochs: int) -> float:
 def build_optimizer(network: nn.Module, classifier: nn.Module, optim: OptimConfig) -> torch.optim.SGD:
     """SGD over four groups: weights, biases and norms, the classifier's weight, and its bias.
 
-    Only weights decay. The classifier learns `optim.head_lr` times faster and its bias twice that, as in TSM's
-    published training with `head_lr` 5. Each group carries its factor as `lr_scale`.
+    Only weights decay. The classifier's weight learns `optim.head_lr` times faster, its bias `optim.head_bias_lr`
+    times. Each group carries its factor as `lr_scale`.
 
     Args:
         network: The network; parameters that need no gradient are left out.
@@ -56,7 +56,7 @@ def build_optimizer(network: nn.Module, classifier: nn.Module, optim: OptimConfi
             groups.setdefault((id(parameter) in head, parameter.ndim > 1), []).append(parameter)
     settings = []
     for (is_head, is_weight), parameters in groups.items():
-        scale = (optim.head_lr if is_weight else 2 * optim.head_lr) if is_head and optim.head_lr != 1 else 1.0
+        scale = (optim.head_lr if is_weight else optim.head_bias_lr) if is_head else 1.0
         decay = optim.weight_decay if is_weight else 0.0
         settings.append({"params": parameters, "weight_decay": decay, "lr_scale": scale})
     return torch.optim.SGD(settings, lr=optim.lr, momentum=optim.momentum, nesterov=optim.nesterov)

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 _SECONDS_BETWEEN_LINES = 20.0  # without a terminal
 
@@ -112,7 +112,11 @@ class Reporter:
     def plain_line(self, text: str, *, always: bool) -> None:
         """A progress line where there is no terminal; not more often than every twenty seconds unless `always`."""
         now = time.monotonic()
-        if self._speaks and not self._console.is_terminal and (always or now - self._last_line > _SECONDS_BETWEEN_LINES):
+        if (
+            self._speaks
+            and not self._console.is_terminal
+            and (always or now - self._last_line > _SECONDS_BETWEEN_LINES)
+        ):
             self._last_line = now
             self.say(text)
 
@@ -120,13 +124,13 @@ class Reporter:
 class Phase:
     """Progress through an epoch's updates or a validation's clips."""
 
-    def __init__(self, reporter: Reporter, title: str, total: int, live: Progress | None, task: Any) -> None:
+    def __init__(self, reporter: Reporter, title: str, total: int, live: Progress | None, task: TaskID | None) -> None:
         self._reporter, self._title, self._total, self._live, self._task = reporter, title, total, live, task
         self._started, self._first = time.monotonic(), None if task is None else 0
 
     def advance_to(self, done: int, note: str = "") -> None:
         """Show that `done` of all steps are done."""
-        if self._live is not None:
+        if self._live is not None and self._task is not None:
             self._live.update(self._task, completed=done, note=note)
             return
         if self._first is None:

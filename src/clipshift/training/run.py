@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +11,26 @@ import numpy as np
 import torch
 
 from clipshift._version import __version__
-from clipshift.config import Config, Resolved, Settings, resolve
+from clipshift.config import Config, Resolved, Settings, flatten, resolve
 from clipshift.config.recipes import DEFAULT_RECIPE
-from clipshift.data.dataset import TrainingClips, TrainingLoader, training_loader
-from clipshift.data.fingerprint import fingerprint_dataset
-from clipshift.data.manifest import DataSet, read_dataset
+from clipshift.config.text import yaml_value
+from clipshift.data import DataSet, read_dataset, write_data_jsonl
+from clipshift.data.dataset import TrainingClips
+from clipshift.data.loader import Batch, TrainingLoader, training_loader, worker_count
 from clipshift.data.stream import read_ahead
 from clipshift.data.transforms import normalise
-from clipshift.errors import ConfigError, DataError, TrainingInterrupted, UserError
-from clipshift.evaluation import Evaluation, evaluate_manifest, write_report
-from clipshift.models import ModelSpec, Recognizer, build_recognizer, load_weights, save_bundle
+from clipshift.errors import ConfigError, DataError, RunError, TrainingInterrupted
+from clipshift.evaluation import Evaluation, evaluate_manifest, load_evaluation
+from clipshift.evaluation.device import pick_threads
+from clipshift.evaluation.report import write_report
+from clipshift.models.bundle import ModelSpec, save_bundle
+from clipshift.models.recognizer import Recognizer, build_recognizer
+from clipshift.models.weights import load_weights
+from clipshift.training.bad_samples import BadSamples
 from clipshift.training.checkpoint import load_checkpoint, newest_checkpoint_name, save_checkpoint
 from clipshift.training.distributed import Ranks, join_ranks
 from clipshift.training.interrupt import StopRequest, stop_on_signals
-from clipshift.training.loop import Batch, StopAsked, Trainer, train_epoch
+from clipshift.training.loop import StopAsked, Trainer, train_epoch
 from clipshift.training.probe import fit_linear_probe
 from clipshift.training.reporting import Meter, Reporter, duration, truncate_metrics
 from clipshift.training.run_folder import (
@@ -144,12 +146,18 @@ class _Run:
 
 
 def _prepare(
-    data: Path, resolved: Resolved, folder: Path, weights: str | Path | None, ranks: Ranks, reporter: Reporter, command: str
+    data: Path,
+    resolved: Resolved,
+    folder: Path,
+    weights: str | Path | None,
+    ranks: Ranks,
+    reporter: Reporter,
+    command: str,
 ) -> _Run:
     """Read the data, build the network, and go back to the newest checkpoint if there is one."""
     config = resolved.config
     dataset = read_dataset(data, config.data)
-    hashes = ranks.first_does(lambda: fingerprint_dataset(dataset, folder / "data.jsonl", config.data))
+    hashes = ranks.first_does(lambda: _fingerprints(dataset, folder, config, reporter))
     origin = f"{Path(weights).name} {file_or_folder_hash(weights)}" if weights else None
     identity = run_identity(config, dataset, hashes, origin, ranks.count)
     ranks.first_does(lambda: check_same_run(folder, identity))
@@ -160,20 +168,26 @@ def _prepare(
     found = load_checkpoint(folder / "checkpoints")
     network = _build_network(dataset, config, weights if found is None else None, found is not None, ranks, reporter)
     clips = TrainingClips(dataset.train, config)
-    batches = len(epoch_batches(len(clips), seed=0, epoch=0, batch_size=config.train.batch_size, rank=ranks.rank, ranks=ranks.count))  # fmt: skip
-    trainer = Trainer(network, config, ranks, updates_per_epoch=-(-batches // config.train.accumulate))
+    loader = training_loader(
+        clips,
+        batch_size=config.train.batch_size,
+        workers=worker_count(config.data.workers, ranks=ranks.count_here),
+        rank=ranks.rank,
+        ranks=ranks.count,
+        pin_memory=ranks.device.type == "cuda",
+    )
+    trainer = Trainer(network, config, ranks, updates_per_epoch=-(-loader.steps // config.train.accumulate))
     bad = BadSamples(folder / "bad_samples.jsonl", len(clips), config.data.max_bad)
     if found is not None:
         tensors, progress, _, damaged = found
         for line in damaged:
             reporter.say(f"A damaged checkpoint was passed over: {line}")
         trainer.restore(tensors, progress)
+        bad.restore()
         if ranks.first:
             truncate_metrics(folder / "metrics.jsonl", update=progress.update, epoch=progress.epoch)
-            bad.restore()
         reporter.say(f"Going on from epoch {progress.epoch + 1}, update {progress.step + 1}.")
     _say_training(trainer, reporter)
-    loader = training_loader(clips, config, rank=ranks.rank, ranks=ranks.count, device=ranks.device)
     return _Run(folder, config, dataset, identity, ranks, reporter, trainer, loader, bad, command)
 
 
@@ -198,19 +212,23 @@ def _fit(run: _Run, stop: StopRequest) -> None:
 
 def _train_one_epoch(run: _Run, stop: StopRequest) -> Meter:
     progress = run.trainer.progress
-    batches = run.loader.epoch(progress.epoch, first_step=progress.step * run.config.train.accumulate)
+    batches = run.loader.batches(progress.epoch, first_step=progress.step * run.config.train.accumulate)
 
     def look_at(batch: Batch) -> None:
         if progress.update == 0 and run.ranks.first and not (run.folder / "training_batch.npz").exists():
-            np.savez(run.folder / "training_batch.npz", clips=batch["clip"][:4].numpy(), labels=batch["label"][:4].numpy())
+            np.savez(
+                run.folder / "training_batch.npz",
+                clips=batch["clips"][:4].numpy(),
+                labels=batch["labels"][:4].numpy(),
+            )
         run.bad.add(batch["bad"])
 
     def keep_diverged(group: list[Batch]) -> Path:
         path = run.folder / "diverged" / f"rank{run.ranks.rank}.npz"
         path.parent.mkdir(exist_ok=True)
-        clips = np.concatenate([batch["clip"].numpy() for batch in group])
-        labels = np.concatenate([batch["label"].numpy() for batch in group])
-        names = [run.dataset.train.clips[index].name for batch in group for index in batch["index"].tolist()]
+        clips = np.concatenate([batch["clips"].numpy() for batch in group])
+        labels = np.concatenate([batch["labels"].numpy() for batch in group])
+        names = [run.dataset.train.clips[index].name for batch in group for index in batch["indices"].tolist()]
         np.savez(path, clips=clips, labels=labels, names=np.array(names))
         return path
 
@@ -259,7 +277,7 @@ def _keep_if_best(run: _Run, evaluation: Evaluation) -> None:
         return
     trainer.progress = replace(trainer.progress, best=value, best_epoch=trainer.progress.epoch)
     if run.ranks.first:
-        provenance = {
+        provenance: dict[str, str | int | float] = {
             "data": run.dataset.train.source.name,
             "split": run.dataset.split,
             "epoch": trainer.progress.epoch + 1,
@@ -273,7 +291,10 @@ def _keep_if_best(run: _Run, evaluation: Evaluation) -> None:
             classes=run.dataset.classes,
             provenance=provenance,
         )
-        save_bundle(run.folder / "model", trainer.best_network, spec)
+        try:
+            save_bundle(run.folder / "model", trainer.best_network, spec)
+        except OSError as error:
+            raise RunError("The model cannot be written.", where=run.folder / "model", got=error) from error
         evaluation.save(run.folder / "evaluation")
 
 
@@ -310,17 +331,26 @@ def _record_epoch(run: _Run, evaluation: Evaluation, meter: Meter) -> None:
 
 def _finish(run: _Run) -> TrainResult:
     """Write the report on the first rank, and say what to do next."""
-    evaluation = Evaluation.load(run.folder / "evaluation")
+    evaluation = load_evaluation(run.folder / "evaluation")
     progress = run.trainer.progress
     best_epoch = (progress.best_epoch or 0) + 1
     if run.ranks.first:
         report = write_report(run.folder)
-        run.reporter.say(f"Best epoch {best_epoch}: top-1 {evaluation.metrics.top1:.1%} of {evaluation.metrics.total} clips.")
+        run.reporter.say(
+            f"Best epoch {best_epoch}: top-1 {evaluation.metrics.top1:.1%} of {evaluation.metrics.total} clips."
+        )
         folder = shlex.quote(str(run.folder))
         run.reporter.say(
             f"Report: {report}\nNext:\n  clipshift predict {folder} CLIP.mp4\n  clipshift evaluate {folder} TEST_FOLDER"
         )
     return TrainResult(run.folder, evaluation, best_epoch, progress.epoch)
+
+
+def _fingerprints(dataset: DataSet, folder: Path, config: Config, reporter: Reporter) -> dict[str, str]:
+    """SHA-256 of every clip by its path; written to `data.jsonl`, which also spares a second reading."""
+    with reporter.phase("reading clips", len(dataset.train) + len(dataset.validation)) as phase:
+        lines = write_data_jsonl(folder / "data.jsonl", dataset, config.data, progress=phase.advance_to)
+    return {line.path: line.sha256 or "" for line in lines}
 
 
 def _build_network(
@@ -330,13 +360,17 @@ def _build_network(
     model = config.model
     if weights is not None or resumed:
         model = model.model_copy(update={"pretrained": False})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.train.seed)
-        network = build_recognizer(model, segments=config.input.segments, classes=len(dataset.classes))
+    network = build_recognizer(
+        model,
+        segments=config.input.segments,
+        classes=len(dataset.classes),
+        crop=config.input.crop,
+        generator=torch.Generator().manual_seed(config.train.seed),
+    )
     if resumed:
         return network
     if weights is not None:
-        for line in load_weights(network, weights).lines():
+        for line in load_weights(network, weights, classes=dataset.classes).lines():
             reporter.say(line)
     elif not model.pretrained:
         reporter.say("The network starts from random weights.")
@@ -349,16 +383,20 @@ def _start_from_probe(network: Recognizer, dataset: DataSet, config: Config, ran
     network.to(ranks.device).eval()
     features, labels = [], []
     with torch.inference_mode(), reporter.phase("linear probe", len(dataset.train)) as phase:
-        workers = pick_threads(config.data.workers)
-        for done, read in enumerate(read_ahead(dataset.train.clips, config.input, config.data, workers=workers), start=1):
+        workers = pick_threads("auto")
+        for done, read in enumerate(
+            read_ahead(dataset.train.clips, config.input, config.data, workers=workers), start=1
+        ):
             phase.advance_to(done)
             if read.views is None:
                 continue
             clips_BTCHW = normalise(read.views.to(ranks.device), config.input.mean, config.input.std)
-            features.append(network.features(clips_BTCHW).mean(1).cpu())
+            features.append(network.features(clips_BTCHW).mean(dim=1).cpu())
             labels.append(read.clip.label)
     if not features:
-        raise DataError("Not one training clip could be read.", where=dataset.train.source, remedy="clipshift check DATA")
+        raise DataError(
+            "Not one training clip could be read.", where=dataset.train.source, remedy="clipshift check DATA"
+        )
     x, y = torch.cat(features), torch.tensor(labels)
     weight, bias = fit_linear_probe(x, y, len(dataset.classes))
     right = ((x @ weight.T + bias).argmax(1) == y).float().mean()
@@ -413,7 +451,9 @@ def _command(data: str | Path, settings: tuple[Settings, ...], **options: object
     """The command line that does the same as this call."""
     words = ["clipshift", "train", str(data)]
     for setting in settings:
-        words += [setting] if isinstance(setting, str) else [f"{k}={yaml_value(v)}" for k, v in flatten(setting).items()]
+        words += (
+            [setting] if isinstance(setting, str) else [f"{k}={yaml_value(v)}" for k, v in flatten(setting).items()]
+        )
     for name, value in options.items():
         if value is not None:
             words += [f"--{name}", str(value)]

@@ -33,7 +33,9 @@ _OPERATIONAL = {
 _PACKAGES = ("torch", "torchvision", "timm", "av", "numpy", "pydantic", "safetensors", "torchmetrics")
 
 
-def run_identity(config: Config, dataset: DataSet, hashes: Mapping[str, str], weights: str | None, ranks: int) -> dict[str, Any]:
+def run_identity(
+    config: Config, dataset: DataSet, hashes: Mapping[str, str], weights: str | None, ranks: int
+) -> dict[str, Any]:
     """What makes a run this run: settings, data, starting weights and number of processes.
 
     Args:

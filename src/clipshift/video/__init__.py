@@ -1,0 +1,21 @@
+"""Clips: what they are, their frames, and which frames a network sees. Needs no PyTorch."""
+
+from __future__ import annotations
+
+from clipshift.video.clips import VIDEO_SUFFIXES, decode, is_video_file, open_clip, probe
+from clipshift.video.info import ClipInfo, ClipReader
+from clipshift.video.limits import Limits
+from clipshift.video.sampling import segment_middles, segment_random
+
+__all__ = [
+    "VIDEO_SUFFIXES",
+    "ClipInfo",
+    "ClipReader",
+    "Limits",
+    "decode",
+    "is_video_file",
+    "open_clip",
+    "probe",
+    "segment_middles",
+    "segment_random",
+]

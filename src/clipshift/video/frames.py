@@ -1,7 +1,7 @@
 """Clips that are folders of numbered images.
 
-Images are decoded by Pillow and shown as stored, upright or not: extracted frames carry no orientation of their own, and
-tools that extract frames apply the video's rotation before, so an EXIF orientation is not applied.
+Images are decoded by Pillow and taken as stored. An EXIF orientation is not applied: programs that extract frames turn
+the picture itself, and all published readers of frame folders take the stored picture.
 """
 
 from __future__ import annotations

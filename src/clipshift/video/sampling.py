@@ -5,6 +5,7 @@ The clip is cut into equal segments and one frame is taken from each (TSN, Wang 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def segment_random(frames: int, segments: int, random: np.random.Generator) -> l
     _check(frames, segments)
     bounds = [i * frames // segments for i in range(segments + 1)]
     low = bounds[:-1]
-    high = [max(start + 1, stop) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    high = [max(start + 1, stop) for start, stop in pairwise(bounds)]
     return [int(index) for index in random.integers(low, high)]
 
 

@@ -1,0 +1,44 @@
+# Two commands do all the set-up on a fresh machine:
+#   make demo   installs, generates motion clips, trains, evaluates, predicts, writes report.html
+#   make test   installs, lints, type-checks, runs the tests
+
+# The first Python that clipshift supports and that can make virtual environments.
+SUPPORTED := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	if $$p -c '$(SUPPORTED)' >/dev/null 2>&1; then echo $$p; break; fi; done)
+BIN := .venv/bin
+DEMO := demo
+
+.PHONY: help install demo test lint types unit clean
+help:
+	@sed -n 's/^# \{0,3\}//p' Makefile | head -3
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "error: no Python 3.11, 3.12 or 3.13 with venv and ensurepip was found."; \
+		echo "  do:  install one (Debian and Ubuntu: apt-get install python3 python3-venv), or call make PYTHON=/path/to/python"; \
+		exit 2; fi
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev]'
+	@touch $@
+
+demo: .venv/.installed
+	$(BIN)/python examples/demo.py $(DEMO)
+
+test: lint types unit
+
+lint: .venv/.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
+types: .venv/.installed
+	$(BIN)/mypy
+
+unit: .venv/.installed
+	$(BIN)/pytest
+
+clean:
+	rm -rf .venv build dist demo .mypy_cache .ruff_cache .pytest_cache

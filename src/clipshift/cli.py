@@ -1,0 +1,250 @@
+"""The command line: each command is a few lines that call the public function of the same name."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from clipshift._version import __version__
+from clipshift.errors import TrainingInterrupted, UserError
+
+app = App(
+    name="clipshift",
+    help="Video classification with TSN and TSM: from a folder of clips to a trained, measured classifier.",
+    version=__version__,
+    help_format="plaintext",
+)
+_stdout = Console(highlight=False, soft_wrap=True, markup=False)
+
+Crops = Literal["centre", "three", "ten"]
+Amp = Literal["fp32", "bf16", "fp16"]
+
+
+@app.command
+def train(
+    data: str,
+    *settings: str,
+    out: str | None = None,
+    recipe: str | None = None,
+    config: str | None = None,
+    weights: str | None = None,
+    amp: Amp | None = None,
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Train a classifier; the same command again goes on where it stopped.
+
+    Args:
+        data: Folder with a folder per class (also in train/ and val/), a list of clips, or a data.yaml.
+        settings: key=value, such as train.epochs=10; 'clipshift config' lists all.
+        out: Run folder; by default runs/DATA-RECIPE.
+        recipe: A name from 'clipshift models', or a YAML file; by default tsm-mobilenetv2.
+        config: YAML file with settings.
+        weights: Start from a run folder, a model folder, or a file of weights.
+        amp: Precision: fp32, bf16 or fp16.
+        overwrite: Replace the run that the run folder holds.
+    """
+    import clipshift
+
+    clipshift.train(
+        data, *settings, out=out, recipe=recipe, config=config, weights=weights, amp=amp, overwrite=overwrite
+    )
+
+
+@app.command
+def evaluate(
+    model: str,
+    data: str,
+    *,
+    crops: Crops | None = None,
+    clips: int | None = None,
+    batch_size: int | None = None,
+    bad: Literal["wrong", "exclude"] | None = None,
+    device: str = "auto",
+    out: str | None = None,
+) -> None:
+    """Measure a model on labelled clips.
+
+    Args:
+        model: Run folder or model folder.
+        data: Folder with a folder per class, a list, or a data.yaml.
+        crops: Crops per frame: centre, three or ten.
+        clips: Sets of frames per video.
+        batch_size: Views per forward pass; does not change the result.
+        bad: How unreadable videos count: wrong, or exclude.
+        device: auto, cpu, cuda or cuda:N.
+        out: Folder for metrics.json and predictions.jsonl.
+    """
+    import clipshift
+
+    evaluation = clipshift.evaluate(
+        model, data, crops=crops, clips=clips, batch_size=batch_size, bad=bad, device=device, out=out
+    )
+    _stdout.print(evaluation.to_text())
+
+
+@app.command
+def predict(
+    model: str,
+    *sources: str,
+    json_file: Annotated[str | None, Parameter(name="--json")] = None,
+    top: int = 5,
+    crops: Crops = "centre",
+    clips: int = 1,
+    batch_size: int = 1,
+    device: str = "auto",
+) -> None:
+    """Classify videos; exit code 1 if one could not be read.
+
+    Args:
+        model: Run folder or model folder.
+        sources: Videos, folders, globs and lists.
+        json_file: File for one JSON line per video; '-' for standard output.
+        top: Classes to show.
+        crops: Crops per frame: centre, three or ten.
+        clips: Sets of frames per video.
+        batch_size: Views per forward pass.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    import clipshift
+    from clipshift.inference.writing import write_predictions
+
+    if not sources:
+        raise UserError("Nothing was named to predict.", allowed="videos, folders, globs and lists")
+    answers = clipshift.predict(model, *sources, crops=crops, clips=clips, batch_size=batch_size, device=device)
+    failed = write_predictions(answers, json_file, top=top, say=_stdout.print)
+    if failed:
+        Console(stderr=True, highlight=False).print(f"{failed} of the videos could not be read.")
+        sys.exit(1)
+
+
+@app.command
+def config(
+    recipe: str | None = None,
+    *settings: str,
+    file: Annotated[str | None, Parameter(name="--config")] = None,
+    schema: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Show every setting: its value, where that came from, and what it means.
+
+    Args:
+        recipe: Name or file of a recipe.
+        settings: key=value.
+        file: YAML file with settings.
+        schema: Print the JSON schema instead.
+    """
+    from clipshift.config import Config, describe, resolve
+    from clipshift.config.recipes import DEFAULT_RECIPE
+
+    if schema:
+        _stdout.print(json.dumps(Config.model_json_schema(), indent=1))
+        return
+    if recipe is not None and "=" in recipe:  # only settings were given
+        recipe, settings = DEFAULT_RECIPE, (recipe, *settings)
+    resolved = resolve(recipe or DEFAULT_RECIPE, file=file, settings=settings)
+    _stdout.print(describe(resolved.config, resolved.origin), end="")
+
+
+@app.command
+def models(name: str | None = None) -> None:
+    """List what can be trained, or describe one model: parameters, arithmetic, and where the shift goes.
+
+    Args:
+        name: A recipe's name, or any timm network.
+    """
+    from clipshift.models.zoo import describe_model, describe_models
+
+    _stdout.print(describe_models() if name is None else describe_model(name))
+
+
+@app.command
+def check(data: str, *settings: str, json_file: Annotated[str | None, Parameter(name="--json")] = None) -> None:
+    """Look for what spoils a data set: unreadable clips, empty classes, imbalance, leaks; exit code 1 on errors.
+
+    Args:
+        data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml.
+        settings: key=value; those of the section data count.
+        json_file: File for the findings.
+    """
+    import clipshift
+    from clipshift.config import resolve
+
+    report = clipshift.check_data(data, resolve(settings=settings).config.data)
+    if json_file:
+        Path(json_file).write_text(json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    _stdout.print(report.to_text())
+    sys.exit(0 if report.ok else 1)
+
+
+@app.command
+def report(run: str) -> None:
+    """Write a run's report.html again.
+
+    Args:
+        run: Run folder.
+    """
+    from clipshift.evaluation.report import write_report
+
+    _stdout.print(str(write_report(Path(run))))
+
+
+@app.command
+def doctor() -> None:
+    """Say what this machine has, and what clipshift can do with it; exit code 1 if something is missing."""
+    from clipshift.doctor import examine
+
+    lines, well = examine()
+    _stdout.print("\n".join(lines))
+    sys.exit(0 if well else 1)
+
+
+prepare = App(name="prepare", help="Make or convert data sets.")
+app.command(prepare)
+
+
+@prepare.command
+def motion(folder: str, *, seed: int = 0) -> None:
+    """Generate small MP4 clips of moving shapes whose classes differ only in the order of time.
+
+    Args:
+        folder: Where train/ and val/ are written.
+        seed: Another seed gives other clips.
+    """
+    from clipshift.data.motion import write_motion_clips
+
+    _stdout.print(f"Wrote {write_motion_clips(Path(folder), seed=seed)}")
+
+
+def main() -> NoReturn:
+    """Run the command line; user errors end in a few lines, bugs keep their traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    try:
+        app()
+    except UserError as error:
+        if _speaks():
+            errors.print(f"error: {error}")
+        sys.exit(2)
+    except TrainingInterrupted as interruption:
+        if _speaks():
+            errors.print(str(interruption))
+        sys.exit(interruption.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of a pipe went away (`| head`): what is left is not wanted.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(0)
+
+
+def _speaks() -> bool:
+    return os.environ.get("RANK", "0") == "0"

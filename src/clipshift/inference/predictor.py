@@ -1,0 +1,155 @@
+"""`clipshift.load` and `clipshift.predict`: class probabilities of videos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clipshift.config import DataConfig, EvaluateConfig
+from clipshift.data.clips import Clip
+from clipshift.data.stream import views_of_frames
+from clipshift.data.transforms import normalise
+from clipshift.errors import VideoError
+from clipshift.evaluation.device import pick_device
+from clipshift.evaluation.evaluator import score_stream
+from clipshift.inference.results import Failure, Prediction
+from clipshift.inference.sources import find_clips
+from clipshift.models import ModelSpec, Recognizer, load_bundle
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained classifier with all that it needs to answer for a video.
+
+    Attributes:
+        network: From normalised clips `(B, T, 3, H, W)` float32 to logits `(B, K)`; in evaluation mode.
+        spec: Class names, preprocessing, and where the model is from.
+        device: Where the network is.
+        amp: Precision of the forward pass.
+        data: Limits for reading videos.
+    """
+
+    network: Recognizer
+    spec: ModelSpec
+    device: torch.device
+    amp: Literal["fp32", "bf16", "fp16"] = "fp32"
+    data: DataConfig = field(default_factory=DataConfig)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The K class names, in the order of the logits."""
+        return self.spec.classes
+
+    def predict(
+        self, video: str | Path | np.ndarray, *, crops: Literal["centre", "three", "ten"] = "centre", clips: int = 1
+    ) -> Prediction:
+        """Classify one video.
+
+        Args:
+            video: A video file, a frame folder, or decoded frames `(T, H, W, 3)` uint8 RGB.
+            crops: Crops per frame, whose logits are averaged.
+            clips: Sets of frames, spread evenly in time, whose logits are averaged.
+
+        Returns:
+            The class probabilities.
+
+        Raises:
+            VideoError: It cannot be read.
+        """
+        if isinstance(video, np.ndarray):
+            views = views_of_frames(video, self.spec.input, crops=crops, clips=clips)
+            return Prediction("frames", self.classes, _softmax(self._logits(views)))
+        answer = next(self.predict_many([video], crops=crops, clips=clips, workers=0))
+        if isinstance(answer, Failure):
+            raise VideoError(answer.error, where=video)
+        return answer
+
+    def predict_many(
+        self,
+        sources: list[str | Path],
+        *,
+        crops: Literal["centre", "three", "ten"] = "centre",
+        clips: int = 1,
+        batch_size: int = 1,
+        workers: int | Literal["auto"] = "auto",
+    ) -> Iterator[Prediction | Failure]:
+        """Classify many videos in their order, in memory that does not grow with their number.
+
+        Args:
+            sources: Video files, folders, globs and lists.
+            crops: Crops per frame, whose logits are averaged.
+            clips: Sets of frames, spread evenly in time, whose logits are averaged.
+            batch_size: Views in one forward pass.
+            workers: Threads that decode ahead of the network.
+
+        Yields:
+            The probabilities, or why a video could not be read.
+
+        Raises:
+            DataError: A source does not exist, or holds no video.
+        """
+        scores = score_stream(
+            self.network,
+            find_clips(sources, self.data),
+            self.spec.input,
+            self.data,
+            EvaluateConfig(crops=crops, clips=clips, batch_size=batch_size),
+            device=self.device,
+            amp=self.amp,
+            workers=workers,
+        )
+        for clip, logits, error in scores:
+            yield self._answer(clip, logits, error)
+
+    def _answer(self, clip: Clip, logits: Tensor | None, error: str | None) -> Prediction | Failure:
+        if logits is None:
+            return Failure(clip.name, error or "unknown")
+        return Prediction(clip.name, self.classes, _softmax(logits))
+
+    def _logits(self, views_VTCHW: Tensor) -> Tensor:
+        with torch.inference_mode():
+            clips = normalise(views_VTCHW.to(self.device), self.spec.input.mean, self.spec.input.std)
+            return self.network(clips).double().mean(0).cpu()
+
+
+def load(model: str | Path, *, device: str = "auto", amp: Literal["fp32", "bf16", "fp16"] = "fp32") -> Model:
+    """Load a trained model.
+
+    Args:
+        model: A run folder or model folder.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        amp: Precision of the forward pass.
+
+    Returns:
+        The model, ready to predict.
+
+    Raises:
+        WeightsError: There is no model, or it is damaged.
+    """
+    chosen = pick_device(device)
+    network, spec = load_bundle(Path(model))
+    return Model(network.to(chosen).eval(), spec, chosen, amp)
+
+
+def predict(
+    model: str | Path | Model,
+    *sources: str | Path,
+    crops: Literal["centre", "three", "ten"] = "centre",
+    clips: int = 1,
+    batch_size: int = 1,
+    device: str = "auto",
+    workers: int | Literal["auto"] = "auto",
+) -> Iterator[Prediction | Failure]:
+    """Classify videos: `Model.predict_many` for a model that is loaded first; see there."""
+    loaded = model if isinstance(model, Model) else load(model, device=device)
+    return loaded.predict_many(list(sources), crops=crops, clips=clips, batch_size=batch_size, workers=workers)
+
+
+def _softmax(logits: Tensor) -> np.ndarray:
+    return torch.softmax(logits.double(), dim=-1).float().numpy()

@@ -1,0 +1,55 @@
+"""What a prediction answers; the same object whichever engine ran the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The class probabilities of one video.
+
+    Attributes:
+        path: What was asked for.
+        classes: K names.
+        probabilities: float32 `(K,)`, not negative, with sum 1.
+    """
+
+    path: str
+    classes: tuple[str, ...]
+    probabilities: np.ndarray
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return self.top(1)[0][0]
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The most probable classes with their probabilities, best first; never more than there are classes."""
+        best = np.argsort(-self.probabilities, kind="stable")[:count]
+        return [(self.classes[index], float(self.probabilities[index])) for index in best]
+
+    def to_json(self) -> dict[str, Any]:
+        """All classes and probabilities, best first."""
+        ranked = {name: round(chance, 6) for name, chance in self.top(len(self.classes))}
+        return {"path": self.path, "label": self.label, "probabilities": ranked}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A video that could not be read.
+
+    Attributes:
+        path: What was asked for.
+        error: Why, in one line.
+    """
+
+    path: str
+    error: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The path and the error."""
+        return {"path": self.path, "error": self.error}

@@ -1,0 +1,68 @@
+"""From files, folders, globs and lists to a stream of clips; nothing grows with their number."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from clipshift.config import DataConfig
+from clipshift.data.clips import Clip
+from clipshift.data.folders import is_frame_folder
+from clipshift.data.lists import LIST_SUFFIXES, stream_paths
+from clipshift.errors import DataError
+from clipshift.video import is_video_file
+
+
+def find_clips(sources: Iterable[str | Path], data: DataConfig) -> Iterator[Clip]:
+    """The clips that the sources mean, one after the other, without looking further ahead than one folder.
+
+    Args:
+        sources: A video file (any suffix: what is named is tried), a folder (its videos and frame folders, also in
+            folders below, in the order of their names), a glob pattern, or a list (`.txt`, `.csv`, `.jsonl`).
+        data: How frame folders are recognised.
+
+    Yields:
+        Clips without labels; their name is the path as the source gave it.
+
+    Raises:
+        DataError: A source does not exist, or holds no clip.
+    """
+    for source in map(str, sources):
+        found = False
+        for clip in _clips_of(source, data):
+            found = True
+            yield clip
+        if not found:
+            raise DataError("There is no video here.", where=source, remedy="name a video, a folder, a glob or a list")
+
+
+def _clips_of(source: str, data: DataConfig) -> Iterator[Clip]:
+    path = Path(source)
+    if path.is_dir():
+        yield from _clips_below(path, data)
+    elif path.exists():
+        if path.suffix.lower() in LIST_SUFFIXES:
+            for listed in stream_paths(path):
+                yield Clip(path=listed.absolute(), name=str(listed), label=None)
+        else:
+            yield Clip(path=path.absolute(), name=source, label=None)
+    elif glob.has_magic(source):
+        for name in sorted(glob.iglob(source, recursive=True)):  # noqa: PTH207 - keeps the pattern's own form
+            yield from _clips_of(glob.escape(name) if not Path(name).exists() else name, data)
+    else:
+        raise DataError("There is no such file or folder.", where=source)
+
+
+def _clips_below(folder: Path, data: DataConfig) -> Iterator[Clip]:
+    if is_frame_folder(folder, data.frame_pattern):
+        yield Clip(path=folder.absolute(), name=str(folder), label=None)
+        return
+    with os.scandir(folder) as entries:
+        ordered = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
+    for name, is_folder in ordered:
+        if is_folder:
+            yield from _clips_below(folder / name, data)
+        elif is_video_file(folder / name):
+            yield Clip(path=(folder / name).absolute(), name=str(folder / name), label=None)

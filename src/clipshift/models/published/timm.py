@@ -1,0 +1,33 @@
+"""clipshift's own names, and those of timm, from which they differ only by the prefix `backbone.`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from clipshift.models.published.layouts import CLASSIFIER, Target
+
+
+def is_own(names: Collection[str], target: Target) -> bool:
+    """Whether at least half of the names are the recognizer's own."""
+    return 2 * len(set(names) & set(target.names)) >= len(names)
+
+
+def rename_own(names: Collection[str], target: Target) -> dict[str, str]:
+    """Names that stay as they are."""
+    return {name: name for name in names if name in target.names or name.startswith(f"{CLASSIFIER}.")}
+
+
+def is_timm(names: Collection[str], target: Target) -> bool:
+    """Whether at least half of the names are those of timm's network; torchvision's ResNets have them too."""
+    return is_own([f"backbone.{name}" for name in names], target)
+
+
+def rename_timm(names: Collection[str], target: Target) -> dict[str, str]:
+    """timm's names to the recognizer's."""
+    renamed = {}
+    for name in names:
+        if name.startswith(f"{target.timm_classifier}."):
+            renamed[name] = CLASSIFIER + name[len(target.timm_classifier) :]
+        elif f"backbone.{name}" in target.names:
+            renamed[name] = f"backbone.{name}"
+    return renamed

@@ -1,0 +1,286 @@
+"""Reading files of weights, from any home, into a recognizer; nothing is executed, and nothing is skipped unsaid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from numpy.dtypes import Float32DType, Float64DType, Int64DType
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from clipshift.config.schema import ModelConfig
+from clipshift.errors import WeightsError
+from clipshift.models.bundle import find_bundle, read_bundle
+from clipshift.models.published import CLASSIFIER, LAYOUTS, OWN, Layout, Target
+from clipshift.models.recognizer import Recognizer
+
+_WRAPPERS = ("state_dict", "model", "model_state_dict")
+# What DataParallel and torch.compile put before every name.
+_PREFIXES = ("module.", "_orig_mod.")
+# Last parts of names that are no weights, and why they are there.
+_NO_WEIGHTS = {"total_ops": "a count of operations", "total_params": "a count of parameters"}
+# Numbers beside the weights (MIT keeps its best accuracy) may be NumPy scalars: these classes only hold numbers.
+_SAFE_CLASSES = [np.dtype, np.ndarray, np.float64, Float32DType, Float64DType, Int64DType]
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """What a file of weights filled.
+
+    Attributes:
+        source: The file or model folder.
+        layout: The home whose names the file has.
+        filled: How many parameters and buffers of the network were filled.
+        unused: Entries of the file that were not used, each with its reason.
+        missing: Names in the network that kept their initial values (the classifier, counters of batch norms).
+        new_classifier: Why the classifier starts anew, or None where the file's is used.
+        notes: What to know before trusting the numbers.
+    """
+
+    source: str
+    layout: str
+    filled: int
+    unused: tuple[str, ...]
+    missing: tuple[str, ...]
+    new_classifier: str | None
+    notes: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """The report for the screen and the log, a line each."""
+        lines = [f"weights: {self.source} (names of {self.layout}): {self.filled} entries filled"]
+        if self.new_classifier is not None:
+            lines.append(f"  new classifier: {self.new_classifier}")
+        lines.extend(f"  not used: {entry}" for entry in self.unused)
+        lines.extend(f"  note: {note}" for note in self.notes)
+        return lines
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Names and tensors of a file, on the CPU; wrappers (`state_dict`, `model`, `module.`) are taken off.
+
+    Args:
+        path: A `.safetensors` file, or a file of `torch.save` (any suffix, new or old format), which is read with
+            PyTorch's `weights_only` unpickler: a file that asks for code is refused.
+
+    Raises:
+        WeightsError: The file is missing, damaged, not of these formats, or not safe.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError("There is no such file of weights.", where=path)
+    if path.stat().st_size == 0:
+        raise WeightsError("The file of weights is empty.", where=path)
+    loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    for key in _WRAPPERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+    if not isinstance(loaded, Mapping) or not loaded:
+        got = "nothing" if isinstance(loaded, Mapping) else f"a {type(loaded).__name__}"
+        raise WeightsError("The file holds no table of weights.", where=path, got=got, allowed="names and tensors")
+    strange = [f"{name} ({type(value).__name__})" for name, value in loaded.items() if not isinstance(value, Tensor)]
+    if strange:
+        raise WeightsError("The file holds other things than weights.", where=path, got=_some(strange))
+    state = {str(name): value for name, value in loaded.items()}
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError("The safetensors file cannot be read.", where=path, got=_first_line(error)) from error
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        with torch.serialization.safe_globals(_SAFE_CLASSES):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Damaged and hostile bytes end in many kinds of exceptions inside the unpickler; all mean the same here.
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+            raise WeightsError(
+                "The file holds more than weights, and was not opened: reading it could run code.",
+                where=path,
+                got=_global_name(str(error)),
+                remedy="where you trust it, save its weights alone: torch.save(checkpoint['state_dict'], ...)",
+            ) from error
+        raise WeightsError(
+            "The file of weights cannot be read: it is damaged, or not of a known format.",
+            where=path,
+            got=_first_line(error),
+            allowed=".safetensors, or a file of torch.save",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:160]
+
+
+def _global_name(text: str) -> str:
+    return next((word for word in text.replace("`", " ").split() if "." in word.strip(".") and "/" not in word), text)
+
+
+def load_weights(network: Recognizer, path: str | Path, *, classes: Sequence[str] | None = None) -> WeightsReport:
+    """Fill a recognizer from a run folder, a model folder, or a file with the names of any known home.
+
+    Every parameter and buffer is filled. Only the classifier may stay as it is: where the file has none, or one for
+    other classes.
+
+    Args:
+        network: Filled in place; unchanged when an error is raised.
+        path: The folder or file.
+        classes: Names of the network's classes, in its order. Where the file names its own (a model folder does),
+            a classifier of the same classes is used, whatever their order, and another is not. Without names, a
+            classifier of the same size is used.
+
+    Raises:
+        WeightsError: The file cannot be read, is of no known layout, or does not fit the network.
+    """
+    state, theirs, their_classes = _read(Path(path))
+    target = Target(tuple(network.state_dict()), _timm_classifier(network))
+    layout = next((layout for layout in LAYOUTS if layout.matches(state, target)), None)
+    if layout is None:
+        raise WeightsError(
+            f"The names in the file are of no known home of a {network.model.backbone}.",
+            where=path,
+            got=_some(list(state)),
+            allowed=[layout.name for layout in LAYOUTS],
+            remedy="check that model.backbone is the network that the file was made for",
+        )
+    names = {name: own for name, own in layout.rename(state, target).items() if own in target.names}
+    filled = {own: state[name] for name, own in names.items()}
+    notes = _notes(network.model, layout, theirs, shifted=any(".net." in name for name in state))
+
+    new_classifier, notes_on_classes = _fit_classifier(network, filled, their_classes, classes)
+    unused = {name: "the classifier starts anew" for name, own in names.items() if own not in filled}
+    unused |= {name: _NO_WEIGHTS[last] for name in state if (last := name.rpartition(".")[2]) in _NO_WEIGHTS}
+    _check_fit(network, filled, path, layout, homeless=[n for n in state if n not in names and n not in unused])
+
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if name in filled:
+                value.copy_(filled[name])
+    return WeightsReport(
+        source=str(path),
+        layout=layout.name,
+        filled=len(filled),
+        unused=tuple(f"{name}: {reason}" for name, reason in unused.items()),
+        missing=tuple(name for name in target.names if name not in filled),
+        new_classifier=new_classifier,
+        notes=(*notes, *notes_on_classes),
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None, tuple[str, ...] | None]:
+    """State dict of a folder or file and, where it says so, its model's settings and classes."""
+    if path.is_dir():
+        state, spec = read_bundle(find_bundle(path))
+        return state, spec.model, spec.classes
+    return read_state_dict(path), None, None
+
+
+def _timm_classifier(network: Recognizer) -> str:
+    described: Any = network.backbone.pretrained_cfg
+    name = described.get("classifier") or "fc"
+    return str(name if isinstance(name, str) else name[0])
+
+
+def _fit_classifier(
+    network: Recognizer,
+    filled: dict[str, Tensor],
+    theirs: Sequence[str] | None,
+    classes: Sequence[str] | None,
+) -> tuple[str | None, list[str]]:
+    """Take the file's classifier out of `filled` unless it is one for the network's classes.
+
+    Returns:
+        Why the classifier starts anew (or None), and notes.
+    """
+    weight, bias = f"{CLASSIFIER}.weight", f"{CLASSIFIER}.bias"
+    if weight not in filled or bias not in filled:
+        reason = "the file has none"
+    elif filled[weight].shape != network.classifier.weight.shape or filled[bias].shape != network.classifier.bias.shape:
+        reason = f"the file's has {len(filled[bias])} classes, the network {network.classifier.out_features}"
+    elif theirs is not None and classes is not None and set(theirs) != set(classes):
+        reason = "the file's classes have other names"
+    elif theirs is not None and classes is not None:
+        rows = torch.tensor([theirs.index(name) for name in classes])
+        filled[weight], filled[bias] = filled[weight][rows], filled[bias][rows]
+        return None, []
+    else:
+        count = network.classifier.out_features
+        return None, [f"the file's classifier is kept: its {count} classes are taken to be in the data's order"]
+    filled.pop(weight, None)
+    filled.pop(bias, None)
+    return reason, []
+
+
+def _notes(model: ModelConfig, layout: Layout, theirs: ModelConfig | None, *, shifted: bool) -> list[str]:
+    """Where the file's network sees time in another way than the one to be filled."""
+    notes = [layout.note] if layout.note is not None else []
+    if theirs is not None:
+        architecture, shift = theirs.architecture, theirs.shift
+    elif layout.shift is not None:
+        architecture, shift = "tsm" if shifted else "tsn", layout.shift
+    else:
+        return notes
+    if architecture != model.architecture:
+        notes.append(f"the weights are of a {architecture.upper()}, the network is a {model.architecture.upper()}")
+    elif architecture == "tsm" and shift != model.shift:
+        notes.append(f"the weights are of a network with another shift: {shift}; this one has {model.shift}")
+    return notes
+
+
+def _check_fit(
+    network: Recognizer, filled: Mapping[str, Tensor], path: str | Path, layout: Layout, homeless: list[str]
+) -> None:
+    own = network.state_dict()
+    problems = []
+    missing = [
+        name
+        for name in own
+        # PyTorch before 0.4 had no counters of batches; nothing that clipshift computes depends on them.
+        if name not in filled and not name.startswith(f"{CLASSIFIER}.") and not name.endswith(".num_batches_tracked")
+    ]
+    if missing:
+        problems.append(f"{len(missing)} of {len(own)} missing: {_some(missing)}")
+    if homeless:
+        problems.append(f"{len(homeless)} without a place: {_some(homeless)}")
+    shapes = [
+        f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
+        for name, value in filled.items()
+        if value.shape != own[name].shape
+    ]
+    if shapes:
+        problems.append(f"{len(shapes)} of another shape: {_some(shapes)}")
+    if problems:
+        _refuse(f"The weights do not fit a {network.model.backbone}.", path, layout, "; ".join(problems))
+    broken = [name for name, value in filled.items() if not torch.isfinite(value).all()]
+    if broken:
+        _refuse("Some weights are infinite or not a number.", path, layout, _some(broken))
+
+
+def _refuse(what: str, path: str | Path, layout: Layout, got: str) -> NoReturn:
+    names = "clipshift's own" if layout is OWN else f"those of {layout.name}"
+    raise WeightsError(
+        what,
+        where=path,
+        got=f"names are {names}; {got}",
+        remedy="check that model.backbone is the network that the file was made for",
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first five, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,212 @@
+"""Opening a video file safely, and telling a whole file from one that is cut off."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import av
+
+from clipshift.errors import VideoError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+    from clipshift.video.limits import Limits
+
+# Formats that name other files or addresses (playlists, "concat" lists, image patterns) are left out: opening a clip
+# must not reach beyond it.
+_FORMATS = (
+    "3dostr,amv,asf,avi,dv,film_cpk,flic,flv,gxf,h261,h263,h264,hevc,ipmovie,ivf,live_flv,lmlm4,m4v,matroska,webm,mjpeg,"
+    "mov,mp4,mpeg,mpegts,mpegvideo,mxf,nsv,nut,obu,av1,ogg,pmp,psxstr,rawvideo,rm,roq,rpl,smk,swf,vc1,vc1test,wtv,"
+    "yuv4mpegpipe"
+)
+_CUT_REMEDY = "fetch or encode the file again, or take it from the list"
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The outermost structure of a file.
+
+    Attributes:
+        kind: "mp4", "avi", "matroska" or "" (another one).
+        size: Bytes that the file has.
+        announced: Bytes that it should have; None where it does not say.
+        indexed: Whether the index that an MP4 file cannot do without is there.
+    """
+
+    kind: str
+    size: int
+    announced: int | None = None
+    indexed: bool = True
+
+    @property
+    def short(self) -> bool:
+        """Whether the file ends before its structure does."""
+        return self.announced is not None and self.announced > self.size
+
+
+def open_container(path: Path, limits: Limits) -> InputContainer:
+    """Opens a file for reading; of its header everything is checked that can be checked before decoding.
+
+    Raises:
+        VideoError: The file is no video that can be read.
+    """
+    structure = read_structure(path)
+    if structure.size == 0:
+        raise VideoError("The file is empty.", where=path, got="0 bytes")
+    if structure.kind == "mp4" and not structure.indexed:
+        raise VideoError(
+            "The file is cut off: its index (moov) is missing.",
+            where=path,
+            got=f"{structure.size} bytes" + (f" of {structure.announced}" if structure.short else ""),
+            remedy=_CUT_REMEDY,
+        )
+    try:
+        return av.open(
+            f"file:{path}",
+            options={
+                "format_whitelist": _FORMATS,
+                "protocol_whitelist": "file",
+                "max_pixels": str(limits.max_pixels),
+            },
+            metadata_errors="replace",
+        )
+    except (av.FFmpegError, OSError) as error:
+        raise VideoError(
+            "The file is not a video that can be read.",
+            where=path,
+            got=f"{structure.size} bytes; FFmpeg: {reason(error)}",
+            remedy="check that the file plays, or take it from the list",
+        ) from error
+
+
+def find_video(container: InputContainer, path: Path, limits: Limits) -> VideoStream:
+    """Chooses the video stream and checks what its header says of size and duration.
+
+    Raises:
+        VideoError: There is none, its codec is unknown, or it exceeds `limits`.
+    """
+    videos = [stream for stream in container.streams.video if not stream.disposition & stream.disposition.attached_pic]
+    if not videos:
+        kinds = sorted({str(stream.type) for stream in container.streams})
+        raise VideoError("The file has no video stream.", where=path, got=f"only {', '.join(kinds) or 'nothing'}")
+    stream = videos[0]
+    if stream.codec_context is None:
+        raise VideoError("The video's codec is unknown.", where=path)
+    limits.check_size(path, stream.codec_context.width, stream.codec_context.height)
+    seconds: float | None = None
+    if stream.duration is not None and stream.time_base is not None:
+        seconds = float(stream.duration * stream.time_base)
+    elif container.duration is not None:
+        seconds = container.duration / av.time_base
+    limits.check_seconds(path, seconds)
+    return stream
+
+
+def demux(container: InputContainer, stream: VideoStream) -> Generator[Packet[VideoStream], None, None]:
+    """Yields the packets of a stream from where the container stands; to be closed."""
+    return cast("Generator[Packet[VideoStream], None, None]", container.demux(stream))
+
+
+def check_whole(path: Path, *, stream: VideoStream, chunks: int, cut: bool) -> None:
+    """Refuses a file that ends before the frames that it announces.
+
+    A file counts as cut off where its outermost structure is longer than the file and frames are missing: an MP4 file
+    whose index names more samples than there are, an AVI file whose header counts more, any Matroska file.
+
+    Args:
+        path: The file.
+        stream: Its video stream, all packets read.
+        chunks: How many packets were read.
+        cut: Whether the last one was incomplete.
+
+    Raises:
+        VideoError: Frames are missing at the end.
+    """
+    structure = read_structure(path)
+    if not structure.short:
+        return
+    announced = len(stream.index_entries) if structure.kind == "mp4" else stream.frames
+    if cut or chunks < announced or structure.kind == "matroska":
+        raise VideoError(
+            "The file is cut off.",
+            where=path,
+            got=f"{structure.size} bytes, {max(0, chunks - cut)} frames",
+            allowed=f"the announced {structure.announced} bytes" + (f", {announced} frames" if announced else ""),
+            remedy=_CUT_REMEDY,
+        )
+
+
+def reason(error: Exception) -> str:
+    """What FFmpeg or the system says of an error, without its file name."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def read_structure(path: Path) -> Structure:
+    """Reads the outermost structure of a file: a few headers, whatever its length.
+
+    Raises:
+        VideoError: The file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            head = file.read(12)
+            if head[4:8] in {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp"}:
+                return _read_boxes(file, size)
+            if head[:4] == b"RIFF" and head[8:] == b"AVI ":
+                return Structure("avi", size, 8 + int.from_bytes(head[4:8], "little"))
+            if head[:4] == b"\x1a\x45\xdf\xa3":
+                file.seek(4)
+                return Structure("matroska", size, _segment_end(file))
+            return Structure("", size)
+    except OSError as error:
+        raise VideoError("The file cannot be read.", where=path, got=error.strerror or str(error)) from error
+
+
+def _read_boxes(file: BinaryIO, size: int) -> Structure:
+    """Walks the outermost boxes of an MP4 file (ISO/IEC 14496-12, 4.2)."""
+    position = 0
+    indexed = False
+    while position + 8 <= size:
+        file.seek(position)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        if length == 1:
+            length = int.from_bytes(file.read(8), "big")
+        elif length == 0:  # up to the end of the file
+            length = size - position
+        indexed = indexed or (kind == b"moov" and position + length <= size)
+        if length < 8:
+            break
+        position += length
+    return Structure("mp4", size, position, indexed)
+
+
+def _segment_end(file: BinaryIO) -> int | None:
+    """Where the segment of a Matroska file ends (RFC 8794, section 4; RFC 9559, section 5.1); after the EBML mark."""
+    header = _element_size(file)
+    if header is None:
+        return None
+    file.seek(header, 1)
+    if file.read(4) != b"\x18\x53\x80\x67":
+        return None
+    length = _element_size(file)
+    return None if length is None else file.tell() + length
+
+
+def _element_size(file: BinaryIO) -> int | None:
+    """Reads a variable-length size; None for the reserved value "unknown"."""
+    first = file.read(1)
+    if not first or not first[0]:
+        return None
+    width = 9 - first[0].bit_length()
+    value = int.from_bytes(first + file.read(width - 1), "big") & ((1 << 7 * width) - 1)
+    return None if value == (1 << 7 * width) - 1 else value

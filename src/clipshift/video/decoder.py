@@ -1,0 +1,148 @@
+"""The decoding of wanted frames: which packets are fed to the decoder, and which of them it may skip."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import av
+
+from clipshift.errors import VideoError
+from clipshift.video.containers import reason
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from av.packet import Packet
+    from av.video.codeccontext import VideoCodecContext
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+    from clipshift.video.index import Group, PacketIndex
+    from clipshift.video.source import PacketSource
+
+REMEDY = "replace or re-encode the file, or take it from the list"
+
+
+class FrameDecoder:
+    """Decodes frames of one stream.
+
+    Attributes:
+        packets_decoded: How many packets the decoder was given so far without leave to skip them.
+    """
+
+    def __init__(self, path: Path, context: VideoCodecContext, source: PacketSource, index: PacketIndex) -> None:
+        self._path = path
+        self._context = context
+        self._source = source
+        self._index = index
+        self.packets_decoded = 0
+
+    def frames(self, wanted: list[int]) -> Generator[tuple[int, VideoFrame], None, None]:
+        """Yields (number, frame) for the wanted frame numbers, which must rise.
+
+        Raises:
+            VideoError: A wanted frame, or one that it may depend on, cannot be decoded.
+        """
+        if self._index.irregular is not None:
+            yield from self._pick(wanted)
+            return
+        for group in self._index.groups(wanted):
+            yield from self._group(group)
+
+    def all_frames(self) -> Generator[VideoFrame, None, None]:
+        """Yields every frame of the file: its packets decoded one after the other.
+
+        What the decoder cannot read before its first frame belongs to pictures whose beginning was cut away, as in
+        recordings of broadcasts, and is passed over.
+
+        Raises:
+            VideoError: A later packet cannot be decoded.
+        """
+        self._restart()
+        shown = 0
+        with closing(self._source.packets(0)) as packets:
+            for packet in chain((packet for _, packet in packets), [None]):
+                try:
+                    frames = self._decode(packet)
+                except (av.FFmpegError, OSError) as error:
+                    if shown == 0 and packet is not None:
+                        continue
+                    raise self._damaged(shown, reason(error)) from error
+                shown += len(frames)
+                yield from frames
+
+    def _pick(self, wanted: list[int]) -> Generator[tuple[int, VideoFrame], None, None]:
+        left = set(wanted)
+        with closing(self.all_frames()) as frames:
+            for number, frame in enumerate(frames):
+                if frame.is_corrupt:
+                    raise self._damaged(number, "errors that the decoder reports and hides")
+                if number in left:
+                    yield number, frame
+                    left.remove(number)
+                    if not left:
+                        return
+
+    def _group(self, group: Group) -> Generator[tuple[int, VideoFrame], None, None]:
+        self._restart()
+        left = dict(group.frames)
+        begin = self._index.ranks[group.start]
+        before = -1
+        for frame in self._group_frames(group):
+            packet = -1 if frame.pts is None else frame.pts
+            rank = self._index.ranks[packet]
+            if rank < begin:
+                continue  # sent after the start but shown before it: not decodable from here, and not wanted from here
+            if rank <= before:
+                raise self._damaged(_first(left), "pictures in an order that their headers contradict")
+            if frame.is_corrupt:
+                raise self._damaged(_first(left), "errors that the decoder reports and hides")
+            before = rank
+            if packet in left:
+                yield left.pop(packet), frame
+        if left:
+            raise self._damaged(_first(left), "no picture")
+
+    def _group_frames(self, group: Group) -> Generator[VideoFrame, None, None]:
+        with closing(self._source.packets(group.start)) as packets:
+            for number, packet in packets:
+                skip = number not in group.frames and self._index.may_skip(number)
+                self._context.skip_frame = "NONREF" if skip else "DEFAULT"
+                self.packets_decoded += not skip
+                # Decoders hand the time of a packet on to its picture: the packet's number tells the pictures apart.
+                packet.pts = number
+                yield from self._try(packet, group)
+                if number == group.last:
+                    break
+        self._context.skip_frame = "DEFAULT"
+        yield from self._try(None, group)
+
+    def _try(self, packet: Packet[VideoStream] | None, group: Group) -> list[VideoFrame]:
+        try:
+            return self._context.decode(packet)
+        except (av.FFmpegError, OSError) as error:
+            raise self._damaged(_first(group.frames), reason(error)) from error
+
+    def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+        self.packets_decoded += packet is not None
+        return self._context.decode(packet)
+
+    def _restart(self) -> None:
+        self._context.skip_frame = "DEFAULT"
+        if self._context.is_open:
+            self._context.flush_buffers()
+
+    def _damaged(self, number: int, found: str) -> VideoError:
+        return VideoError(
+            "The video is damaged: a frame cannot be decoded.",
+            where=self._path,
+            got=f"at frame {number} (from 0): {found}",
+            remedy=REMEDY,
+        )
+
+
+def _first(frames: dict[int, int]) -> int:
+    return min(frames.values(), default=0)

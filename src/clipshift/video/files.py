@@ -1,0 +1,213 @@
+"""Video files: the frames that are asked for, and as little decoding as that takes.
+
+The frames are bit-identical to decoding the whole file and picking from the list. Two short ways are taken where the
+packets prove that they do not change the result (`clipshift.video.packets` says when): groups of pictures that hold no
+wanted frame are not touched, and of the others the pictures that no other depends on are left out by the decoder itself
+(`skip_frame`, set packet by packet). Every other file is decoded from its first packet on, up to the last wanted frame.
+
+A frame is refused, not shown patched up, if the decoder reports it or one decoded before it in the same stretch as
+damaged. What lies in stretches that are not touched is not looked at.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Self
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from clipshift.errors import VideoError
+from clipshift.video.containers import check_whole, demux, find_video, open_container, reason
+from clipshift.video.decoder import REMEDY, FrameDecoder
+from clipshift.video.index import PacketIndex, build_index
+from clipshift.video.info import ClipInfo, check_indices
+from clipshift.video.orientation import Orientation, read_orientation
+from clipshift.video.source import PacketSource
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+    from clipshift.video.limits import Limits
+
+
+class VideoFile:
+    """An open video file; see [clipshift.video.open_clip][].
+
+    Attributes:
+        irregular: Why frames are decoded from the first packet on; None where the short ways are taken.
+    """
+
+    def __init__(self, path: Path, *, limits: Limits, threads: int) -> None:
+        self._path = path
+        self._container: InputContainer | None = open_container(path, limits)
+        self._source: PacketSource | None = None
+        try:
+            stream = find_video(self._container, path, limits)
+            index = _read_index(self._container, stream, limits, path)
+            self._source = PacketSource(path, self._container, stream, index=index, limits=limits)
+            context = stream.codec_context
+            context.thread_count = threads
+            if threads > 1:
+                context.thread_type = "AUTO"
+            context.options = {"max_pixels": str(limits.max_pixels)}
+            self._decoder: FrameDecoder | None = FrameDecoder(path, context, self._source, index)
+            self._reformatter = VideoReformatter()
+            self._stored: tuple[int, int] | None = None
+            self._orientation = Orientation()
+            self.irregular = index.irregular
+            frames = self._count(self._decoder, index)
+            self._info = self._describe(stream, index, frames)
+            limits.check_size(path, self._info.width, self._info.height)
+            limits.check_seconds(path, self._info.seconds)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def info(self) -> ClipInfo:
+        """The clip's facts."""
+        return self._info
+
+    @property
+    def packets_decoded(self) -> int:
+        """How many packets the decoder was given so far without leave to skip them."""
+        return 0 if self._decoder is None else self._decoder.packets_decoded
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """Decodes the asked-for frames; see [clipshift.video.ClipReader.read][]."""
+        if self._decoder is None:
+            raise ValueError("the clip is closed")
+        wanted = check_indices(indices, self._info.frames)
+        frames_THWC = np.empty((len(wanted), self._info.height, self._info.width, 3), dtype=np.uint8)
+        places: dict[int, list[int]] = {}
+        for place, index in enumerate(wanted):
+            places.setdefault(index, []).append(place)
+        found = 0
+        with closing(self._decoder.frames(sorted(places))) as frames:
+            for index, frame in frames:
+                self._check_size(frame)
+                picture_HWC = self._picture(frame)
+                for place in places[index]:
+                    frames_THWC[place] = picture_HWC
+                found += 1
+        if found < len(places):
+            raise VideoError(
+                "The video ended before a wanted frame: the file changed while it was open.", where=self._path
+            )
+        return frames_THWC
+
+    def close(self) -> None:
+        """Gives back the file handle and the decoder; may be called twice."""
+        # The decoder and its buffers go with the last reference to them, not when garbage is collected.
+        self._decoder = None
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _count(self, decoder: FrameDecoder, index: PacketIndex) -> int:
+        """Counts the frames; from the first one it learns their size and orientation."""
+        count = 0
+        if index.irregular is None and index.shown:
+            with closing(decoder.frames([0])) as first:
+                self._note_first(next(first)[1])
+            count = len(index.shown)
+        elif index.irregular is not None:
+            with closing(decoder.all_frames()) as frames:
+                for frame in frames:
+                    if count == 0:
+                        self._note_first(frame)
+                    self._check_size(frame)
+                    count += 1
+        if count == 0:
+            raise VideoError("The video has no frames.", where=self._path, got=f"{index.packets} packets")
+        return count
+
+    def _note_first(self, frame: VideoFrame) -> None:
+        self._stored = (frame.width, frame.height)
+        orientation = read_orientation(frame)
+        if orientation is None:
+            raise VideoError(
+                "The video is to be shown turned by an angle that is not supported.",
+                where=self._path,
+                got=f"{-frame.rotation % 360} degrees clockwise",
+                allowed="0, 90, 180 or 270",
+                remedy="re-encode the file with the turn applied",
+            )
+        self._orientation = orientation
+
+    def _check_size(self, frame: VideoFrame) -> None:
+        if (frame.width, frame.height) != self._stored and self._stored is not None:
+            raise VideoError(
+                "The size of the frames changes within the video.",
+                where=self._path,
+                got=f"{frame.width}x{frame.height}",
+                allowed=f"{self._stored[0]}x{self._stored[1]}, as the first frame",
+                remedy="re-encode the file to one size",
+            )
+
+    def _picture(self, frame: VideoFrame) -> np.ndarray:
+        """Converts a frame to RGB as shown, uint8 (H, W, 3); a view."""
+        try:
+            picture_HWC = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise VideoError(
+                "The colours of the video cannot be converted.",
+                where=self._path,
+                got=f"{frame.format.name}: {reason(error)}",
+                remedy=REMEDY,
+            ) from error
+        return self._orientation.apply(picture_HWC)
+
+    def _describe(self, stream: VideoStream, index: PacketIndex, frames: int) -> ClipInfo:
+        width, height = self._stored or (0, 0)
+        if self._orientation.transposed:
+            width, height = height, width
+        fps = None if not stream.average_rate else float(stream.average_rate)
+        seconds: float | None = None
+        if index.first_time is not None and index.last_time is not None and stream.time_base is not None:
+            seconds = float((index.last_time - index.first_time) * stream.time_base) or None
+        if seconds is None and fps is not None:
+            seconds = frames / fps
+        return ClipInfo(
+            path=self._path,
+            frames=frames,
+            width=width,
+            height=height,
+            fps=fps,
+            seconds=seconds,
+            rotation=self._orientation.rotation,
+            codec=stream.codec_context.codec.canonical_name,
+        )
+
+
+def _read_index(container: InputContainer, stream: VideoStream, limits: Limits, path: Path) -> PacketIndex:
+    try:
+        with closing(demux(container, stream)) as packets:
+            index = build_index(packets, stream, limits=limits, path=path)
+    except (av.FFmpegError, OSError) as error:
+        check_whole(path, stream=stream, chunks=0, cut=True)
+        raise VideoError(
+            "The video's packets cannot be read.", where=path, got=f"FFmpeg: {reason(error)}", remedy=REMEDY
+        ) from error
+    # The mark of the end is the last chunk.
+    check_whole(path, stream=stream, chunks=index.chunks - 1, cut=index.cut)
+    return index

@@ -1,0 +1,245 @@
+"""The index of a video's packets: which packet shows frame i, where decoding may start for it, what may be left out."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from clipshift.video.packets import Irregular, Scanner, make_scanner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+    from clipshift.video.limits import Limits
+
+KEEP_BYTES = 16 * 1024 * 1024
+"""Packets of clips up to this size stay in memory, so that the file is read once."""
+
+UNKNOWN = -1 << 63
+"""Stands for a time or position that a packet does not have."""
+
+_DISCARDED = 1
+_SKIPPABLE = 2
+_HIDDEN = 4
+
+
+def _numbers() -> array[int]:
+    return array("q")
+
+
+@dataclass
+class Group:
+    """A stretch of packets from a start to the last one that shows a wanted frame.
+
+    Attributes:
+        start: Number of the first packet.
+        last: Number of the last packet.
+        frames: The wanted frames' numbers, by the number of the packet that shows each.
+    """
+
+    start: int
+    last: int
+    frames: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass
+class PacketIndex:
+    """What one pass over the packets told; packets are numbered from 0 in decoding order.
+
+    Attributes:
+        irregular: Why frames must be decoded from the first packet on; None where the short ways are exact. Only then
+            `shown`, `ranks`, `starts` and `flags` are complete.
+        shown: Packet number of each frame, in the order of showing.
+        ranks: Place of each packet's picture in the order of showing, hidden and discarded ones counted.
+        starts: Numbers of the packets where decoding may start.
+        flags: Bits of each packet.
+        times: Presentation time of each packet, in units of the stream's time base.
+        decoding_times: Decoding time of each packet.
+        positions: Byte position of each packet in the file.
+        kept: All packets of a small clip; None for a large one.
+        packets: How many packets the stream has.
+        chunks: The same, with the empty ones.
+        cut: Whether the last packet is incomplete.
+        first_time: Earliest presentation time.
+        last_time: Latest end of presentation.
+    """
+
+    irregular: str | None = None
+    shown: array[int] = field(default_factory=_numbers)
+    ranks: array[int] = field(default_factory=_numbers)
+    starts: array[int] = field(default_factory=_numbers)
+    flags: bytearray = field(default_factory=bytearray)
+    times: array[int] = field(default_factory=_numbers)
+    decoding_times: array[int] = field(default_factory=_numbers)
+    positions: array[int] = field(default_factory=_numbers)
+    kept: list[Packet[VideoStream]] | None = field(default_factory=list)
+    packets: int = 0
+    chunks: int = 0
+    cut: bool = False
+    first_time: int | None = None
+    last_time: int | None = None
+
+    def may_skip(self, packet: int) -> bool:
+        """Whether no other picture depends on this packet."""
+        return bool(self.flags[packet] & _SKIPPABLE)
+
+    def find(self, packet: Packet[VideoStream]) -> int | None:
+        """The number of a packet that was read anew; None where it is not recognised without doubt."""
+        if packet.pos is None or self.positions.count(packet.pos) != 1:
+            return None
+        number = self.positions.index(packet.pos)
+        return number if self.times[number] == packet.pts else None
+
+    def groups(self, frames: list[int]) -> list[Group]:
+        """Parts the wanted frames into stretches of packets that are decoded without a gap.
+
+        Args:
+            frames: Frame numbers, rising.
+        """
+        groups: list[Group] = []
+        for frame in frames:
+            packet = self.shown[frame]
+            start = self._start_for(packet)
+            if groups and start <= groups[-1].last:
+                groups[-1].last = max(groups[-1].last, packet)
+            else:
+                groups.append(Group(start, packet))
+            groups[-1].frames[packet] = frame
+        return groups
+
+    def _start_for(self, packet: int) -> int:
+        """The last start from which a packet's picture comes out exactly.
+
+        A picture that is sent after a start but shown before it may depend on what was sent before the start.
+        """
+        place = bisect_right(self.starts, packet) - 1
+        while self.ranks[self.starts[place]] > self.ranks[packet]:
+            place -= 1
+        return self.starts[place]
+
+
+def build_index(
+    packets: Iterable[Packet[VideoStream]], stream: VideoStream, *, limits: Limits, path: Path
+) -> PacketIndex:
+    """Reads all packets of a stream, without decoding any.
+
+    Args:
+        packets: The stream's packets from the beginning of the file.
+        stream: The stream.
+        limits: Reading stops with an error as soon as the frames exceed it.
+        path: The file, for errors.
+
+    Raises:
+        VideoError: The clip has more packets than `limits` allow frames.
+        av.FFmpegError: The container cannot be read.
+    """
+    index = PacketIndex()
+    notes = _Notes()
+    try:
+        codec = stream.codec_context.codec
+        extradata = stream.codec_context.extradata or b""
+        notes.scanner = make_scanner(codec.canonical_name, intra_only=bool(codec.intra_only), extradata=extradata)
+    except (Irregular, IndexError) as error:
+        index.irregular = str(error)
+    size = 0
+    for packet in packets:
+        index.chunks += 1
+        if not packet.size:  # the mark of the end, or a dropped frame of an AVI file
+            continue
+        index.packets += 1
+        limits.check_frames(path, index.packets, at_least=True)
+        _note_place(index, packet)
+        size += packet.size
+        if index.kept is not None and size <= KEEP_BYTES:
+            index.kept.append(packet)
+        else:
+            index.kept = None
+        if index.irregular is None:
+            try:
+                notes.add(index, packet)
+            except (Irregular, IndexError) as error:
+                index.irregular = str(error)
+    if index.irregular is None:
+        index.irregular = notes.finish(index, stream.codec_context.reorder_depth)
+    return index
+
+
+def _note_place(index: PacketIndex, packet: Packet[VideoStream]) -> None:
+    index.cut = packet.is_corrupt
+    index.times.append(UNKNOWN if packet.pts is None else packet.pts)
+    index.decoding_times.append(UNKNOWN if packet.dts is None else packet.dts)
+    index.positions.append(UNKNOWN if packet.pos is None else packet.pos)
+    if packet.pts is not None and not packet.is_discard:
+        end = packet.pts + (packet.duration or 0)
+        index.first_time = packet.pts if index.first_time is None else min(index.first_time, packet.pts)
+        index.last_time = end if index.last_time is None else max(index.last_time, end)
+
+
+class _Notes:
+    """What is gathered about the packets only until the index is complete."""
+
+    def __init__(self) -> None:
+        self.scanner: Scanner | None = None
+        self._orders: list[tuple[int, int]] = []
+        self._starts: list[tuple[int, frozenset[bytes]]] = []
+
+    def add(self, index: PacketIndex, packet: Packet[VideoStream]) -> None:
+        if self.scanner is None or packet.has_sidedata("new_extradata"):
+            raise Irregular("headers that change")
+        facts = self.scanner.scan(bytes(packet))
+        number = len(index.flags)
+        if facts.start:
+            self._starts.append((number, facts.headers))
+        index.flags.append(
+            (_DISCARDED if packet.is_discard else 0)
+            | (_SKIPPABLE if facts.unreferenced else 0)
+            | (0 if facts.shown else _HIDDEN)
+        )
+        # Decoders of codecs that send no order show every picture as it comes.
+        self._orders.append(facts.order or (0, number))
+
+    def finish(self, index: PacketIndex, decoder_delay: int) -> str | None:
+        """Puts the packets in the order of showing; says what speaks against trusting it, or None."""
+        complete = self.scanner.start_is_complete if self.scanner is not None else None
+        if complete is not None:
+            index.starts.extend(number for number, headers in self._starts if complete(headers))
+        if not index.starts or index.starts[0] != 0:
+            return "a first packet that is no start"
+        by_order = sorted(range(index.packets), key=self._orders.__getitem__)
+        if any(self._orders[one] == self._orders[other] for one, other in pairwise(by_order)):
+            return "two pictures at one place in the order"
+        if by_order[0] != 0:
+            return "pictures before the first start"
+        index.ranks = array("q", bytes(8 * index.packets))
+        for rank, packet in enumerate(by_order):
+            index.ranks[packet] = rank
+        # A decoder that holds back fewer pictures than the order needs would drop some.
+        if not _delay_suffices(index.ranks, decoder_delay):
+            return "pictures further out of order than the decoder holds back"
+        if _times_are_told_apart(index) and any(index.times[a] >= index.times[b] for a, b in pairwise(by_order)):
+            return "times that contradict the order of the pictures"
+        index.shown.extend(number for number in by_order if not index.flags[number] & (_DISCARDED | _HIDDEN))
+        return None
+
+
+def _delay_suffices(ranks: array[int], delay: int) -> bool:
+    """Whether no picture comes after more than `delay` pictures that are shown later."""
+    seen: list[int] = []
+    for rank in ranks:
+        place = bisect_right(seen, rank)
+        if len(seen) - place > delay:
+            return False
+        seen.insert(place, rank)  # at most `delay` places from the end
+    return True
+
+
+def _times_are_told_apart(index: PacketIndex) -> bool:
+    """Whether the presentation times are more than a count of the packets, as AVI files have them."""
+    return any(one >= other for one, other in pairwise(index.times))

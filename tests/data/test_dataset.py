@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clipshift.config import AugmentConfig, Config, DataConfig, InputConfig, TrainConfig
+from clipshift.data.dataset import TrainingClips, epoch_batches, epoch_order, steps_per_epoch
+from clipshift.data.loader import Batch, TrainingLoader, training_loader, worker_count
+from clipshift.data.manifest import read_manifest
+from clipshift.errors import RunError, VideoError
+from tests.data.clips import touch, write_classes
+
+CONFIG = Config(
+    input=InputConfig(segments=4, resize=36, crop=32),
+    augment=AugmentConfig(brightness=0.2),
+    train=TrainConfig(seed=5),
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_classes(tmp_path_factory.mktemp("data"), ["a", "b"], 5)
+
+
+@pytest.fixture(scope="module")
+def clips(root: Path) -> TrainingClips:
+    return TrainingClips(read_manifest(root, DataConfig()), CONFIG)
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    write_classes(tmp_path, ["a", "b"], 3)
+    touch(tmp_path / "a" / "clip_1.mp4")
+    return tmp_path
+
+
+def equal(one: list[Batch], two: list[Batch]) -> bool:
+    return len(one) == len(two) and all(
+        torch.equal(a["clips"], b["clips"])
+        and torch.equal(a["labels"], b["labels"])
+        and torch.equal(a["indices"], b["indices"])
+        and a["bad"] == b["bad"]
+        for a, b in zip(one, two, strict=True)
+    )
+
+
+def test_a_sample_has_its_clip_and_label(clips: TrainingClips) -> None:
+    sample = clips[0, 7]
+    assert sample["clip"].shape == (4, 3, 32, 32)
+    assert sample["clip"].dtype == torch.uint8
+    assert (sample["label"], sample["index"], sample["bad"]) == (1, 7, None)
+
+
+def test_a_sample_depends_on_seed_epoch_and_index_alone(clips: TrainingClips) -> None:
+    first = clips[2, 3]["clip"]
+    clips[0, 0], clips[2, 4]
+    assert torch.equal(clips[2, 3]["clip"], first)
+    assert not torch.equal(clips[3, 3]["clip"], first)
+    other = TrainingClips(clips.manifest, CONFIG.model_copy(update={"train": TrainConfig(seed=6)}))
+    assert not torch.equal(other[2, 3]["clip"], first)
+
+
+def test_a_bad_clip_is_replaced_by_one_of_its_class_and_named(broken: Path) -> None:
+    clips = TrainingClips(read_manifest(broken, DataConfig()), CONFIG)
+    substitutes = set()
+    for epoch in range(12):
+        sample = clips[epoch, 1]
+        bad = sample["bad"]
+        assert bad is not None
+        assert (bad.name, bad.path) == ("a/clip_1.mp4", str(broken / "a" / "clip_1.mp4"))
+        assert bad.reason
+        assert (sample["label"], sample["index"]) == (0, 1)
+        assert torch.equal(clips[epoch, 1]["clip"], sample["clip"])
+        substitutes.add(bad.substitute)
+    assert substitutes == {"a/clip_0.mp4", "a/clip_2.mp4"}
+
+
+def test_without_a_readable_clip_of_the_class_reading_ends(broken: Path) -> None:
+    touch(broken / "a" / "clip_0.mp4", broken / "a" / "clip_2.mp4")
+    clips = TrainingClips(read_manifest(broken, DataConfig()), CONFIG)
+    with pytest.raises(VideoError, match="nor any that could stand in") as caught:
+        clips[0, 1]
+    assert caught.value.where == str(broken / "a" / "clip_1.mp4")
+    assert "class a" in str(caught.value.got)
+
+
+def test_orders_are_permutations_that_change_with_seed_and_epoch() -> None:
+    orders = [epoch_order(50, seed, epoch) for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))]
+    assert all(sorted(order) == list(range(50)) for order in orders)
+    assert np.array_equal(orders[0], orders[1])
+    assert not np.array_equal(orders[0], orders[2])
+    assert not np.array_equal(orders[0], orders[3])
+
+
+def test_batches_drop_the_rest_and_share_the_global_batch() -> None:
+    alone = epoch_batches(23, seed=1, epoch=4, batch_size=6, rank=0, ranks=1)
+    assert [len(batch) for batch in alone] == [6, 6, 6]
+    assert [index for batch in alone for _, index in batch] == list(epoch_order(23, 1, 4)[:18])
+    assert {epoch for batch in alone for epoch, _ in batch} == {4}
+    ranks = [epoch_batches(23, seed=1, epoch=4, batch_size=3, rank=rank, ranks=2) for rank in range(2)]
+    for step in range(3):
+        assert sorted(ranks[0][step] + ranks[1][step]) == sorted(alone[step])
+    assert steps_per_epoch(23, batch_size=3, ranks=2) == 3
+
+
+def test_batches_from_a_step_on_are_the_rest() -> None:
+    whole = epoch_batches(23, seed=1, epoch=0, batch_size=4, rank=1, ranks=1 + 1)
+    assert epoch_batches(23, seed=1, epoch=0, batch_size=4, rank=1, ranks=2, first_step=1) == whole[1:]
+    assert epoch_batches(23, seed=1, epoch=0, batch_size=4, rank=1, ranks=2, first_step=2) == []
+
+
+@pytest.mark.parametrize(("samples", "ranks", "size"), [(5, 1, 5), (5, 2, 3), (1, 4, 1), (7, 4, 2)])
+def test_a_small_data_set_gives_one_batch_of_equal_size_on_every_rank(samples: int, ranks: int, size: int) -> None:
+    batches = [epoch_batches(samples, seed=0, epoch=0, batch_size=8, rank=r, ranks=ranks) for r in range(ranks)]
+    assert [[len(batch) for batch in mine] for mine in batches] == [[size]] * ranks
+    assert {index for mine in batches for _, index in mine[0]} == set(range(samples))
+
+
+def test_an_epoch_of_nothing_is_a_bug() -> None:
+    with pytest.raises(ValueError, match="at least one sample"):
+        epoch_batches(0, seed=0, epoch=0, batch_size=1, rank=0, ranks=1)
+
+
+def test_batches_are_the_same_with_workers_and_from_any_step(clips: TrainingClips) -> None:
+    with training_loader(clips, batch_size=3, workers=0) as loader:
+        assert loader.steps == 3
+        first, second = list(loader.batches(0)), list(loader.batches(1))
+    assert first[0]["clips"].shape == (3, 4, 3, 32, 32)
+    assert first[0]["labels"].dtype == torch.int64
+    assert not equal(first, second)
+    for index, label, clip in zip(first[1]["indices"], first[1]["labels"], first[1]["clips"], strict=True):
+        assert clips.manifest.labels()[int(index)] == int(label)
+        assert torch.equal(clips[0, int(index)]["clip"], clip)
+    with training_loader(clips, batch_size=3, workers=2) as loader:
+        assert equal(list(loader.batches(0)), first)
+        processes = worker_processes(loader)
+        early = loader.batches(1)
+        assert equal([next(early)], second[:1])
+        assert equal(list(loader.batches(1, first_step=2)), second[2:])
+        assert equal(list(loader.batches(0, first_step=1)), first[1:])
+        assert worker_processes(loader) == processes
+        assert len(processes) == 2
+
+
+def worker_processes(loader: TrainingLoader) -> list[int]:
+    return [process.pid for process in loader._loader._iterator._workers]  # type: ignore[union-attr]
+
+
+def test_errors_and_bad_samples_cross_the_process_border(broken: Path) -> None:
+    clips = TrainingClips(read_manifest(broken, DataConfig()), CONFIG)
+    with training_loader(clips, batch_size=6, workers=0) as loader:
+        expected = list(loader.batches(0))
+    with training_loader(clips, batch_size=6, workers=1) as loader:
+        (batch,) = loader.batches(0)
+        assert equal([batch], expected)
+        assert [bad.name for bad in batch["bad"]] == ["a/clip_1.mp4"]
+        assert batch["clips"].shape[0] == 6
+        touch(broken / "a" / "clip_0.mp4", broken / "a" / "clip_2.mp4")
+        with pytest.raises(VideoError) as caught:
+            list(loader.batches(1))
+        text = str(caught.value)
+        assert text.startswith("A clip cannot be read, nor any")
+        assert "Traceback" not in text
+        assert len(text.splitlines()) <= 8
+        # Ctrl-C is the main process's affair; a worker that is gone is said plainly.
+        os.kill(worker_processes(loader)[0], signal.SIGINT)
+        with pytest.raises(VideoError):
+            list(loader.batches(2))
+        os.kill(worker_processes(loader)[0], signal.SIGKILL)
+        with pytest.raises(RunError, match="ended unexpectedly"):
+            list(loader.batches(3))
+
+
+def test_worker_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert worker_count(3) == 3
+    assert worker_count(0) == 0
+    for cores, ranks, expected in ((2, 1, 1), (1, 1, 1), (16, 2, 7), (64, 1, 16), (4, 8, 1)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
+        assert worker_count("auto", ranks=ranks) == expected

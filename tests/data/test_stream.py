@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from clipshift.config import DataConfig, InputConfig
+from clipshift.data import stream, transforms
+from clipshift.data.manifest import Clip, read_manifest
+from clipshift.data.stream import read_ahead, read_views
+from clipshift.errors import VideoError
+from clipshift.video import decode, segment_middles
+from tests.data.clips import touch, write_classes
+
+DATA = DataConfig()
+SETTINGS = InputConfig(segments=4, resize=36, crop=32)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clip, ...]:
+    root = write_classes(tmp_path_factory.mktemp("data"), ["a", "b"], 4, frames=15)
+    touch(root / "a" / "clip_2.mp4")
+    return read_manifest(root, DATA).clips
+
+
+def reading_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+
+
+def test_views_are_the_crops_of_each_set_of_frames(clips: tuple[Clip, ...]) -> None:
+    views = read_views(clips[0], SETTINGS, DATA, crops="three", clips=2)
+    assert views.shape == (6, 4, 3, 36, 36)
+    for number in range(2):
+        frames = decode(clips[0].path, segment_middles(15, 4, number, 2))
+        assert torch.equal(views[3 * number : 3 * number + 3], transforms.test_views(frames, SETTINGS, "three"))
+
+
+def test_a_clip_shorter_than_the_segments_repeats_frames(clips: tuple[Clip, ...]) -> None:
+    settings = InputConfig(segments=40, resize=36, crop=32)
+    views = read_views(clips[0], settings, DATA, crops="centre")
+    frames = decode(clips[0].path, segment_middles(15, 40))
+    assert torch.equal(views, transforms.test_views(frames, settings, "centre"))
+
+
+def test_reading_in_pieces_gives_the_same_views(clips: tuple[Clip, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = read_views(clips[0], SETTINGS, DATA, crops="ten", clips=3)
+    monkeypatch.setattr(stream, "_PIECE_BYTES", 64 * 48 * 3 * 2)
+    assert torch.equal(read_views(clips[0], SETTINGS, DATA, crops="ten", clips=3), whole)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_clips_come_in_order_and_errors_stop_nothing(clips: tuple[Clip, ...], workers: int) -> None:
+    results = list(read_ahead(clips, SETTINGS, DATA, workers=workers))
+    assert [result.clip for result in results] == list(clips)
+    for result in results:
+        bad = result.clip.name == "a/clip_2.mp4"
+        assert isinstance(result.error, VideoError) is bad
+        assert (result.views is None) is bad
+        if result.views is not None:
+            assert torch.equal(result.views, read_views(result.clip, SETTINGS, DATA, crops="centre"))
+    assert reading_threads() == []
+
+
+def test_an_endless_source_is_read_only_a_little_ahead(clips: tuple[Clip, ...]) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Clip]:
+        nonlocal taken
+        for clip in itertools.cycle(clips):
+            taken += 1
+            yield clip
+
+    results = read_ahead(endless(), SETTINGS, DATA, workers=2)
+    assert taken == 0
+    assert [next(results).clip for _ in range(20)] == list(itertools.islice(itertools.cycle(clips), 20))
+    assert taken <= 20 + 4
+    assert reading_threads()
+    results.close()  # type: ignore[attr-defined]
+    assert reading_threads() == []
+
+
+def test_an_error_of_the_source_and_a_bug_end_the_threads(
+    clips: tuple[Clip, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing() -> Iterator[Clip]:
+        yield clips[0]
+        raise KeyError("source")
+
+    with pytest.raises(KeyError, match="source"):
+        list(read_ahead(failing(), SETTINGS, DATA, workers=2))
+    assert reading_threads() == []
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(stream, "read_views", broken)
+    with pytest.raises(ZeroDivisionError):
+        list(read_ahead(clips, SETTINGS, DATA, workers=2))
+    assert reading_threads() == []

@@ -1,0 +1,60 @@
+"""The loss and mixup."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clipshift.training.losses import classification_loss, mixup
+
+
+def test_smoothed_cross_entropy_by_hand() -> None:
+    logits = torch.tensor([[2.0, 0.0, -1.0]])
+    log_p = logits.log_softmax(1)[0]
+    target = torch.tensor([0.9 + 0.1 / 3, 0.1 / 3, 0.1 / 3])
+    loss = classification_loss(logits, torch.tensor([0]), smoothing=0.1)
+    assert float(loss) == pytest.approx(float(-(target * log_p).sum()), rel=1e-6)
+
+
+def test_mixed_loss_is_the_blend() -> None:
+    logits, labels, order = torch.randn(4, 5), torch.tensor([0, 1, 2, 3]), torch.tensor([3, 2, 1, 0])
+    mixed = classification_loss(logits, labels, mixed_with=order, share=0.3)
+    one, other = classification_loss(logits, labels), classification_loss(logits, labels[order])
+    assert float(mixed) == pytest.approx(0.3 * float(one) + 0.7 * float(other), rel=1e-6)
+
+
+def test_mixup_blends_whole_clips_and_is_a_function_of_the_generator() -> None:
+    clips = torch.arange(6.0).reshape(6, 1, 1, 1, 1).expand(6, 2, 3, 4, 4)
+    mixed, order, share = mixup(clips, 0.2, np.random.default_rng(3))
+    again, same_order, same_share = mixup(clips, 0.2, np.random.default_rng(3))
+    assert torch.equal(mixed, again)
+    assert torch.equal(order, same_order)
+    assert share == same_share
+    assert 0 <= share <= 1
+    assert sorted(order.tolist()) == list(range(6))
+    torch.testing.assert_close(mixed, share * clips + (1 - share) * clips[order])
+
+
+def test_mixup_share_follows_the_beta_distribution() -> None:
+    shares = np.array([mixup(torch.zeros(1, 1), 0.2, np.random.default_rng(seed))[2] for seed in range(2000)])
+    assert shares.mean() == pytest.approx(0.5, abs=0.03)
+    # Var of Beta(a, a) = 1 / (4 (2 a + 1))
+    assert shares.var() == pytest.approx(1 / (4 * 1.4), abs=0.015)
+
+
+def test_equal_to_paddlevideos_losses(shared: Path) -> None:
+    folder = shared / "reference" / "training"
+    expected, arrays = json.loads((folder / "losses.json").read_text()), np.load(folder / "losses.npz")
+    scores = torch.from_numpy(arrays["scores"])
+    a, b = (torch.from_numpy(arrays[name][:, 0]).long() for name in ("labels_a", "labels_b"))
+    assert float(classification_loss(scores, a)) == pytest.approx(expected["valid"]["loss"], rel=1e-6)
+    smoothed = classification_loss(scores, a, smoothing=0.1)
+    assert float(smoothed) == pytest.approx(expected["ls_train"]["loss"], rel=1e-6)
+    share = float(arrays["lam"][0])
+    other = classification_loss(scores, b, smoothing=0.1)
+    mixed = share * smoothed + (1 - share) * other
+    assert float(mixed) == pytest.approx(expected["ls_mixup"]["loss"], rel=1e-6)

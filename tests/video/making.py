@@ -1,0 +1,81 @@
+"""Small videos and frame folders for the tests, made anew each time."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import av
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def pictures(frames: int, *, width: int = 96, height: int = 64, seed: int = 0) -> np.ndarray:
+    """A moving pattern with some noise, uint8 (T, H, W, 3); no two frames are alike."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width]
+    result = np.empty((frames, height, width, 3), dtype=np.uint8)
+    grain = random.integers(0, 24, (height, width, 3))
+    for t in range(frames):
+        wave = np.stack([(x * 3 + t * 5) % 256, (y * 4 + t * 3) % 256, ((x + y) * 2 - t * 7) % 256], axis=-1)
+        noise = random.integers(0, 16, (height // 8, width // 8, 3)).repeat(8, axis=0).repeat(8, axis=1)
+        result[t] = (wave + np.roll(grain, t, axis=1) + noise) % 256
+    return result
+
+
+def make_video(
+    path: Path,
+    frames_THWC: np.ndarray,
+    *,
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    times: Sequence[int] | None = None,
+    pix_fmt: str = "yuv420p",
+    container_options: dict[str, str] | None = None,
+    format_name: str | None = None,
+    with_audio: bool = False,
+) -> Path:
+    """Encodes frames at 25 per second; `times` counts in 1/1000 s for clips of variable rate."""
+    with av.open(str(path), "w", format=format_name, options=container_options or {}) as container:
+        stream = container.add_stream(codec, rate=25, options=options or {})
+        stream.height, stream.width = frames_THWC.shape[1:3]
+        stream.pix_fmt = pix_fmt
+        stream.codec_context.thread_count = 1
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+            stream.time_base = Fraction(1, 1000)
+        audio = container.add_stream("aac", rate=8000) if with_audio else None
+        for number, picture in enumerate(frames_THWC):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            if times is None:
+                frame.pts, frame.time_base = number, Fraction(1, 25)
+            else:
+                frame.pts, frame.time_base = times[number], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if audio is not None:
+            sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), dtype=np.float32), format="fltp", layout="mono")
+            sound.sample_rate = 8000
+            sound.pts = 0
+            container.mux(audio.encode(sound))
+            container.mux(audio.encode(None))
+    return path
+
+
+def make_folder(path: Path, frames_THWC: np.ndarray, *, pattern: str = "img_{:05d}.jpg", first: int = 1) -> Path:
+    """Writes frames as images."""
+    path.mkdir(parents=True)
+    for number, picture in enumerate(frames_THWC, start=first):
+        Image.fromarray(picture).save(path / pattern.format(number))
+    return path
+
+
+def decode_all(path: Path) -> list[np.ndarray]:
+    """Every frame of a file as plain PyAV gives it, uint8 (H, W, 3)."""
+    with av.open(str(path)) as container:
+        container.streams.video[0].codec_context.thread_count = 1
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
