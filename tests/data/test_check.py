@@ -9,10 +9,8 @@ import pytest
 from PIL import Image
 
 from clipshift.config import DataConfig
-from clipshift.data.alike import find_alike, look_of
 from clipshift.data.check import CheckReport, Finding, check_data
-from clipshift.video import decode, probe, segment_middles
-from tests.data.clips import moving_frames, touch, write_classes, write_frames, write_video
+from tests.data.clips import moving_frames, touch, write_classes, write_video
 
 DATA = DataConfig()
 
@@ -74,25 +72,17 @@ def test_copies_on_both_sides_are_an_error(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("codec", "suffix", "quality", "size"),
-    [("libx264", ".mp4", 36, (64, 48)), ("mpeg4", ".avi", 20, (48, 48)), ("mjpeg", ".avi", None, (160, 120))],
+    [("libx264", ".mp4", 36, (64, 48)), ("mpeg4", ".avi", 20, (48, 48)), ("mpeg4", ".mkv", 12, (160, 120))],
 )
 def test_copies_that_were_encoded_anew_are_found(
-    root: Path, codec: str, suffix: str, quality: int | None, size: tuple[int, int]
+    root: Path, codec: str, suffix: str, quality: int, size: tuple[int, int]
 ) -> None:
     frames = moving_frames(30, width=128, height=96, seed=77)
     write_video(root / "train" / "a" / "original.mp4", frames)
-    path = root / "val" / "a" / f"copy{suffix}"
-    if codec == "mjpeg":
-        write_frames(path.with_suffix(""), scaled(frames[:, :, :], *size))
-        path = path.with_suffix("")
-        write_video(path.with_suffix(".avi"), scaled(frames, *size), quality=12)
-        shutil.rmtree(path)
-    else:
-        write_video(path, scaled(frames, *size), codec=codec, quality=quality)
+    write_video(root / "val" / "a" / f"copy{suffix}", scaled(frames, *size), codec=codec, quality=quality)
     (finding,) = found(check_data(root, DATA), "leak")
     assert finding.severity == "warning"
-    assert finding.clips[0] == "train/a/original.mp4"
-    assert finding.clips[1].startswith("val/a/copy")
+    assert finding.clips == ("train/a/original.mp4", f"val/a/copy{suffix}")
 
 
 def test_copies_inside_a_part_and_under_two_labels(root: Path) -> None:
@@ -104,35 +94,6 @@ def test_copies_inside_a_part_and_under_two_labels(root: Path) -> None:
     assert finding.details == ("train/a/clip_3.mp4 = train/b/other.mp4 [a / b]",)
 
 
-def test_another_clip_of_the_same_scene_is_not_a_copy() -> None:
-    scene = moving_frames(1, width=96, height=72, seed=4)[0].astype(int)
-    looks = []
-    for seed in range(6):
-        random = np.random.default_rng(seed)
-        frames = np.repeat(scene[None], 8, axis=0)
-        for frame in frames:
-            x, y = random.integers(0, 70), random.integers(0, 50)
-            frame[y : y + 20, x : x + 12] += 60
-        looks.append(look_of(np.clip(frames, 0, 255).astype(np.uint8)))
-    assert find_alike(looks, [4.0] * 6) == []
-    assert [(p.first, p.second) for p in find_alike([*looks, looks[2]], [4.0] * 7)] == [(2, 6)]
-    assert find_alike([*looks, looks[2]], [4.0] * 6 + [4.5]) == []
-
-
-def test_still_clips_are_left_out() -> None:
-    frames = np.repeat(moving_frames(1, seed=4), 8, axis=0)
-    assert find_alike([look_of(frames), look_of(frames)], [1.0, 1.0]) == []
-
-
-def test_pairs_are_found_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = [look_of(moving_frames(8, seed=seed)) for seed in range(12)]
-    seconds = [1 + 0.003 * number for number in range(12)]
-    monkeypatch.setattr("clipshift.data.alike._BLOCK", 3)
-    pairs = find_alike([*looks, looks[0], looks[7]], [*seconds, seconds[0], seconds[7]])
-    assert [(pair.first, pair.second) for pair in pairs] == [(0, 12), (7, 13)]
-    assert pairs[0].score == pytest.approx(1)
-
-
 def test_odd_classes_and_shapes(tmp_path: Path) -> None:
     write_classes(tmp_path / "train", ["a"], 12)
     write_classes(tmp_path / "train", ["b"], 2, seed=90, frames=5)
@@ -142,7 +103,7 @@ def test_odd_classes_and_shapes(tmp_path: Path) -> None:
     assert report.ok
     kinds = {finding.kind: finding for finding in report.findings}
     assert kinds["few"].details == ("b: 3",)
-    assert kinds["imbalance"].details == ("a: 12", "b: 3") if "imbalance" in kinds else True
+    assert "imbalance" not in kinds
     assert kinds["empty"].details == ("b",)
     assert kinds["short"].clips == ("train/b/clip_0.mp4", "train/b/clip_1.mp4")
     assert kinds["short"].remedy == "lower input.segments (shortest clip: 5)"
@@ -182,15 +143,3 @@ def test_progress_counts_the_clips(root: Path) -> None:
     seen: list[tuple[int, int]] = []
     check_data(root, DATA, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(number, 24) for number in range(1, 25)]
-
-
-def test_no_false_alarm_between_real_clips_of_one_scene(shared: Path) -> None:
-    folder = shared / "videos" / "ucf101_5class" / "val"
-    paths = [path for name in ("WallPushups", "JumpingJack") for path in sorted((folder / name).iterdir())]
-    looks, seconds = [], []
-    for path in paths:
-        info = probe(path)
-        looks.append(look_of(decode(path, segment_middles(info.frames, 8))))
-        seconds.append(info.seconds or 0.0)
-    assert len(paths) == 12
-    assert find_alike(looks, seconds) == []

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clipshift.data.lists import read_list
+from clipshift.data.lists import read_list, stream_paths
 from clipshift.data.manifest import Manifest
 from clipshift.errors import DataError
 from tests.data.clips import moving_frames, touch, write_frames
@@ -179,3 +179,35 @@ def test_a_class_name_twice(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="stands twice") as caught:
         read(write(tmp_path, "a.mp4 0\n"))
     assert caught.value.where == f"{tmp_path / 'classes.txt'}:3"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("list.txt", "my clip.mp4\na.mp4 0\nsub/ü.avi 12 high\n"),
+        ("list.txt", "my clip.mp4\thigh jump\na.mp4\t0\nsub/ü.avi\t1\n"),
+        ("list.csv", "path,label\nmy clip.mp4,0\na.mp4,\nsub/ü.avi,1\n"),
+        ("list.jsonl", '{"path": "my clip.mp4"}\n{"path": "a.mp4", "label": 1}\n{"path": "sub/ü.avi"}\n'),
+    ],
+)
+def test_paths_without_their_labels(tmp_path: Path, name: str, content: str) -> None:
+    path = write(tmp_path, content, name)
+    assert list(stream_paths(path)) == [tmp_path / "my clip.mp4", tmp_path / "a.mp4", tmp_path / "sub" / "ü.avi"]
+
+
+def test_a_missing_clip_is_left_to_whoever_opens_it(tmp_path: Path) -> None:
+    path = write(tmp_path, f"gone 1.mp4 0\n{tmp_path / 'a.mp4'}\nno video at all\n")
+    assert list(stream_paths(path)) == [tmp_path / "gone 1.mp4", tmp_path / "a.mp4", tmp_path / "no video at all"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "part"),
+    [
+        ("l.txt", "", "is empty"),
+        ("l.csv", "clip,label\na.mp4,1\n", "name the columns"),
+        ("l.jsonl", "{}", "understood"),
+    ],
+)
+def test_lists_without_paths(tmp_path: Path, name: str, content: str, part: str) -> None:
+    with pytest.raises(DataError, match=part):
+        list(stream_paths(write(tmp_path, content, name)))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clipshift.config import DataConfig
-from clipshift.data import Clip, find_videos, read_dataset, read_manifest
+from clipshift.data import Clip, read_dataset, read_manifest
 from clipshift.errors import DataError
 from tests.data.clips import moving_frames, touch, write_frames
 
@@ -90,7 +90,25 @@ def test_frame_folders_count_as_one_clip(tmp_path: Path) -> None:
     write_frames(tmp_path / "a" / "session" / "clip9", moving_frames(3), pattern="{:03d}.png")
     manifest = read_manifest(tmp_path, DATA)
     assert names(manifest.clips) == ["a/clip0", "a/clip1", "a/session/clip9", "b/clip0", "b/clip1"]
-    assert manifest.notes == ()
+    (note,) = manifest.notes
+    assert note.startswith("1 frame folder not named as data.frame_pattern says")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fitting"), [("frame{:04d}.png", "frame{:04d}.png"), ("{:d}.jpg", "{:d}.jpg"), ("f_2_{:02d}.jpg",) * 2]
+)
+def test_frames_with_other_names_than_the_pattern(tmp_path: Path, pattern: str, fitting: str) -> None:
+    for label in ("a", "b"):
+        for clip in range(2):
+            write_frames(tmp_path / label / f"clip{clip}", moving_frames(3), pattern=pattern)
+    assert_error(tmp_path, "not named as data.frame_pattern says", f"do:      data.frame_pattern={fitting}")
+    assert len(read_manifest(tmp_path, DataConfig(frame_pattern=fitting))) == 4
+
+
+def test_parts_inside_the_classes(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        touch(tmp_path / "cat" / part / "1.mp4", tmp_path / "dog" / part / "1.mp4")
+    assert_error(tmp_path, "holds training and validation clips", "/train/CLASS/clip.mp4")
 
 
 def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
@@ -242,23 +260,6 @@ def test_read_manifest_without_a_part_to_measure_on(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no validation and no test part") as caught:
         read_manifest(tmp_path, DATA)
     assert str(tmp_path / "train") in str(caught.value.remedy)
-
-
-def test_find_videos_in_a_file_a_folder_and_a_list(tmp_path: Path) -> None:
-    two_classes(tmp_path / "data", clips=1)
-    write_frames(tmp_path / "data" / "frames", moving_frames(2))
-    assert names(find_videos(tmp_path / "data", DATA)) == ["cat/cat_0.mp4", "dog/dog_0.mp4", "frames"]
-    assert names(find_videos(tmp_path / "data" / "frames", DATA)) == ["frames"]
-    assert names(find_videos(tmp_path / "data" / "cat" / "cat_0.mp4", DATA)) == ["cat_0.mp4"]
-    (tmp_path / "all.txt").write_text("data/dog/dog_0.mp4\ndata/cat/cat_0.mp4 1\n")
-    found = list(find_videos(tmp_path / "all.txt", DATA))
-    assert names(found) == ["data/dog/dog_0.mp4", "data/cat/cat_0.mp4"]
-    assert {clip.label for clip in found} == {None}
-    with pytest.raises(DataError, match="was not found"):
-        list(find_videos(tmp_path / "none", DATA))
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="No video or frame folder"):
-        list(find_videos(tmp_path / "empty", DATA))
 
 
 def test_the_real_folders_and_their_lists_agree(shared: Path) -> None:

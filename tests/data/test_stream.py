@@ -4,13 +4,14 @@ import itertools
 import threading
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 
 from clipshift.config import DataConfig, InputConfig
 from clipshift.data import stream, transforms
 from clipshift.data.manifest import Clip, read_manifest
-from clipshift.data.stream import read_ahead, read_views
+from clipshift.data.stream import read_ahead, read_views, views_of_frames
 from clipshift.errors import VideoError
 from clipshift.video import decode, segment_middles
 from tests.data.clips import touch, write_classes
@@ -27,7 +28,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clip, ...]:
 
 
 def reading_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("ahead")]
 
 
 def test_views_are_the_crops_of_each_set_of_frames(clips: tuple[Clip, ...]) -> None:
@@ -49,6 +50,22 @@ def test_reading_in_pieces_gives_the_same_views(clips: tuple[Clip, ...], monkeyp
     whole = read_views(clips[0], SETTINGS, DATA, crops="ten", clips=3)
     monkeypatch.setattr(stream, "_PIECE_BYTES", 64 * 48 * 3 * 2)
     assert torch.equal(read_views(clips[0], SETTINGS, DATA, crops="ten", clips=3), whole)
+
+
+@pytest.mark.parametrize(("segments", "sets"), [(4, 1), (4, 3), (40, 2)])
+def test_decoded_frames_give_the_views_of_the_file(clips: tuple[Clip, ...], segments: int, sets: int) -> None:
+    settings = InputConfig(segments=segments, resize=36, crop=32)
+    views = views_of_frames(decode(clips[0].path, range(15)), settings, crops="three", clips=sets)
+    assert torch.equal(views, read_views(clips[0], settings, DATA, crops="three", clips=sets))
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 8, 3), (4, 8, 8), (4, 3, 8, 8)])
+def test_arrays_that_are_no_video(shape: tuple[int, ...]) -> None:
+    with pytest.raises(VideoError, match="not a video") as caught:
+        views_of_frames(np.zeros(shape, np.uint8), SETTINGS, crops="centre")
+    assert str(shape) in str(caught.value.got)
+    with pytest.raises(VideoError, match="not a video"):
+        views_of_frames(np.zeros((4, 8, 8, 3), np.float32), SETTINGS, crops="centre")
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])

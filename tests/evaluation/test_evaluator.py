@@ -219,6 +219,8 @@ def test_the_public_call_says_what_is_wrong(tmp_path: Path, model: Path) -> None
         evaluate(tmp_path, tmp_path / "data")
     with pytest.raises(ConfigError, match="device"):
         evaluate(model, tmp_path / "data", device="tpu")
+    with pytest.raises(ConfigError, match="fp16"):
+        evaluate(model, tmp_path / "data", device="cpu", amp="fp16")
     (tmp_path / "data" / "jump").rename(tmp_path / "data" / "fly")
     with pytest.raises(DataError, match="fly"):
         evaluate(model, tmp_path / "data", device="cpu")

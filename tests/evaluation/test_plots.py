@@ -10,17 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipshift.evaluation.plots import (
-    DARK,
-    LIGHT,
-    Plot,
-    evaluation_plots,
-    plot_label,
-    reliability,
-    render,
-    save_plots,
-    training_plots,
-)
+from clipshift.evaluation.canvas import DARK, LIGHT, Plot, plot_label, render, save_plots
+from clipshift.evaluation.plots import evaluation_plots, reliability, training_plots
 from clipshift.evaluation.results import ClipScore
 from tests.evaluation.synthetic import make_evaluation, make_records
 

@@ -70,7 +70,11 @@ def make_run(folder: Path, names: tuple[str, ...] = NAMES) -> Path:
     )
     write_lines(folder / "bad_samples.jsonl", [{"name": "t/1.mp4", "reason": "Empty.", "substitute": "t/2.mp4"}] * 2)
     (folder / "model").mkdir()
-    spec = {"classes": names, "input": {"segments": 4}, "provenance": {"split": "made: 20 % of 57 groups, seed 0"}}
+    spec = {
+        "classes": names,
+        "input": {"segments": 4},
+        "provenance": {"split": "made: 20 % of 57 groups, seed 0", "epoch": 2},
+    }
     (folder / "model" / "model.json").write_text(json.dumps(spec))
     clips = np.random.default_rng(0).integers(0, 256, (2, 4, 3, 32, 32), dtype=np.uint8)
     np.savez(folder / "training_batch.npz", clips=clips, labels=np.array([2, 0]))
@@ -86,22 +90,19 @@ def test_a_whole_run_has_all_sections_in_one_file(tmp_path: Path) -> None:
     assert all(source.startswith(("data:image/", "#")) for source in page.sources)
     assert "12 videos" in page.text
     assert "11 scored, 1 bad" in page.text
+    assert "kept: epoch 2" in page.text
     assert "made: 20 % of 57 groups, seed 0" in page.text
     assert "always guessing the largest class" in page.text
     assert page.text.count("Replaced by t/2.mp4.") == 1
     assert f"clipshift predict '{tmp_path / 'my run'}' VIDEOS" in page.text
     assert path.stat().st_size < 3_000_000
+    # Three clips of four frames are still there, and two training clips of four frames; other clips are gone.
+    assert sum(source.startswith("data:image/jpeg") for source in page.sources) == 5 * 4
+    assert "No pictures:" in page.text
     plots = {file.name for file in (path.parent / "plots").iterdir()}
     assert plots == {
         f"{name}.png" for name in ("loss", "accuracy", "learning_rate", "confusion", "classes", "reliability")
     }
-
-
-def test_frames_come_from_the_clips_and_missing_files_are_said(tmp_path: Path) -> None:
-    page = Page(write_report(make_run(tmp_path / "run")))
-    # Three clips of four frames are there, and two training clips of four frames.
-    assert sum(source.startswith("data:image/jpeg") for source in page.sources) == 5 * 4
-    assert "No pictures:" in page.text
 
 
 def test_an_evaluation_alone_is_enough(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from clipshift.config import DataConfig
+from clipshift.data.ahead import map_ahead
 from clipshift.data.alike import LOOK_FRAMES, find_alike, look_of
 from clipshift.data.clips import Clip, DataSet, absolute, plural, some
 from clipshift.data.fingerprint import file_hash
@@ -160,11 +160,10 @@ def _inspect_all(
     jobs = [(clip, "train") for clip in dataset.train.clips]
     jobs += [(clip, "validation") for clip in dataset.validation.clips]
     inspected = []
-    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="check") as pool:
-        for item in pool.map(lambda job: _inspect(job[0], job[1], data, segments), jobs):
-            inspected.append(item)
-            if progress is not None:
-                progress(len(inspected), len(jobs))
+    for item in map_ahead(lambda job: _inspect(job[0], job[1], data, segments), jobs, workers):
+        inspected.append(item)
+        if progress is not None:
+            progress(len(inspected), len(jobs))
     return inspected
 
 

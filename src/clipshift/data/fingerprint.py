@@ -9,11 +9,11 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from clipshift.config import DataConfig
+from clipshift.data.ahead import map_ahead
 from clipshift.data.clips import Clip, DataSet
 from clipshift.errors import RunError, VideoError
 from clipshift.video import Limits, probe
@@ -89,15 +89,13 @@ def fingerprint(clip: Clip, classes: tuple[str, ...], split: str, data: DataConf
             )
     except OSError as error:
         return Fingerprint(*who, *(None,) * 8, error=error.strerror or str(error))
-    sha256, reason = None, None
+    sha256 = None
     try:
         sha256 = file_hash(clip.path)
         info = probe(clip.path, limits=Limits.of(data), frame_pattern=data.frame_pattern, frames=clip.frames)
     except VideoError as error:
         return Fingerprint(*who, *(None,) * 5, bytes=size, mtime_ns=changed, sha256=sha256, error=error.what)
-    return Fingerprint(
-        *who, info.frames, info.width, info.height, info.fps, info.seconds, size, changed, sha256, reason
-    )
+    return Fingerprint(*who, info.frames, info.width, info.height, info.fps, info.seconds, size, changed, sha256, None)
 
 
 def fingerprints(
@@ -124,12 +122,10 @@ def fingerprints(
     jobs = [(clip, "train") for clip in dataset.train.clips]
     jobs += [(clip, "validation") for clip in dataset.validation.clips]
     done = []
-    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="fingerprint") as pool:
-        results = pool.map(lambda job: fingerprint(job[0], dataset.classes, job[1], data, known), jobs)
-        for count, result in enumerate(results, start=1):
-            done.append(result)
-            if progress is not None:
-                progress(count)
+    for line in map_ahead(lambda job: fingerprint(job[0], dataset.classes, job[1], data, known), jobs, workers):
+        done.append(line)
+        if progress is not None:
+            progress(len(done))
     return done
 
 

@@ -15,6 +15,9 @@ from clipshift.errors import DataError
 from clipshift.video import is_video_file
 
 CLASSES_FILE = "classes.txt"
+TRAIN_NAMES = ("train", "training")
+VALIDATION_NAMES = ("val", "validation", "valid")
+TEST_NAMES = ("test", "testing")
 _NUMBERED_IMAGE = re.compile(r".*\d\.(jpe?g|png)", re.IGNORECASE)
 
 
@@ -26,6 +29,8 @@ class Found:
     """Videos and frame folders, sorted by their path from the folder."""
     ignored: list[str] = field(default_factory=list)
     """Names of hidden files and folders, and of files that are neither video nor frame."""
+    misnamed: list[Path] = field(default_factory=list)
+    """A frame of each frame folder in which no name fits the pattern."""
 
 
 def find_clips(folder: Path, frame_pattern: str) -> Found:
@@ -40,9 +45,13 @@ def find_clips(folder: Path, frame_pattern: str) -> Found:
     return found
 
 
-def is_frame_folder(names: Sequence[str], frame_pattern: str) -> bool:
-    """Whether a folder with files of these names is one clip: they match the pattern, or are numbered JPEG or PNG."""
-    return _holds_frames(names, _frame_name(frame_pattern))
+def is_frame_folder(folder: Path, frame_pattern: str) -> bool:
+    """Whether a folder is one clip: it holds no video, but files as the pattern says, or numbered JPEG or PNG.
+
+    Raises:
+        DataError: The folder cannot be listed.
+    """
+    return _holds_frames(file_names(folder), _frame_name(frame_pattern))
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -110,7 +119,9 @@ def read_class_folders(
         for path in found[name].clips
     ]
     ignored = loose + [name for content in found.values() for name in content.ignored]
-    return Manifest(source=folder, classes=names, clips=tuple(clips), notes=_notes(folder, ignored))
+    misnamed = [frame for content in found.values() for frame in content.misnamed]
+    notes = _notes(folder, ignored) + _check_pattern(clips, misnamed, data.frame_pattern)
+    return Manifest(source=folder, classes=names, clips=tuple(clips), notes=notes)
 
 
 def _check_layout(folder: Path, folders: list[Path], loose: list[str], frame_pattern: str) -> None:
@@ -129,14 +140,41 @@ def _check_layout(folder: Path, folders: list[Path], loose: list[str], frame_pat
             remedy=remedy,
         )
     for path in folders:
-        names = file_names(path)
-        if is_frame_folder(names, frame_pattern):
+        if is_frame_folder(path, frame_pattern):
+            names = file_names(path)
             raise DataError(
                 "A class folder holds frames where it should hold clips.",
                 where=path,
                 got=some(names, 2),
                 remedy=f"give the frames of each clip a folder of their own: {path.name}/clip_1/{names[0]}",
             )
+        inside = {part.name.lower() for part in subfolders(path)}
+        if inside & {*TRAIN_NAMES} and inside & {*VALIDATION_NAMES, *TEST_NAMES}:
+            raise DataError(
+                "The folder of a class holds training and validation clips.",
+                where=path,
+                got=some(sorted(inside)),
+                allowed=f"{folder.name}/train/CLASS/clip.mp4 and {folder.name}/val/CLASS/clip.mp4",
+                remedy="put the classes into the parts, not the parts into the classes",
+            )
+
+
+def _check_pattern(clips: list[Clip], misnamed: list[Path], frame_pattern: str) -> tuple[str, ...]:
+    """Raises DataError when no clip could be read for the names of its frames; when some could not, notes that."""
+    if not misnamed:
+        return ()
+    name = misnamed[0].name
+    number = re.sub(r".*?(\d+)\.\w+$", r"\1", name)
+    stem, suffix = name[: name.rindex(number)], Path(name).suffix
+    fitting = stem + (f"{{:0{len(number)}d}}" if len(number) > 1 else "{:d}") + suffix
+    if len(misnamed) == len(clips):
+        raise DataError(
+            "The frames are not named as data.frame_pattern says.",
+            where=misnamed[0],
+            allowed=frame_pattern,
+            remedy=f"data.frame_pattern={fitting}",
+        )
+    return (f"{plural(len(misnamed), 'frame folder')} not named as data.frame_pattern says: {misnamed[0]}",)
 
 
 def _check_known(folder: Path, found: list[str], classes: tuple[str, ...]) -> None:
@@ -174,8 +212,11 @@ def _walk(folder: Path, frame_name: re.Pattern[str], found: Found, seen: set[str
             found.ignored.append(entry.name)
         elif entry.is_dir():
             inside = Path(entry.path)
-            if _holds_frames([item.name for item in _entries(inside)], frame_name):
+            names = [item.name for item in _entries(inside)]
+            if _holds_frames(names, frame_name):
                 found.clips.append(inside)
+                if not any(frame_name.fullmatch(name) for name in names):
+                    found.misnamed.append(inside / next(name for name in names if _NUMBERED_IMAGE.fullmatch(name)))
             else:
                 _walk(inside, frame_name, found, seen)
         elif is_video_file(entry.name):

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clipshift.data.clips import Clip, Manifest, name_of, plural, read_class_names, read_lines, some
 from clipshift.data.folders import CLASSES_FILE
 from clipshift.errors import DataError
+from clipshift.video import is_video_file
 
 LIST_SUFFIXES = frozenset({".txt", ".lst", ".list", ".csv", ".tsv", ".jsonl"})
 
@@ -67,6 +69,44 @@ def read_list(
     return Manifest(source=path, classes=names, clips=clips, notes=_check_repeats(path, rows, labels, names))
 
 
+def stream_paths(path: Path) -> Iterator[Path]:
+    """The clips of a list, for which labels do not matter: what stands beside a path is left out.
+
+    Text lists may have paths alone. A clip that does not exist is given all the same: opening it says so.
+
+    Args:
+        path: The list; CSV and JSON lines need the column or key `path`.
+
+    Yields:
+        Paths, those relative in the list from the list's folder.
+
+    Raises:
+        DataError: A line is malformed, or the list is empty.
+    """
+    lines = read_lines(path)
+    if not lines:
+        raise DataError("The list is empty.", where=path, remedy="write the path of one clip a line")
+    if path.suffix.lower() == ".jsonl":
+        texts = (_json_object(path, line)["path"] for line in lines)
+    elif _is_csv(path, lines):
+        columns, rows = _csv_table(path, lines, needed=("path",))
+        texts = (dict(zip(columns, values, strict=False))["path"] for _, values in rows)
+    else:
+        texts = (_unlabelled(path.parent, text.strip()) for _, text in lines)
+    for text in texts:
+        yield path.parent / text
+
+
+def _unlabelled(folder: Path, text: str) -> str:
+    """The path in a line of text: the whole line, or without one or two last words, whichever exists."""
+    if "\t" in text:
+        return text.split("\t")[0].strip()
+    candidates = [text, text.rsplit(maxsplit=1)[0], text.rsplit(maxsplit=2)[0]]
+    existing = (candidate for candidate in candidates if (folder / candidate).exists())
+    like_video = (candidate for candidate in candidates if is_video_file(candidate))
+    return next(existing, None) or next(like_video, text)
+
+
 def _read_rows(path: Path, bases: Sequence[Path]) -> list[Row]:
     lines = read_lines(path)
     if not lines:
@@ -83,7 +123,7 @@ def _read_rows(path: Path, bases: Sequence[Path]) -> list[Row]:
     suffix = path.suffix.lower()
     if suffix == ".jsonl":
         parsed = [_json_row(path, line) for line in lines]
-    elif suffix in (".csv", ".tsv") and any(mark in lines[0][1] for mark in ",;\t"):
+    elif _is_csv(path, lines):
         parsed = _csv_rows(path, lines)
     else:
         parsed = [_text_row(path, line, find) for line in lines]
@@ -122,44 +162,68 @@ def _text_row(path: Path, line: Line, find: Find) -> Parsed:
     return number, parts[0], parts[-1], _frames(path, number, parts[1] if len(parts) == 3 else None)
 
 
-def _csv_rows(path: Path, lines: list[Line]) -> list[Parsed]:
+def _is_csv(path: Path, lines: list[Line]) -> bool:
+    """Whether a list is CSV; files called .csv with blanks between path and label exist, too."""
+    return path.suffix.lower() in (".csv", ".tsv") and any(mark in lines[0][1] for mark in ",;\t")
+
+
+def _csv_table(
+    path: Path, lines: list[Line], *, needed: Sequence[str]
+) -> tuple[list[str], list[tuple[Line, list[str]]]]:
+    """The names of the columns in lower case, and the values of each line below."""
     header = lines[0][1]
     delimiter = max(",;\t", key=header.count)
     # The module csv sees one string a line, so that the line of an error is known; a path cannot span lines.
     fields = [next(csv.reader([text], delimiter=delimiter, skipinitialspace=True)) for _, text in lines]
     columns = [name.strip().lower() for name in fields[0]]
-    if "path" not in columns or "label" not in columns:
+    if not set(needed) <= set(columns):
         raise DataError(
             "The first line does not name the columns.",
             where=f"{path}:{lines[0][0]}",
             got=header,
             allowed="path,label or path,label,frames, in any order and among others",
-            remedy="write path,label above the first clip",
+            remedy=f"write {','.join(needed)} above the first clip",
         )
-    rows = []
-    for (number, text), values in zip(lines[1:], fields[1:], strict=True):
-        row = dict(zip(columns, (value.strip() for value in values), strict=False))
-        if len(values) != len(columns) or not row["path"] or not row["label"]:
+    rows = [(line, [value.strip() for value in values]) for line, values in zip(lines[1:], fields[1:], strict=True)]
+    for (number, text), values in rows:
+        if len(values) != len(columns):
             raise _malformed(path, number, text, f"{len(columns)} values, as in the first line")
-        rows.append((number, row["path"], row["label"], _frames(path, number, row.get("frames") or None)))
     if not rows:
         raise DataError("The list is empty.", where=path, remedy="write one clip a line below the first line")
+    return columns, rows
+
+
+def _csv_rows(path: Path, lines: list[Line]) -> list[Parsed]:
+    columns, table = _csv_table(path, lines, needed=("path", "label"))
+    rows = []
+    for (number, text), values in table:
+        row = dict(zip(columns, values, strict=True))
+        if not row["path"] or not row["label"]:
+            raise _malformed(path, number, text, "a path and a label")
+        rows.append((number, row["path"], row["label"], _frames(path, number, row.get("frames") or None)))
     return rows
 
 
-def _json_row(path: Path, line: Line) -> Parsed:
+_JSON_ALLOWED = '{"path": "clip.mp4", "label": 0 or "name"}, and "frames" for frame folders'
+
+
+def _json_object(path: Path, line: Line) -> dict[str, Any]:
     number, text = line
-    allowed = '{"path": "clip.mp4", "label": 0 or "name"}, and "frames" for frame folders'
     try:
         row = json.loads(text)
     except ValueError as error:
-        raise _malformed(path, number, text, allowed) from error
+        raise _malformed(path, number, text, _JSON_ALLOWED) from error
     if not isinstance(row, dict) or not isinstance(row.get("path"), str) or not row["path"]:
-        raise _malformed(path, number, text, allowed)
+        raise _malformed(path, number, text, _JSON_ALLOWED)
+    return row
+
+
+def _json_row(path: Path, line: Line) -> Parsed:
+    row = _json_object(path, line)
     label, frames = row.get("label"), row.get("frames")
     if isinstance(label, bool) or not isinstance(label, int | str) or label == "":
-        raise _malformed(path, number, text, allowed)
-    return number, row["path"], str(label), _frames(path, number, None if frames is None else str(frames))
+        raise _malformed(path, *line, _JSON_ALLOWED)
+    return line[0], row["path"], str(label), _frames(path, line[0], None if frames is None else str(frames))
 
 
 def _frames(path: Path, number: int, text: str | None) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,17 @@ from typing import Any
 import yaml
 
 from clipshift.config import DataConfig
-from clipshift.data.clips import Clip, DataSet, Manifest, absolute, name_of, plural, read_class_names, read_lines, some
-from clipshift.data.folders import CLASSES_FILE, file_names, find_clips, is_frame_folder, read_class_folders, subfolders
+from clipshift.data.clips import Clip, DataSet, Manifest, absolute, name_of, plural, read_class_names, some
+from clipshift.data.folders import (
+    CLASSES_FILE,
+    TEST_NAMES,
+    TRAIN_NAMES,
+    VALIDATION_NAMES,
+    file_names,
+    is_frame_folder,
+    read_class_folders,
+    subfolders,
+)
 from clipshift.data.lists import LIST_SUFFIXES, read_list
 from clipshift.data.split import group_of, make_split
 from clipshift.errors import DataError
@@ -21,16 +30,12 @@ __all__ = [
     "Clip",
     "DataSet",
     "Manifest",
-    "find_videos",
     "group_of",
     "make_split",
     "read_dataset",
     "read_manifest",
 ]
 
-_TRAIN = ("train", "training")
-_VALIDATION = ("val", "validation", "valid")
-_TEST = ("test", "testing")
 _YAML_KEYS = ("train", "validation", "val", "test", "classes", "root")
 _FORMS = "a folder of class folders, a list (.txt, .csv, .jsonl) or a data.yaml"
 
@@ -131,53 +136,6 @@ def read_manifest(source: str | Path, data: DataConfig, *, classes: Sequence[str
     return replace(manifest, notes=(*parts.notes, *manifest.notes))
 
 
-def find_videos(source: str | Path, data: DataConfig) -> Iterator[Clip]:
-    """Finds clips without labels, to predict: a video, a frame folder, a folder of these at any depth, or a list.
-
-    A list names one clip a line; what a labelled list has beside the path is left out.
-
-    Args:
-        source: The file or folder.
-        data: The settings for reading.
-
-    Yields:
-        Clips with label None, in the order of the list or sorted by name.
-
-    Raises:
-        DataError: The source is missing, or has no clips.
-    """
-    path = absolute(source)
-    if path.is_file() and path.suffix.lower() in LIST_SUFFIXES:
-        yield from _unlabelled_list(path)
-        return
-    if path.is_file() or not path.exists():
-        _check_exists(path)
-        yield Clip(path=path, name=path.name, label=None)
-        return
-    if is_frame_folder(file_names(path), data.frame_pattern):
-        yield Clip(path=path, name=path.name, label=None)
-        return
-    found = find_clips(path, data.frame_pattern)
-    if not found.clips:
-        raise DataError("No video or frame folder was found.", where=path, got=some(found.ignored) or "nothing")
-    for video in found.clips:
-        yield Clip(path=video, name=name_of(video, path), label=None)
-
-
-def _unlabelled_list(path: Path) -> Iterator[Clip]:
-    empty = True
-    for number, line in read_lines(path):
-        text = line.strip()
-        candidates = [text, text.rsplit(maxsplit=1)[0], text.rsplit(maxsplit=2)[0]]
-        found = next((path.parent / name for name in candidates if (path.parent / name).exists()), None)
-        if found is None:
-            raise DataError("A listed clip does not exist.", where=f"{path}:{number}", got=text)
-        empty = False
-        yield Clip(path=found, name=name_of(found, path.parent), label=None)
-    if empty:
-        raise DataError("The list is empty.", where=path, remedy="write the path of one clip a line")
-
-
 def _check_exists(path: Path) -> None:
     if not path.exists():
         near = path.parent
@@ -205,12 +163,12 @@ def _find_parts(source: Path, data: DataConfig) -> Parts:
 def _folder_parts(source: Path, data: DataConfig) -> Parts:
     """A folder is split where it has a folder `train` that holds class folders; else it is one of class folders."""
     folders = {path.name.lower(): path for path in subfolders(source)}
-    train = _one_of(folders, _TRAIN)
+    train = _one_of(folders, TRAIN_NAMES)
     # A class may be called `train` (a vehicle) or `test`: then its videos lie directly in it.
     if train is not None and not _holds_classes(train, data):
         train = None
-    held = [_one_of(folders, names) for names in (_VALIDATION, _TEST)]
-    if train is None and not (set(folders) <= {*_VALIDATION, *_TEST} and any(held)):
+    held = [_one_of(folders, names) for names in (VALIDATION_NAMES, TEST_NAMES)]
+    if train is None and not (set(folders) <= {*VALIDATION_NAMES, *TEST_NAMES} and any(held)):
         return Parts(source, source, None, None, None, (), source)
     classes = read_class_names(source / CLASSES_FILE) if (source / CLASSES_FILE).is_file() else None
     used = (train, held[0] or held[1])
@@ -225,13 +183,13 @@ def _one_of(folders: dict[str, Path], names: Sequence[str]) -> Path | None:
 
 def _holds_classes(folder: Path, data: DataConfig) -> bool:
     inside = subfolders(folder)
-    frames = [is_frame_folder(file_names(path), data.frame_pattern) for path in inside]
+    frames = [is_frame_folder(path, data.frame_pattern) for path in inside]
     return bool(inside) and not any(is_video_file(name) for name in file_names(folder)) and not all(frames)
 
 
 def _unused_lists(source: Path) -> tuple[str, ...]:
     """Notes on validation lists beside a list that is read alone: `val.txt` beside `train.txt`."""
-    beside = [source.with_name(name + source.suffix) for name in (*_VALIDATION, *_TEST)]
+    beside = [source.with_name(name + source.suffix) for name in (*VALIDATION_NAMES, *TEST_NAMES)]
     unused = [path.name for path in beside if path.is_file() and path != source]
     if not unused:
         return ()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from clipshift.config import DataConfig, InputConfig
+from clipshift.data.ahead import map_ahead
 from clipshift.data.clips import Clip
 from clipshift.data.transforms import Crops, test_views
 from clipshift.errors import VideoError
@@ -47,17 +47,57 @@ def read_views(clip: Clip, settings: InputConfig, data: DataConfig, *, crops: Cr
     """
     limits, pattern = Limits.of(data), data.frame_pattern
     with open_clip(clip.path, limits=limits, frame_pattern=pattern, frames=clip.frames) as reader:
-        sets = [segment_middles(reader.info.frames, settings.segments, k, clips) for k in range(clips)]
-        wanted = sorted({index for indices in sets for index in indices})
         # Large frames of many sets are decoded and scaled piece by piece: the scaled ones are small.
         piece = max(1, _PIECE_BYTES // (reader.info.width * reader.info.height * 3))
-        views_VTCHW = torch.cat(
-            [test_views(reader.read(wanted[i : i + piece]), settings, crops) for i in range(0, len(wanted), piece)],
-            dim=1,
+        return _views(reader.read, reader.info.frames, settings, crops=crops, clips=clips, piece=piece)
+
+
+def views_of_frames(frames_THWC: np.ndarray, settings: InputConfig, *, crops: Crops, clips: int = 1) -> torch.Tensor:
+    """The test views of a whole decoded video: of the frames that `read_views` would decode.
+
+    Args:
+        frames_THWC: All its frames, uint8 (T, H, W, 3), RGB.
+        settings: Segments, sizes and interpolation.
+        crops: Crops of every frame.
+        clips: Sets of frames, spread evenly inside the segments.
+
+    Returns:
+        uint8 (V, T, 3, side, side), as of `read_views`.
+
+    Raises:
+        VideoError: The array is not a video.
+    """
+    shape = frames_THWC.shape
+    if frames_THWC.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
+        raise VideoError(
+            "The array is not a video.",
+            got=f"{frames_THWC.dtype} {shape}",
+            allowed="uint8 (frames, height, width, 3), RGB",
         )
-    where = {index: position for position, index in enumerate(wanted)}
-    if len(sets) == 1 and sets[0] == wanted:
+
+    def read(indices: Sequence[int]) -> np.ndarray:
+        return np.asarray(frames_THWC[list(indices)])
+
+    return _views(read, shape[0], settings, crops=crops, clips=clips, piece=shape[0])
+
+
+def _views(
+    read: Callable[[Sequence[int]], np.ndarray],
+    frames: int,
+    settings: InputConfig,
+    *,
+    crops: Crops,
+    clips: int,
+    piece: int,
+) -> torch.Tensor:
+    """The views of all sets of frames; every frame is read once, `piece` frames at a time."""
+    sets = [segment_middles(frames, settings.segments, k, clips) for k in range(clips)]
+    wanted = sorted({index for indices in sets for index in indices})
+    pieces = [wanted[i : i + piece] for i in range(0, len(wanted), piece)]
+    views_VTCHW = torch.cat([test_views(read(indices), settings, crops) for indices in pieces], dim=1)
+    if sets == [wanted]:
         return views_VTCHW
+    where = {index: position for position, index in enumerate(wanted)}
     return torch.cat([views_VTCHW[:, [where[index] for index in indices]] for indices in sets])
 
 
@@ -83,8 +123,8 @@ def read_ahead(
         clips_per_video: Sets of frames of every clip.
         workers: Threads; 0 reads in the caller's.
 
-    Yields:
-        Every clip with its views, or with its error: an unreadable clip stops nothing.
+    Returns:
+        An iterator over every clip with its views, or with its error: an unreadable clip stops nothing.
     """
 
     def read(clip: Clip) -> ReadClip:
@@ -93,17 +133,4 @@ def read_ahead(
         except VideoError as error:
             return ReadClip(clip, None, error)
 
-    if workers < 1:
-        yield from map(read, clips)
-        return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="read-ahead")
-    waiting: deque[Future[ReadClip]] = deque()
-    try:
-        for clip in clips:
-            waiting.append(pool.submit(read, clip))
-            if len(waiting) >= 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    return map_ahead(read, clips, workers)

@@ -20,7 +20,7 @@ from clipshift.config import DataConfig, EvaluateConfig, InputConfig, resolve
 from clipshift.data.manifest import Clip, Manifest, read_manifest
 from clipshift.data.stream import ReadClip, read_ahead
 from clipshift.data.transforms import normalise
-from clipshift.errors import DataError, DivergedError, VideoError
+from clipshift.errors import ConfigError, DataError, DivergedError, VideoError
 from clipshift.evaluation.device import pick_device, pick_threads
 from clipshift.evaluation.metrics import compute_metrics
 from clipshift.evaluation.results import ClipScore, Evaluation
@@ -89,6 +89,8 @@ def evaluate(  # noqa: PLR0913
     }
     config = resolve(settings=[{key: value for key, value in given.items() if value is not None}]).config
     chosen = pick_device(device)
+    if amp == "fp16" and chosen.type == "cpu":
+        raise ConfigError("fp16 needs a GPU.", where="amp", got="fp16 on a CPU", allowed="fp32, bf16")
     network, spec = model if isinstance(model, tuple) else load_bundle(find_bundle(Path(model)))
     manifest = read_manifest(data, config.data, classes=spec.classes)
     evaluation = evaluate_manifest(
@@ -149,6 +151,8 @@ def evaluate_manifest(  # noqa: PLR0913
     """
     if not manifest.clips:
         raise DataError("There is no clip to evaluate.", where=manifest.source)
+    for clip in manifest.clips:  # all of them on every rank: an error on one alone would leave the others waiting
+        _label(clip)
     started = time.perf_counter()
     own = score_clips(
         network,

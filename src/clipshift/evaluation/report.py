@@ -20,8 +20,9 @@ from torch.nn import functional as F
 from clipshift._version import __version__
 from clipshift.config import DataConfig
 from clipshift.errors import RunError
+from clipshift.evaluation.canvas import DARK, Plot, render, save_plots
 from clipshift.evaluation.metrics import CALIBRATION_BINS, Metrics, wilson_interval
-from clipshift.evaluation.plots import DARK, Plot, evaluation_plots, render, save_plots, training_plots
+from clipshift.evaluation.plots import evaluation_plots, training_plots
 from clipshift.evaluation.results import ClipScore, Evaluation
 from clipshift.evaluation.run_files import RunFiles, read_run
 from clipshift.evaluation.strips import clip_strip, data_uri, tensor_strip
@@ -143,6 +144,8 @@ def _facts(found: RunFiles) -> list[str]:
     if epochs:
         spent = sum(float(record.get("seconds", 0)) for record in epochs)
         facts.append(f"{_plural(len(epochs), 'epoch')} in {_duration(spent)}")
+    if "epoch" in _provenance(found):
+        facts.append(f"kept: epoch {_provenance(found)['epoch']}")
     return facts
 
 
@@ -174,10 +177,14 @@ def _headline(found: RunFiles) -> Section | None:
     }
 
 
+def _provenance(found: RunFiles) -> Mapping[str, Any]:
+    provenance = found.model.get("provenance")
+    return provenance if isinstance(provenance, Mapping) else {}
+
+
 def _split(found: RunFiles) -> str:
     """The sentence on where the split came from, which training notes with the model."""
-    provenance = found.model.get("provenance")
-    return str(provenance.get("split", "")) if isinstance(provenance, Mapping) else ""
+    return str(_provenance(found).get("split", ""))
 
 
 def _training(found: RunFiles) -> Section | None:

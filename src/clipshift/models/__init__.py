@@ -1,0 +1,28 @@
+"""Networks: the temporal shift, backbones, recognizers, weights of any home, and models on disk."""
+
+from __future__ import annotations
+
+from clipshift.models.backbones import shift_points
+from clipshift.models.bundle import ModelSpec, find_bundle, load_bundle, save_bundle
+from clipshift.models.recognizer import Recognizer, build_recognizer
+from clipshift.models.shift import TemporalShift, temporal_shift
+from clipshift.models.weights import WeightsReport, load_weights, read_state_dict
+from clipshift.models.zoo import ZOO, describe_model, describe_models
+
+__all__ = [
+    "ZOO",
+    "ModelSpec",
+    "Recognizer",
+    "TemporalShift",
+    "WeightsReport",
+    "build_recognizer",
+    "describe_model",
+    "describe_models",
+    "find_bundle",
+    "load_bundle",
+    "load_weights",
+    "read_state_dict",
+    "save_bundle",
+    "shift_points",
+    "temporal_shift",
+]

@@ -13,7 +13,7 @@ from typing import Any
 
 import timm
 import torch
-from timm.layers import ConvNormAct
+from timm.layers.conv_bn_act import ConvNormAct
 from timm.models import _efficientnet_blocks as inverted
 from timm.models import get_pretrained_cfg, list_models, list_pretrained, regnet, resnet
 from torch import nn
@@ -50,8 +50,9 @@ def build_backbone(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         backbone: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
-    if crop is not None and fixed_size(backbone) not in (None, (crop, crop)) and hasattr(backbone, "set_input_size"):
-        backbone.set_input_size(img_size=(crop, crop))
+    set_input_size: Callable[..., None] | None = getattr(backbone, "set_input_size", None)
+    if crop is not None and set_input_size is not None and fixed_size(backbone) not in (None, (crop, crop)):
+        set_input_size(img_size=(crop, crop))
     return backbone
 
 
@@ -81,7 +82,8 @@ def check_name(name: str) -> None:
 
 def feature_width(backbone: nn.Module) -> int:
     """Number of pooled features per frame, D."""
-    return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)
+    network: Any = backbone
+    return int(getattr(network, "head_hidden_size", None) or network.num_features)
 
 
 def fixed_size(backbone: nn.Module) -> tuple[int, int] | None:
@@ -93,33 +95,33 @@ def fixed_size(backbone: nn.Module) -> tuple[int, int] | None:
     return None if size is None else (int(size[0]), int(size[1]))
 
 
-def _in_residual(_block: Any) -> str:
+def _in_residual(_block: nn.Module) -> str:
     return "conv1"
 
 
-def _in_regnet(block: Any) -> str | None:
+def _in_regnet(block: nn.Module) -> str | None:
     return None if block.downsample is None else "conv1.conv"
 
 
-def _in_inverted_residual(block: Any) -> str | None:
+def _in_inverted_residual(block: nn.Module) -> str | None:
     return "conv_pw" if block.has_skip else None
 
 
-def _in_separable(block: Any) -> str | None:
+def _in_separable(block: nn.Module) -> str | None:
     return "conv_dw" if block.has_skip else None
 
 
-def _in_fused_inverted_residual(block: Any) -> str | None:
+def _in_fused_inverted_residual(block: nn.Module) -> str | None:
     return "conv_exp" if block.has_skip else None
 
 
-def _in_universal_inverted_residual(block: Any) -> str | None:
+def _in_universal_inverted_residual(block: nn.Module) -> str | None:
     if not block.has_skip:
         return None
     return "dw_start.conv" if isinstance(block.dw_start, ConvNormAct) else "pw_exp.conv"
 
 
-_FIRST_CONVOLUTION: dict[type[nn.Module], Callable[[Any], str | None]] = {
+_FIRST_CONVOLUTION: dict[type[nn.Module], Callable[[nn.Module], str | None]] = {
     # The ResNet family shifts in every block: where the shape changes, the shortcut is a convolution of its own.
     resnet.BasicBlock: _in_residual,
     resnet.Bottleneck: _in_residual,

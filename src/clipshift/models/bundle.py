@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -40,7 +40,7 @@ class ModelSpec(Section):
     input: InputConfig
     classes: tuple[str, ...]
     """Class names, in the order of the logits."""
-    provenance: dict[str, str | int | float] = {}
+    provenance: dict[str, str | int | float] = Field(default_factory=dict)
     """Where the model comes from: run, data, epoch, accuracy, source of converted weights ..."""
 
 

@@ -11,7 +11,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
-from torch.nn import functional as F
 
 Order = Literal["future_first", "past_first"]
 Rounding = Literal["each", "total"]
@@ -63,8 +62,8 @@ def temporal_shift(
     channel_axis = 4 if channels_last else 2
 
     first, second = fold_ends(x.shape[1], fold_div, rounding)
-    clips = frames.unflatten(0, (-1, segments))
-    group_a, group_b, still = clips.split([first, second - first, x.shape[1] - second], dim=channel_axis)
+    clips = torch.unflatten(frames, 0, (-1, segments))
+    group_a, group_b, still = torch.split(clips, [first, second - first, x.shape[1] - second], dim=channel_axis)
     if order == "future_first":
         moved = [_from_future(group_a), _from_past(group_b), still]
     else:
@@ -99,9 +98,11 @@ class TemporalShift(nn.Module):
         self.rounding: Rounding = rounding
 
     def forward(self, x: Tensor) -> Tensor:
+        """Shift features (B*T, C, H, W)."""
         return temporal_shift(x, self.segments, self.fold_div, self.order, self.rounding)
 
     def extra_repr(self) -> str:
+        """The settings, as `print(network)` shows them."""
         return f"segments={self.segments}, fold_div={self.fold_div}, order={self.order}, rounding={self.rounding}"
 
 
@@ -126,7 +127,7 @@ class ShiftedConv2d(nn.Conv2d):
             dilation=conv.dilation,  # type: ignore[arg-type]
             groups=conv.groups,
             bias=conv.bias is not None,
-            padding_mode=conv.padding_mode,  # type: ignore[arg-type]
+            padding_mode=conv.padding_mode,
             device="meta",  # nothing is drawn for parameters that are replaced at once
         )
         self.weight = conv.weight
@@ -135,4 +136,5 @@ class ShiftedConv2d(nn.Conv2d):
         self.train(conv.training)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # the name in nn.Conv2d
+        """Shift features (B*T, C, H, W), then convolve them."""
         return super().forward(self.shift(input))

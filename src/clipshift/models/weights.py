@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,8 +26,18 @@ _WRAPPERS = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.")
 # Last parts of names that are no weights, and why they are there.
 _NO_WEIGHTS = {"total_ops": "a count of operations", "total_params": "a count of parameters"}
-# Numbers beside the weights (MIT keeps its best accuracy) may be NumPy scalars: these classes only hold numbers.
-_SAFE_CLASSES = [np.dtype, np.ndarray, np.float64, Float32DType, Float64DType, Int64DType]
+# Beside the weights, checkpoints keep numbers (MIT: the best accuracy), often as NumPy scalars. These names only make
+# numbers; NumPy 1 and 2 write the first one under different names.
+_NUMPY_SCALAR: Callable[..., Any] = np.float64(0).__reduce__()[0]
+_SAFE_NAMES: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (_NUMPY_SCALAR, "numpy.core.multiarray.scalar"),
+    (_NUMPY_SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    Float32DType,
+    Float64DType,
+    Int64DType,
+]
+_GLOBAL = re.compile(r"GLOBAL (\S+)")
 _SHOWN = 5
 
 
@@ -77,7 +88,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         raise WeightsError("There is no such file of weights.", where=path)
     if path.stat().st_size == 0:
         raise WeightsError("The file of weights is empty.", where=path)
-    loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    loaded: object = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     for key in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
@@ -101,33 +112,31 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError("The safetensors file cannot be read.", where=path, got=_first_line(error)) from error
 
 
-def _read_torch(path: Path) -> Any:
+def _read_torch(path: Path) -> object:
     try:
-        with torch.serialization.safe_globals(_SAFE_CLASSES):
+        with torch.serialization.safe_globals(_SAFE_NAMES):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # Damaged and hostile bytes end in many kinds of exceptions inside the unpickler; all mean the same here.
-        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+        reason = error.__context__ or error  # what PyTorch wraps in a page of advice
+        forbidden = _GLOBAL.search(str(reason))
+        if forbidden is not None:
             raise WeightsError(
                 "The file holds more than weights, and was not opened: reading it could run code.",
                 where=path,
-                got=_global_name(str(error)),
+                got=forbidden[1],
                 remedy="where you trust it, save its weights alone: torch.save(checkpoint['state_dict'], ...)",
             ) from error
         raise WeightsError(
             "The file of weights cannot be read: it is damaged, or not of a known format.",
             where=path,
-            got=_first_line(error),
+            got=f"{type(reason).__name__} {_first_line(reason)}".strip(),
             allowed=".safetensors, or a file of torch.save",
         ) from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:160]
-
-
-def _global_name(text: str) -> str:
-    return next((word for word in text.replace("`", " ").split() if "." in word.strip(".") and "/" not in word), text)
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0][:160]
 
 
 def load_weights(network: Recognizer, path: str | Path, *, classes: Sequence[str] | None = None) -> WeightsReport:

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 DEFAULT_PATTERN = "img_{:05d}.jpg"
 VIDEO_SUFFIXES: frozenset[str] = frozenset(
-    [".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"]
-    + [".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"]
+    {
+        *(".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
+        *(".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+    }
 )
 """Endings, in lower case, of the files that count as videos when a folder is searched."""
 

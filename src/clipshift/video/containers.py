@@ -23,11 +23,9 @@ if TYPE_CHECKING:
 # Formats that name other files or addresses (playlists, "concat" lists, image patterns) are left out: opening a clip
 # must not reach beyond it.
 _FORMATS = (
-    "3dostr,amv,asf,avi,dv,film_cpk,flic,flv,gxf,h261,h263,h264,hevc,ipmovie,ivf,live_flv,lmlm4,m4v,matroska,webm,mjpeg,"
-    "mov,mp4,mpeg,mpegts,mpegvideo,mxf,nsv,nut,obu,av1,ogg,pmp,psxstr,rawvideo,rm,roq,rpl,smk,swf,vc1,vc1test,wtv,"
-    "yuv4mpegpipe"
+    "asf,av1,avi,dv,flv,gxf,h261,h263,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,vc1,"
+    "wtv,yuv4mpegpipe"
 )
-_CUT_REMEDY = "fetch or encode the file again, or take it from the list"
 
 
 @dataclass(frozen=True)
@@ -62,12 +60,7 @@ def open_container(path: Path, limits: Limits) -> InputContainer:
     if structure.size == 0:
         raise VideoError("The file is empty.", where=path, got="0 bytes")
     if structure.kind == "mp4" and not structure.indexed:
-        raise VideoError(
-            "The file is cut off: its index (moov) is missing.",
-            where=path,
-            got=f"{structure.size} bytes" + (f" of {structure.announced}" if structure.short else ""),
-            remedy=_CUT_REMEDY,
-        )
+        raise _cut_off(path, structure, "its index (moov) is missing")
     try:
         return av.open(
             f"file:{path}",
@@ -79,10 +72,13 @@ def open_container(path: Path, limits: Limits) -> InputContainer:
             metadata_errors="replace",
         )
     except (av.FFmpegError, OSError) as error:
+        if structure.short:
+            raise _cut_off(path, structure) from error
+        other = isinstance(error, av.ArgumentError)  # FFmpeg knows the format, but it is none of ours
         raise VideoError(
             "The file is not a video that can be read.",
             where=path,
-            got=f"{structure.size} bytes; FFmpeg: {reason(error)}",
+            got="an image, a playlist or another kind of file" if other else f"FFmpeg: {reason(error)}",
             remedy="check that the file plays, or take it from the list",
         ) from error
 
@@ -135,13 +131,18 @@ def check_whole(path: Path, *, stream: VideoStream, chunks: int, cut: bool) -> N
         return
     announced = len(stream.index_entries) if structure.kind == "mp4" else stream.frames
     if cut or chunks < announced or structure.kind == "matroska":
-        raise VideoError(
-            "The file is cut off.",
-            where=path,
-            got=f"{structure.size} bytes, {max(0, chunks - cut)} frames",
-            allowed=f"the announced {structure.announced} bytes" + (f", {announced} frames" if announced else ""),
-            remedy=_CUT_REMEDY,
-        )
+        frames = f"{max(0, chunks - cut)} frames" + (f" of {announced}" if announced else "")
+        raise _cut_off(path, structure, frames)
+
+
+def _cut_off(path: Path, structure: Structure, detail: str | None = None) -> VideoError:
+    size = f"{structure.size} bytes" + (f" of {structure.announced}" if structure.short else "")
+    return VideoError(
+        "The file is cut off, or was never finished.",
+        where=path,
+        got=size if detail is None else f"{size}; {detail}",
+        remedy="fetch or encode the file again, or take it from the list",
+    )
 
 
 def reason(error: Exception) -> str:

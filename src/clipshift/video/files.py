@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from av.container import InputContainer
+    from av.video.codeccontext import VideoCodecContext
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -54,10 +55,7 @@ class VideoFile:
             index = _read_index(self._container, stream, limits, path)
             self._source = PacketSource(path, self._container, stream, index=index, limits=limits)
             context = stream.codec_context
-            context.thread_count = threads
-            if threads > 1:
-                context.thread_type = "AUTO"
-            context.options = {"max_pixels": str(limits.max_pixels)}
+            _configure(context, limits, threads)
             self._decoder: FrameDecoder | None = FrameDecoder(path, context, self._source, index)
             self._reformatter = VideoReformatter()
             self._stored: tuple[int, int] | None = None
@@ -197,6 +195,18 @@ class VideoFile:
             rotation=self._orientation.rotation,
             codec=stream.codec_context.codec.canonical_name,
         )
+
+
+def _configure(context: VideoCodecContext, limits: Limits, threads: int) -> None:
+    context.thread_count = threads
+    if threads > 1:
+        context.thread_type = "AUTO"
+    # A size announced only within the stream is bounded too.
+    context.options = {"max_pixels": str(limits.max_pixels)}
+    if context.codec.canonical_name != "h264":
+        # Errors end the decoding. H.264's decoder reports its damaged frames by itself, and would also take offence at
+        # references to what lies before the place where decoding started.
+        context.options = {**context.options, "err_detect": "explode"}
 
 
 def _read_index(container: InputContainer, stream: VideoStream, limits: Limits, path: Path) -> PacketIndex:

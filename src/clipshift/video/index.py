@@ -25,6 +25,9 @@ KEEP_BYTES = 16 * 1024 * 1024
 UNKNOWN = -1 << 63
 """Stands for a time or position that a packet does not have."""
 
+_TIMED = {"asf", "flv", "matroska", "mov", "mpeg", "mpegts", "ogg", "webm"}
+"""Formats that store presentation times; in others (AVI) FFmpeg makes them up."""
+
 _DISCARDED = 1
 _SKIPPABLE = 2
 _HIDDEN = 4
@@ -167,7 +170,10 @@ def build_index(
             except (Irregular, IndexError) as error:
                 index.irregular = str(error)
     if index.irregular is None:
-        index.irregular = notes.finish(index, stream.codec_context.reorder_depth)
+        formats = stream.container.format.name.split(",")
+        index.irregular = notes.finish(
+            index, decoder_delay=stream.codec_context.reorder_depth, times_are_stored=not _TIMED.isdisjoint(formats)
+        )
     return index
 
 
@@ -187,7 +193,7 @@ class _Notes:
 
     def __init__(self) -> None:
         self.scanner: Scanner | None = None
-        self._orders: list[tuple[int, int]] = []
+        self._orders = _numbers()
         self._starts: list[tuple[int, frozenset[bytes]]] = []
 
     def add(self, index: PacketIndex, packet: Packet[VideoStream]) -> None:
@@ -203,9 +209,9 @@ class _Notes:
             | (0 if facts.shown else _HIDDEN)
         )
         # Decoders of codecs that send no order show every picture as it comes.
-        self._orders.append(facts.order or (0, number))
+        self._orders.append(number if facts.order is None else facts.order)
 
-    def finish(self, index: PacketIndex, decoder_delay: int) -> str | None:
+    def finish(self, index: PacketIndex, *, decoder_delay: int, times_are_stored: bool) -> str | None:
         """Puts the packets in the order of showing; says what speaks against trusting it, or None."""
         complete = self.scanner.start_is_complete if self.scanner is not None else None
         if complete is not None:
@@ -223,7 +229,9 @@ class _Notes:
         # A decoder that holds back fewer pictures than the order needs would drop some.
         if not _delay_suffices(index.ranks, decoder_delay):
             return "pictures further out of order than the decoder holds back"
-        if _times_are_told_apart(index) and any(index.times[a] >= index.times[b] for a, b in pairwise(by_order)):
+        # Where the file stores times they must tell the same: a second witness against a mistake of ours.
+        times = index.times
+        if times_are_stored and any(times[one] >= times[other] for one, other in pairwise(by_order)):
             return "times that contradict the order of the pictures"
         index.shown.extend(number for number in by_order if not index.flags[number] & (_DISCARDED | _HIDDEN))
         return None
@@ -238,8 +246,3 @@ def _delay_suffices(ranks: array[int], delay: int) -> bool:
             return False
         seen.insert(place, rank)  # at most `delay` places from the end
     return True
-
-
-def _times_are_told_apart(index: PacketIndex) -> bool:
-    """Whether the presentation times are more than a count of the packets, as AVI files have them."""
-    return any(one >= other for one, other in pairwise(index.times))

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+from av.sidedata.sidedata import Type
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
+    from av.sidedata.sidedata import SideData
     from av.video.frame import VideoFrame
 
 
@@ -42,7 +47,8 @@ class Orientation:
 def read_orientation(frame: VideoFrame) -> Orientation | None:
     """How a decoded frame is to be shown; None for a turn by other than quarters."""
     try:
-        matrix = frame.side_data.get("DISPLAYMATRIX")
+        entries = cast("Iterable[SideData]", frame.side_data)
+        matrix = next((data for data in entries if data.type is Type.DISPLAYMATRIX), None)
     except ValueError:  # a kind of side data that PyAV has no name for yet
         quarters = {0: "", 90: "tf", 180: "mf", -180: "mf", -90: "tm"}.get(frame.rotation)
         if quarters is None:

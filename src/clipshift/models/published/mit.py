@@ -19,9 +19,7 @@ def is_mit(names: Collection[str], _target: Target) -> bool:
 def rename_mit(names: Collection[str], target: Target) -> dict[str, str]:
     """MIT's names of ResNets and of MobileNetV2 to the recognizer's."""
     inner = {
-        name: name.removeprefix("base_model.").replace(".net.", ".")
-        for name in names
-        if name.startswith("base_model.")
+        name: name.removeprefix("base_model.").replace(".net.", ".") for name in names if name.startswith("base_model.")
     }
     mobilenet = torchvision.is_mobilenet_v2(inner.values(), target)
     rename = torchvision.rename_mobilenet_v2 if mobilenet else timm.rename_timm

@@ -23,7 +23,7 @@ def is_timm(names: Collection[str], target: Target) -> bool:
 
 
 def rename_timm(names: Collection[str], target: Target) -> dict[str, str]:
-    """timm's names to the recognizer's."""
+    """Names of timm to the recognizer's."""
     renamed = {}
     for name in names:
         if name.startswith(f"{target.timm_classifier}."):

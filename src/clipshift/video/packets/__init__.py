@@ -12,7 +12,8 @@ from __future__ import annotations
 from clipshift.video.packets.facts import Irregular, PacketFacts, Scanner
 from clipshift.video.packets.h264 import H264Scanner
 from clipshift.video.packets.hevc import HevcScanner
-from clipshift.video.packets.others import Av1Scanner, IntraScanner, Mpeg4Scanner, Vp8Scanner, Vp9Scanner
+from clipshift.video.packets.mpeg4 import Mpeg4Scanner
+from clipshift.video.packets.others import Av1Scanner, IntraScanner, Vp8Scanner, Vp9Scanner
 
 __all__ = ["Irregular", "PacketFacts", "Scanner", "make_scanner"]
 
@@ -36,7 +37,7 @@ def make_scanner(codec: str, *, intra_only: bool, extradata: bytes) -> Scanner:
         case "hevc":
             return HevcScanner(extradata)
         case "mpeg4":
-            return Mpeg4Scanner()
+            return Mpeg4Scanner(extradata)
         case "vp8":
             return Vp8Scanner()
         case "vp9":

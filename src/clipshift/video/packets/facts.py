@@ -16,15 +16,20 @@ class PacketFacts(NamedTuple):
         shown: How many pictures it shows, 0 or 1.
         start: Whether decoding may begin with it: what is shown after it does not depend on what came before it.
         unreferenced: Whether no other picture depends on it.
-        order: Sorts the pictures of the stream by showing; None where the stream does not tell.
+        order: Sorts the pictures of the stream by showing; None where they are shown as they come.
         headers: The parameter sets that it carries.
     """
 
     shown: int
     start: bool
     unreferenced: bool = False
-    order: tuple[int, int] | None = None
+    order: int | None = None
     headers: frozenset[bytes] = frozenset()
+
+
+def place(sequence: int, number: int) -> int:
+    """One number for a picture's place: first by coded sequence, then by its number within, |number| < 2^39."""
+    return (sequence << 40) + number
 
 
 class Scanner(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from clipshift.video.packets.bits import Bits, split_units, unescape
-from clipshift.video.packets.facts import HeaderBook, Irregular, PacketFacts
+from clipshift.video.packets.facts import HeaderBook, Irregular, PacketFacts, place
 
 _SLICE, _IDR_SLICE, _SEI, _SPS, _PPS = 1, 5, 6, 7, 8
 _BREAKS = {2, 3, 4, 10, 11}  # data partitions; ends of a sequence, after which numbering begins anew
@@ -87,7 +87,7 @@ class H264Scanner:
         self._sps_unit = unit
         self._sps = _read_sps(unit)
 
-    def _place(self, unit: bytes) -> tuple[tuple[int, int], bool]:
+    def _place(self, unit: bytes) -> tuple[int, bool]:
         """Works out a picture's order (8.2.1) and whether it begins with an I slice, from its slice header (7.3.3)."""
         if self._sps is None:
             raise Irregular("no sequence parameter set")
@@ -103,7 +103,7 @@ class H264Scanner:
             self._high = self._low = self._count = 0
         if self._sps.order_type == 2:
             self._count += 1
-            return (self._period, self._count), intra
+            return place(self._period, self._count), intra
         low = bits.read(self._sps.order_bits)
         wrap = 1 << self._sps.order_bits
         high = self._high
@@ -113,7 +113,7 @@ class H264Scanner:
             high -= wrap
         if unit[0] & 0x60:
             self._high, self._low = high, low
-        return (self._period, high + low), intra
+        return place(self._period, high + low), intra
 
 
 def _configuration_units(extradata: bytes) -> list[bytes]:

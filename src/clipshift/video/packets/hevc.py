@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from clipshift.video.packets.bits import Bits, split_units, unescape
-from clipshift.video.packets.facts import HeaderBook, Irregular, PacketFacts
+from clipshift.video.packets.facts import HeaderBook, Irregular, PacketFacts, place
 
 _VPS, _SPS, _PPS = 32, 33, 34
 _IDR = {19, 20}
@@ -98,7 +98,7 @@ class HevcScanner:
             if self._extra_bits.setdefault(number, (unit, bits.read(3)))[0] != unit:
                 raise Irregular("picture parameter sets that change")
 
-    def _place(self, unit: bytes) -> tuple[int, int]:
+    def _place(self, unit: bytes) -> int:
         """Works out a picture's order (8.3.1) from its slice header (7.3.6.1)."""
         if self._sps is None:
             raise Irregular("no sequence parameter set")
@@ -113,7 +113,7 @@ class HevcScanner:
         if kind in _IDR:
             self._period += 1
             self._high = self._low = 0
-            return self._period, 0
+            return place(self._period, 0)
         bits.read(self._extra_bits[number][1])
         bits.golomb()  # slice_type
         if self._sps.separate_planes:
@@ -128,7 +128,7 @@ class HevcScanner:
         own_layer_ignores_it = kind < 16 and kind % 2 == 0
         if _sub_layer(unit) == 0 and kind not in _LEADING and not own_layer_ignores_it:
             self._high, self._low = high, low
-        return self._period, high + low
+        return place(self._period, high + low)
 
 
 def _kind(unit: bytes) -> int:

@@ -1,15 +1,9 @@
-"""MPEG-4 part 2, VP8, VP9, AV1, and codecs whose pictures stand alone."""
+"""VP8, VP9, AV1, and codecs whose pictures stand alone."""
 
 from __future__ import annotations
 
-import re
-
 from clipshift.video.packets.bits import Bits
 from clipshift.video.packets.facts import HeaderBook, Irregular, PacketFacts
-
-_VOP = b"\0\0\1\xb6"
-_GROUP = re.compile(rb"\x00\x00\x01\xb3(?s:.*?)(?=\x00\x00\x01|\Z)")
-_LARGEST_EMPTY_VOP = 19  # FFmpeg's bound for a packet that may only say "no picture here"
 
 
 class IntraScanner:
@@ -18,43 +12,6 @@ class IntraScanner:
     def scan(self, data: bytes) -> PacketFacts:  # noqa: ARG002
         """See [clipshift.video.packets.facts.Scanner][]."""
         return PacketFacts(1, start=True)
-
-    def start_is_complete(self, headers: frozenset[bytes]) -> bool:  # noqa: ARG002
-        """See [clipshift.video.packets.facts.Scanner][]."""
-        return True
-
-
-class Mpeg4Scanner:
-    """Scans MPEG-4 part 2 (ISO/IEC 14496-2): Xvid, DivX.
-
-    Packets with several pictures or none (the "packed bitstream" of old encoders) are irregular. The headers before an
-    I picture also choose how FFmpeg decodes (the encoder's name stands there), so a start must repeat those of the
-    first packet.
-    """
-
-    def __init__(self) -> None:
-        self._first_headers: bytes | None = None
-        self._references = 0
-        self._between = 0
-
-    def scan(self, data: bytes) -> PacketFacts:
-        """See [clipshift.video.packets.facts.Scanner][]."""
-        begin = data.find(_VOP)
-        if begin < 0 or len(data) <= _LARGEST_EMPTY_VOP or data.find(_VOP, begin + 4) >= 0:
-            raise Irregular("packed pictures, or packets without one")
-        headers = _GROUP.sub(b"", data[:begin])
-        if self._first_headers is None:
-            self._first_headers = headers
-        elif headers not in {b"", self._first_headers}:
-            raise Irregular("headers that change")
-        kind = data[begin + 4] >> 6  # vop_coding_type: I, P, B, S
-        if kind == 2:
-            # Shown before the reference picture that was sent before it.
-            self._between += 1
-            return PacketFacts(1, start=False, unreferenced=True, order=(2 * self._references, self._between))
-        self._references += 1
-        self._between = 0
-        return PacketFacts(1, kind == 0 and headers == self._first_headers, order=(2 * self._references + 1, 0))
 
     def start_is_complete(self, headers: frozenset[bytes]) -> bool:  # noqa: ARG002
         """See [clipshift.video.packets.facts.Scanner][]."""

@@ -1,0 +1,6 @@
+"""`python -m clipshift`: the command line, also for `torchrun -m clipshift`."""
+
+from clipshift.cli import main
+
+if __name__ == "__main__":
+    main()

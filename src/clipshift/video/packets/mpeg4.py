@@ -1,0 +1,143 @@
+"""MPEG-4 part 2 (ISO/IEC 14496-2): Xvid, DivX, FFmpeg's own; section numbers are of that text."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from clipshift.video.packets.bits import Bits
+from clipshift.video.packets.facts import Irregular, PacketFacts, place
+
+_VOP = b"\0\0\1\xb6"
+_LAYER = re.compile(rb"\x00\x00\x01[\x20-\x2f]")
+_GROUP = re.compile(rb"\x00\x00\x01\xb3(?s:.*?)(?=\x00\x00\x01|\Z)")
+_DIVX = re.compile(rb"\x00\x00\x01\xb2DivX\d+(?:Build|b)\d+(p?)")
+_NOTHING = b"\x7f"  # DivX for "the picture before stays"
+_LARGEST_EMPTY = 19
+_I, _P, _B = 0, 1, 2
+
+
+class _Picture(NamedTuple):
+    kind: int
+    coded: bool
+
+
+class Mpeg4Scanner:
+    """Scans MPEG-4 part 2.
+
+    Old encoders packed a picture that refers both ways behind the one it refers to, in one packet, and sent an empty
+    packet in its place later ("packed bitstream"). FFmpeg keeps the second picture and decodes it when the next packet
+    comes; the scanner follows it and tells, for each packet, of the picture that is decoded when it comes. What follows
+    other patterns than those of the known encoders is irregular.
+
+    The headers before an I picture also choose how FFmpeg decodes (the encoder's name stands there), so a start must
+    repeat those of the first packet.
+    """
+
+    def __init__(self, extradata: bytes) -> None:
+        self._increment_bits = 0
+        self._divx = False
+        self._packed = False
+        self._note_headers(extradata)
+        self._first_headers: bytes | None = None
+        self._kept: _Picture | None = None
+        self._references = 0
+        self._between = 0
+
+    def scan(self, data: bytes) -> PacketFacts:
+        """See [clipshift.video.packets.facts.Scanner][]."""
+        begin = data.find(_VOP)
+        headers = _GROUP.sub(b"", data[:begin]) if begin >= 0 else b""
+        if self._first_headers is None:
+            self._first_headers = headers
+            self._note_headers(headers)
+        elif headers not in {b"", self._first_headers}:
+            raise Irregular("headers that change")
+        pictures = self._pictures(data)
+        if self._kept is not None:
+            return self._show_kept(data, pictures)
+        if not pictures and self._divx and data == _NOTHING:
+            return self._hidden()
+        if len(pictures) == 2 and self._packed and pictures[0].kind != _B and pictures[1] == (_B, True):
+            self._kept = pictures.pop()
+        if len(pictures) != 1 or (self._kept is not None and not pictures[0].coded):
+            raise Irregular("packed pictures, or a packet without one")
+        kind, coded = pictures[0]
+        if not coded:
+            return self._hidden()
+        if kind == _B:
+            return self._between_references(skippable=True)
+        self._references += 1
+        self._between = 0
+        start = kind == _I and headers == self._first_headers
+        return PacketFacts(1, start, order=place(2 * self._references + 1, 0))
+
+    def start_is_complete(self, headers: frozenset[bytes]) -> bool:  # noqa: ARG002
+        """See [clipshift.video.packets.facts.Scanner][]."""
+        return True
+
+    def _show_kept(self, data: bytes, pictures: list[_Picture]) -> PacketFacts:
+        """The kept picture is decoded now; this packet's own picture is kept in turn, or is an empty one."""
+        empty = len(data) <= _LARGEST_EMPTY and not any(picture.coded for picture in pictures)
+        if empty:
+            self._kept = None
+        elif len(pictures) == 1 and pictures[0] == (_B, True) and data.startswith(_VOP):
+            self._kept = pictures[0]
+        else:
+            raise Irregular("packed pictures")
+        # A decoder that skips the picture would not look at what the packet brings for the next one.
+        return self._between_references(skippable=empty)
+
+    def _between_references(self, *, skippable: bool) -> PacketFacts:
+        # Shown before the reference that was sent before it.
+        self._between += 1
+        order = place(2 * self._references, self._between)
+        return PacketFacts(1, start=False, unreferenced=skippable, order=order)
+
+    def _hidden(self) -> PacketFacts:
+        self._between += 1
+        return PacketFacts(0, start=False, order=place(2 * self._references + 1, self._between))
+
+    def _pictures(self, data: bytes) -> list[_Picture]:
+        """The pictures of a packet, from their headers (6.2.5)."""
+        pictures = []
+        begin = data.find(_VOP)
+        while begin >= 0:
+            bits = Bits(data[begin + 4 : begin + 16])
+            kind = bits.read(2)
+            while bits.read(1):  # modulo_time_base
+                pass
+            marked = bits.read(1)
+            bits.read(self._increment_bits)  # vop_time_increment
+            if not (marked and bits.read(1)) or not self._increment_bits:
+                raise Irregular("a picture header that is not understood")
+            pictures.append(_Picture(kind, bits.read(1) == 1))
+            begin = data.find(_VOP, begin + 4)
+        return pictures
+
+    def _note_headers(self, headers: bytes) -> None:
+        layer = _LAYER.search(headers)
+        if layer is not None:
+            self._increment_bits = _read_increment_bits(headers[layer.end() :])
+        divx = _DIVX.search(headers)
+        if divx is not None:
+            self._divx = True
+            self._packed = divx[1] == b"p"
+
+
+def _read_increment_bits(layer: bytes) -> int:
+    """Width of the time field of picture headers, from a video object layer header (6.2.3)."""
+    bits = Bits(layer[:40])
+    bits.read(9)  # random_accessible_vol, video_object_type_indication
+    if bits.read(1):  # is_object_layer_identifier
+        bits.read(7)
+    if bits.read(4) == 15:  # aspect_ratio_info: extended
+        bits.read(16)
+    if bits.read(1):  # vol_control_parameters
+        bits.read(3)
+        if bits.read(1):  # vbv_parameters
+            bits.read(79)
+    if bits.read(2):  # video_object_layer_shape
+        raise Irregular("shapes other than a rectangle")
+    bits.read(1)
+    return max(1, (bits.read(16) - 1).bit_length())

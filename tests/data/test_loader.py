@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from clipshift.config import AugmentConfig, Config, DataConfig, InputConfig, TrainConfig
+from clipshift.data.dataset import TrainingClips
+from clipshift.data.loader import Batch, TrainingLoader, training_loader, worker_count
+from clipshift.data.manifest import read_manifest
+from clipshift.errors import RunError, VideoError
+from tests.data.clips import touch, write_classes
+
+CONFIG = Config(
+    input=InputConfig(segments=4, resize=36, crop=32),
+    augment=AugmentConfig(brightness=0.2),
+    train=TrainConfig(seed=5),
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_classes(tmp_path_factory.mktemp("data"), ["a", "b"], 5)
+
+
+@pytest.fixture(scope="module")
+def clips(root: Path) -> TrainingClips:
+    return TrainingClips(read_manifest(root, DataConfig()), CONFIG)
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    write_classes(tmp_path, ["a", "b"], 3)
+    touch(tmp_path / "a" / "clip_1.mp4")
+    return tmp_path
+
+
+def equal(one: list[Batch], two: list[Batch]) -> bool:
+    return len(one) == len(two) and all(
+        torch.equal(a["clips"], b["clips"])
+        and torch.equal(a["labels"], b["labels"])
+        and torch.equal(a["indices"], b["indices"])
+        and a["bad"] == b["bad"]
+        for a, b in zip(one, two, strict=True)
+    )
+
+
+def test_batches_are_the_same_with_workers_and_from_any_step(clips: TrainingClips) -> None:
+    with training_loader(clips, batch_size=3, workers=0) as loader:
+        assert loader.steps == 3
+        first, second = list(loader.batches(0)), list(loader.batches(1))
+    assert first[0]["clips"].shape == (3, 4, 3, 32, 32)
+    assert first[0]["labels"].dtype == torch.int64
+    assert not equal(first, second)
+    for index, label, clip in zip(first[1]["indices"], first[1]["labels"], first[1]["clips"], strict=True):
+        assert clips.manifest.labels()[int(index)] == int(label)
+        assert torch.equal(clips[0, int(index)]["clip"], clip)
+    with training_loader(clips, batch_size=3, workers=2) as loader:
+        assert equal(list(loader.batches(0)), first)
+        processes = worker_processes(loader)
+        early = loader.batches(1)
+        assert equal([next(early)], second[:1])
+        assert equal(list(loader.batches(1, first_step=2)), second[2:])
+        assert equal(list(loader.batches(0, first_step=1)), first[1:])
+        assert worker_processes(loader) == processes
+        assert len(processes) == 2
+
+
+def worker_processes(loader: TrainingLoader) -> list[int]:
+    return [process.pid for process in loader._loader._iterator._workers]  # type: ignore[union-attr]
+
+
+def test_errors_and_bad_samples_cross_the_process_border(broken: Path) -> None:
+    clips = TrainingClips(read_manifest(broken, DataConfig()), CONFIG)
+    with training_loader(clips, batch_size=6, workers=0) as loader:
+        expected = list(loader.batches(0))
+    with training_loader(clips, batch_size=6, workers=1) as loader:
+        (batch,) = loader.batches(0)
+        assert equal([batch], expected)
+        assert [bad.name for bad in batch["bad"]] == ["a/clip_1.mp4"]
+        assert batch["clips"].shape[0] == 6
+        touch(broken / "a" / "clip_0.mp4", broken / "a" / "clip_2.mp4")
+        with pytest.raises(VideoError) as caught:
+            list(loader.batches(1))
+        text = str(caught.value)
+        assert text.startswith("A clip cannot be read, nor any")
+        assert "Traceback" not in text
+        assert len(text.splitlines()) <= 8
+        # Ctrl-C is the main process's affair; a worker that is gone is said plainly.
+        os.kill(worker_processes(loader)[0], signal.SIGINT)
+        with pytest.raises(VideoError):
+            list(loader.batches(2))
+        os.kill(worker_processes(loader)[0], signal.SIGKILL)
+        with pytest.raises(RunError, match="ended unexpectedly"):
+            list(loader.batches(3))
+
+
+def test_worker_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert worker_count(3) == 3
+    assert worker_count(0) == 0
+    for cores, ranks, expected in ((2, 1, 1), (1, 1, 1), (16, 2, 7), (64, 1, 16), (4, 8, 1)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
+        assert worker_count("auto", ranks=ranks) == expected

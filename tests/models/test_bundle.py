@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from clipshift.config.schema import InputConfig, ModelConfig, ShiftConfig
+from clipshift.errors import WeightsError
+from clipshift.models import bundle
+from clipshift.models.bundle import ModelSpec, find_bundle, load_bundle, save_bundle
+from clipshift.models.recognizer import Recognizer
+
+MODEL = ModelConfig(backbone="test_resnet", shift=ShiftConfig(fold_div=4, order="past_first"))
+SPEC = ModelSpec(
+    clipshift="0.1.0",
+    model=MODEL,
+    input=InputConfig(segments=2, resize=72, crop=64),
+    classes=("brush teeth", "naïve jump"),
+    provenance={"run": "runs/one", "epoch": 7, "top1": 0.875},
+)
+
+
+def _network(seed: int = 1) -> Recognizer:
+    return Recognizer(MODEL, segments=2, classes=2, generator=torch.Generator().manual_seed(seed)).eval()
+
+
+def _clips() -> torch.Tensor:
+    return torch.randn(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    network = _network().to(memory_format=torch.channels_last)
+    save_bundle(tmp_path / "run" / "model", network, SPEC)
+    loaded, spec = load_bundle(tmp_path / "run" / "model")
+    assert spec == SPEC
+    assert not loaded.training
+    for name, value in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value)
+    assert torch.equal(loaded(_clips()), _network()(_clips()))
+    assert sorted(path.name for path in (tmp_path / "run" / "model").iterdir()) == ["model.json", "model.safetensors"]
+    assert "naïve jump" in (tmp_path / "run" / "model" / "model.json").read_text(encoding="utf-8")
+
+
+def test_find_bundle(tmp_path: Path) -> None:
+    save_bundle(tmp_path / "run" / "model", _network(), SPEC)
+    assert find_bundle(tmp_path / "run") == find_bundle(str(tmp_path / "run" / "model")) == tmp_path / "run" / "model"
+    with pytest.raises(WeightsError, match="no such model"):
+        find_bundle(tmp_path / "nowhere")
+    with pytest.raises(WeightsError, match="no model here"):
+        find_bundle(tmp_path)
+
+
+def test_flipped_byte_is_found(tmp_path: Path) -> None:
+    save_bundle(tmp_path, _network(), SPEC)
+    data = bytearray((tmp_path / "model.safetensors").read_bytes())
+    data[-1000] ^= 1
+    (tmp_path / "model.safetensors").write_bytes(data)
+    with pytest.raises(WeightsError, match="damaged or replaced") as caught:
+        load_bundle(tmp_path)
+    assert "SHA-256" in str(caught.value.got)
+
+
+def _edit(folder: Path, **changes: object) -> None:
+    described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    (folder / "model.json").write_text(json.dumps(described | changes), encoding="utf-8")
+
+
+def test_newer_format_is_refused(tmp_path: Path) -> None:
+    save_bundle(tmp_path, _network(), SPEC)
+    _edit(tmp_path, format=2, clipshift="9.0", unheard_of=True)
+    with pytest.raises(WeightsError, match="newer clipshift") as caught:
+        load_bundle(tmp_path)
+    assert caught.value.got == "format 2, clipshift 9.0"
+
+
+def test_broken_descriptions(tmp_path: Path) -> None:
+    save_bundle(tmp_path, _network(), SPEC)
+    _edit(tmp_path, classes="one")
+    with pytest.raises(WeightsError, match="description is not valid") as caught:
+        load_bundle(tmp_path)
+    assert str(caught.value.where).endswith("model.json: classes")
+    save_bundle(tmp_path, _network(), SPEC)
+    _edit(tmp_path, classes=["one", "two", "three"])
+    with pytest.raises(WeightsError, match="do not fit its description"):
+        load_bundle(tmp_path)
+    (tmp_path / "model.json").write_text('{"format": 1')
+    with pytest.raises(WeightsError, match="description cannot be read"):
+        load_bundle(tmp_path)
+    (tmp_path / "model.json").write_text("[]")
+    with pytest.raises(WeightsError, match="description cannot be read"):
+        load_bundle(tmp_path)
+    (tmp_path / "model.json").unlink()
+    with pytest.raises(WeightsError, match="description is missing"):
+        load_bundle(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match="cannot be read"):
+        load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2, 3])
+def test_kill_at_any_moment_leaves_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    """`kept` of the four steps (two files written, two renamed) are done when the writer is killed."""
+    old, new = _network(1), _network(2)
+    save_bundle(tmp_path, old, SPEC)
+    (tmp_path / "model.onnx").write_text("another file of the user")
+    done = 0
+
+    def step(kind: str) -> None:
+        nonlocal done
+        if done == kept:
+            raise KeyboardInterrupt(kind)
+        done += 1
+
+    write, rename = bundle._write, Path.replace
+
+    def killed_write(path: Path, data: bytes) -> None:
+        if done == kept:
+            path.write_bytes(data[: len(data) // 2])
+        step("write")
+        write(path, data)
+
+    def killed_rename(path: Path, target: Path) -> Path:
+        step("rename")
+        return rename(path, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(bundle, "_write", killed_write)
+        patch.setattr(Path, "replace", killed_rename)
+        save_bundle(tmp_path, new, SPEC.model_copy(update={"provenance": {"epoch": 8}}))
+    loaded, spec = load_bundle(tmp_path)
+    expected, epoch = (old, 7) if kept < 3 else (new, 8)
+    assert torch.equal(loaded(_clips()), expected(_clips()))
+    assert spec.provenance["epoch"] == epoch
+
+    save_bundle(tmp_path, new, SPEC)
+    assert torch.equal(load_bundle(tmp_path)[0](_clips()), new(_clips()))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "model.onnx", "model.safetensors"]
+
+
+def test_classes_must_be_as_many_as_logits(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="2 class names for 3 classes"):
+        save_bundle(tmp_path, Recognizer(MODEL, segments=2, classes=3), SPEC)
+    assert not any(tmp_path.iterdir())

@@ -1,0 +1,185 @@
+"""Weights of other homes give the numbers that their own code gives."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor
+
+from clipshift.config.schema import ModelConfig
+from clipshift.models.published import LAYOUTS, Target
+from clipshift.models.published.mmaction2 import rename_mmaction2
+from clipshift.models.recognizer import Recognizer, build_recognizer
+from clipshift.models.weights import load_weights, read_state_dict
+
+
+def _network(architecture: str, backbone: str, *, segments: int, classes: int) -> Recognizer:
+    model = ModelConfig.model_validate({"architecture": architecture, "backbone": backbone, "pretrained": False})
+    return build_recognizer(model, segments=segments, classes=classes).eval()
+
+
+def _randomised(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Positive numbers everywhere, so that no two entries could be swapped unseen."""
+    random = torch.Generator().manual_seed(0)
+    return {
+        name: 0.5 + torch.rand(value.shape, generator=random) * (0.1 if value.ndim > 1 else 0.5)
+        if value.is_floating_point()
+        else value
+        for name, value in state.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def seeded(shared: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("seeded_weights", shared / "reference" / "seeded_weights.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("home", "folder", "backbone"),
+    [
+        ("MIT temporal-shift-module", "mit_tsm/tsm_r50_8f", "resnet50"),
+        ("MIT temporal-shift-module", "mit_tsm/tsn_r50", "resnet50"),
+        ("MIT temporal-shift-module", "mit_tsm/tsm_r18", "resnet18"),
+        ("MIT temporal-shift-module", "mit_tsm/tsm_mobilenetv2", "mobilenetv2_100"),
+        ("mmaction2", "mmaction2/tsm_r50_8f", "resnet50"),
+        ("mmaction2", "mmaction2/tsn_r50", "resnet50"),
+        ("mmaction2", "mmaction2/tsm_mobilenetv2", "mobilenetv2_100"),
+    ],
+)
+def test_logits_of_published_networks(
+    shared: Path, seeded: ModuleType, tmp_path: Path, home: str, folder: str, backbone: str
+) -> None:
+    meta, clips, logits = seeded.load(shared / "reference" / folder)
+    state = {f"module.{name}": torch.from_numpy(value.copy()) for name, value in seeded.checkpoint(meta).items()}
+    torch.save(
+        {"epoch": 50, "arch": backbone, "state_dict": state, "best_prec1": torch.tensor(71.2)}, tmp_path / "w.pth"
+    )
+    architecture = "tsm" if "/tsm" in folder else "tsn"
+    network = _network(architecture, backbone, segments=8, classes=logits.shape[1])
+    report = load_weights(network, tmp_path / "w.pth")
+    assert report.layout == home
+    assert report.filled == len(state) == len(network.state_dict())
+    assert (report.unused, report.missing, report.new_classifier) == ((), (), None)
+    with torch.no_grad():
+        result = network(torch.from_numpy(clips)).numpy()
+    assert seeded.relative_error(result, logits) <= 1e-5
+
+
+def _paddlevideo_resnet(name: str) -> str:
+    """Recognizer's name of an entry of PaddleVideo's ResNet-50 (TSN and TSM)."""
+    parts = name.removeprefix("backbone.").split(".")
+    if parts[0] == "head":
+        return f"classifier.{parts[2]}"
+    leaf = {"_mean": "running_mean", "_variance": "running_var"}.get(parts[-1], parts[-1])
+    norm = parts[-2] == "_batch_norm"
+    if parts[0] == "conv":
+        return f"backbone.{'bn1' if norm else 'conv1'}.{leaf}"
+    block = f"backbone.layer{int(parts[0][3]) - 1}.{ord(parts[0][4]) - ord('a')}"
+    if parts[1] == "short":
+        return f"{block}.downsample.{1 if norm else 0}.{leaf}"
+    return f"{block}.{'bn' if norm else 'conv'}{int(parts[1][4:]) + 1}.{leaf}"
+
+
+@pytest.mark.parametrize(("folder", "architecture"), [("tsm_r50", "tsm"), ("tsn_r50", "tsn")])
+def test_past_first_network_gives_paddlevideos_logits(
+    shared: Path, seeded: ModuleType, tmp_path: Path, folder: str, architecture: str
+) -> None:
+    meta, clips, logits = seeded.load(shared / "reference" / "paddlevideo" / folder)
+    segments = meta["num_seg"]
+    state = {
+        _paddlevideo_resnet(name): torch.from_numpy(value.copy()) for name, value in seeded.checkpoint(meta).items()
+    }
+    state["classifier.weight"] = state["classifier.weight"].T.contiguous()
+    torch.save(state, tmp_path / "w.pth")
+    shift = {"fold_div": segments, "order": "past_first", "rounding": "total"}
+    model = ModelConfig.model_validate(
+        {"architecture": architecture, "backbone": "resnet50", "pretrained": False, "shift": shift}
+    )
+    network = build_recognizer(model, segments=segments, classes=logits.shape[1]).eval()
+    report = load_weights(network, tmp_path / "w.pth")
+    # Paddle counts no batches.
+    assert {name.rpartition(".")[2] for name in report.missing} == {"num_batches_tracked"}
+    with torch.no_grad():
+        result = network(torch.from_numpy(clips)).numpy()
+    assert seeded.relative_error(result, logits) <= 1e-5
+
+
+def test_imagenet_files(shared: Path) -> None:
+    network = _network("tsm", "mobilenetv2_100", segments=8, classes=5)
+    fresh = network.classifier.weight.clone()
+    report = load_weights(network, shared / "weights" / "mobilenetv2_imagenet_features.pt")
+    assert report.filled == 312
+    assert report.new_classifier == "the file has none"
+    assert torch.equal(network.classifier.weight, fresh)
+
+    lite = shared / "weights" / "efficientnet-lite0-57934424.pth"
+    network = _network("tsn", "tf_efficientnet_lite0", segments=8, classes=1000)
+    report = load_weights(network, lite)
+    assert report.filled == 296
+    assert any("TensorFlow" in note for note in report.notes)
+    assert torch.equal(network.classifier.weight, read_state_dict(lite)["_fc.weight"])
+
+
+def test_torchvision_mobilenet_v2(tmp_path: Path) -> None:
+    theirs = torchvision.models.mobilenet_v2().eval()
+    theirs.load_state_dict(_randomised(theirs.state_dict()))
+    torch.save(theirs.state_dict(), tmp_path / "w.pth")
+    network = _network("tsn", "mobilenetv2_100", segments=1, classes=1000)
+    assert load_weights(network, tmp_path / "w.pth").layout == "torchvision MobileNetV2"
+    frames = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(network(frames[:, None]), theirs(frames), rtol=1e-4, atol=0)
+
+
+def test_torchvision_resnet_and_mit_names(tmp_path: Path) -> None:
+    theirs = torchvision.models.resnet18().eval()
+    state = _randomised(theirs.state_dict())
+    theirs.load_state_dict(state)
+    torch.save(state, tmp_path / "torchvision.pth")
+    mit = {
+        f"module.base_model.{name.replace('.conv1.', '.conv1.net.') if '.conv1.' in name else name}"
+        if not name.startswith("fc.")
+        else f"module.new_{name}": value
+        for name, value in state.items()
+    }
+    torch.save({"state_dict": mit}, tmp_path / "mit.pth")
+    frames = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = theirs(frames)
+    for file, home in (("torchvision.pth", "timm or torchvision"), ("mit.pth", "MIT temporal-shift-module")):
+        network = _network("tsn", "resnet18", segments=1, classes=1000)
+        report = load_weights(network, tmp_path / file)
+        assert report.layout == home
+        with torch.no_grad():
+            torch.testing.assert_close(network(frames[:, None]), expected, rtol=1e-4, atol=0)
+    assert "the weights are of a TSM, the network is a TSN" in report.notes
+
+
+def test_mmaction2_names() -> None:
+    names = {
+        "backbone.conv1.conv.weight": "backbone.conv1.weight",
+        "backbone.conv1.bn.running_var": "backbone.bn1.running_var",
+        "backbone.layer3.22.conv1.conv.net.weight": "backbone.layer3.22.conv1.weight",
+        "backbone.layer1.0.conv3.bn.bias": "backbone.layer1.0.bn3.bias",
+        "backbone.layer1.0.downsample.conv.weight": "backbone.layer1.0.downsample.0.weight",
+        "backbone.layer1.0.downsample.bn.weight": "backbone.layer1.0.downsample.1.weight",
+        "cls_head.fc_cls.bias": "classifier.bias",
+    }
+    strange = ["backbone.layer2.0.non_local_block.theta.conv.weight", "neck.weight"]
+    assert rename_mmaction2([*names, *strange], Target(tuple(names.values()), "fc")) == names
+
+
+def test_every_layout_is_told_from_the_others() -> None:
+    assert len({layout.name for layout in LAYOUTS}) == len(LAYOUTS)
+    target = Target(("backbone.conv1.weight", "classifier.weight"), "fc")
+    assert not any(layout.matches(["encoder.0.weight", "encoder.0.bias"], target) for layout in LAYOUTS)

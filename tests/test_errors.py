@@ -1,0 +1,38 @@
+"""Errors keep their parts, their shape, and survive the way from a worker process."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from clipshift import errors
+from clipshift.errors import UserError, VideoError
+
+
+def test_parts_stand_in_their_order() -> None:
+    error = UserError("It does not fit.", where="a.txt", got=3, allowed=[1, 2], remedy="take another")
+    assert str(error).splitlines() == [
+        "It does not fit.",
+        "  where:   a.txt",
+        "  got:     3",
+        "  allowed: 1, 2",
+        "  do:      take another",
+    ]
+
+
+def test_parts_that_are_missing_are_left_out() -> None:
+    assert str(UserError("It does not fit.")) == "It does not fit."
+
+
+def test_errors_cross_processes() -> None:
+    error = VideoError("It is cut off.", where="a.mp4", remedy="copy it again")
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - what multiprocessing does
+    assert type(again) is VideoError
+    assert str(again) == str(error)
+    assert again.remedy == "copy it again"
+
+
+@pytest.mark.parametrize("name", [name for name in vars(errors) if name.endswith("Error")])
+def test_every_error_is_a_user_error(name: str) -> None:
+    assert issubclass(getattr(errors, name), UserError)

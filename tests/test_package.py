@@ -1,0 +1,45 @@
+"""The public interface: what it names exists, and naming it does not load PyTorch."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import clipshift
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("name", clipshift.__all__)
+def test_public_names_exist(name: str) -> None:
+    assert getattr(clipshift, name) is not None
+
+
+def test_unknown_names_are_attribute_errors() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        clipshift.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["config", "tsm-r50"], ["config", "--schema"], ["predict", "--help"]]
+)
+def test_help_and_configuration_do_not_load_pytorch(arguments: list[str]) -> None:
+    code = (
+        "import sys, clipshift.cli\n"
+        "try:\n    clipshift.cli.main()\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        "heavy = {'torch', 'torchvision', 'timm', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_version_is_the_changelogs_newest() -> None:
+    newest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest is not None
+    assert newest.group(1) == clipshift.__version__
