@@ -14,11 +14,24 @@ if TYPE_CHECKING:
     from clipshift.data.check import check_data
     from clipshift.evaluation.evaluator import evaluate
     from clipshift.inference.predictor import Model, load, predict
+    from clipshift.inference.results import Failure, Prediction
     from clipshift.training.run import train
 
-__all__ = ["Model", "__version__", "check_data", "evaluate", "load", "predict", "train"]
+__all__ = [
+    "Failure",
+    "Model",
+    "Prediction",
+    "__version__",
+    "check_data",
+    "evaluate",
+    "load",
+    "predict",
+    "train",
+]
 
 _HOMES = {
+    "Failure": "clipshift.inference.results",
+    "Prediction": "clipshift.inference.results",
     "Model": "clipshift.inference.predictor",
     "check_data": "clipshift.data.check",
     "evaluate": "clipshift.evaluation.evaluator",

@@ -15,17 +15,15 @@ from clipshift.models.bundle import ModelSpec, load_bundle, save_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
 
-SEGMENTS, CLASSES, CROP = 4, 3, 64
+SEGMENTS, CLASSES, CROP = 2, 3, 64
 _MORE = (
     ("tsm", "resnet26d"),
     ("tsm", "test_resnet"),
     ("tsm", "mobilenetv2_050"),
     ("tsm", "mobilenetv4_conv_small"),
-    ("tsm", "efficientnet_lite0"),
-    ("tsm", "test_efficientnet"),
+    ("tsn", "efficientnet_lite0"),
     ("tsm", "regnety_002"),
     ("tsn", "resnet18"),
-    ("tsn", "mobilenetv2_050"),
     ("tsn", "lcnetv2_base"),
     ("tsn", "convnext_atto"),
     ("tsn", "vit_tiny_patch16_224"),
@@ -103,7 +101,7 @@ def test_clips_of_a_batch_are_independent(architecture: str, backbone: str) -> N
 def test_every_parameter_gets_a_gradient(architecture: str, backbone: str) -> None:
     network = _network(architecture, backbone)
     # In evaluation mode: the batch norms' statistics stay as they are for the other tests.
-    logits = network(_clips())
+    logits = network(_clips()[:1])
     gradients = torch.autograd.grad(logits.logsumexp(1).sum(), list(network.parameters()), allow_unused=True)
     names = [name for name, _ in network.named_parameters()]
     silent = [n for n, gradient in zip(names, gradients, strict=True) if gradient is None or not gradient.any()]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,12 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone(clips: TrainingClips) ->
     assert not torch.equal(clips[3, 3]["clip"], first)
     other = TrainingClips(clips.manifest, CONFIG.model_copy(update={"train": TrainConfig(seed=6)}))
     assert not torch.equal(other[2, 3]["clip"], first)
+
+
+def test_a_clip_that_is_listed_twice_is_drawn_twice(clips: TrainingClips) -> None:
+    twice = replace(clips.manifest, clips=clips.manifest.clips[:1] * 2)
+    samples = TrainingClips(twice, CONFIG)
+    assert not torch.equal(samples[0, 0]["clip"], samples[0, 1]["clip"])
 
 
 def test_a_bad_clip_is_replaced_by_one_of_its_class_and_named(broken: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,18 @@ def test_unchanged_clips_are_not_read_again(dataset: DataSet, tmp_path: Path, mo
     assert read == [changed]
     assert again[1:] == first[1:]
     assert (again[0].frames, again[0].sha256) == (20, file_hash(changed))
+
+
+def test_a_clip_of_the_same_size_but_a_later_time_is_read_again(dataset: DataSet, tmp_path: Path) -> None:
+    path = dataset.train.clips[0].path
+    first = write_data_jsonl(tmp_path / "data.jsonl", dataset, DATA)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(0, first[0].mtime_ns + 1 if first[0].mtime_ns else 1))
+    again = write_data_jsonl(tmp_path / "data.jsonl", dataset, DATA)
+    assert again[0].bytes == first[0].bytes
+    assert again[0].sha256 == file_hash(path) != first[0].sha256
 
 
 def test_bad_clips_are_written_down_and_tried_again(dataset: DataSet, tmp_path: Path) -> None:

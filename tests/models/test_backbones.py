@@ -68,7 +68,7 @@ def test_shortcut_sees_the_unshifted_input() -> None:
     assert torch.equal(block(x), x)
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "convnext_atto", "vgg11", "lcnetv2_base"])
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "convnext_atto", "vgg11", "test_efficientnet"])
 def test_networks_without_a_rule_are_refused(name: str) -> None:
     with torch.device("meta"):
         backbone = build_backbone(name)

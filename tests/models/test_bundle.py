@@ -125,10 +125,12 @@ def test_kill_at_any_moment_leaves_a_model(tmp_path: Path, monkeypatch: pytest.M
         step("rename")
         return rename(path, target)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    newer = SPEC.model_copy(update={"provenance": {"epoch": 8}})
+    with monkeypatch.context() as patch:
         patch.setattr(bundle, "_write", killed_write)
         patch.setattr(Path, "replace", killed_rename)
-        save_bundle(tmp_path, new, SPEC.model_copy(update={"provenance": {"epoch": 8}}))
+        with pytest.raises(KeyboardInterrupt):
+            save_bundle(tmp_path, new, newer)
     loaded, spec = load_bundle(tmp_path)
     expected, epoch = (old, 7) if kept < 3 else (new, 8)
     assert torch.equal(loaded(_clips()), expected(_clips()))

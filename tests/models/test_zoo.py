@@ -27,7 +27,7 @@ def test_operations() -> None:
     # mmaction2 counts 32.875 G for TSM R50 with 8 frames, which includes batch norms and poolings.
     assert describe_model("tsm-r50").gmacs == pytest.approx(32.875, rel=0.01)
     assert describe_model("tsm-r50-16f").gmacs == pytest.approx(2 * describe_model("tsm-r50").gmacs, rel=1e-3)
-    assert describe_model("tsm-r50", crop=112).gmacs == pytest.approx(describe_model("tsm-r50").gmacs / 4, rel=0.05)
+    assert describe_model("tsm-r50", crop=112).gmacs == pytest.approx(describe_model("tsm-r50").gmacs / 4, rel=0.1)
 
 
 def test_networks_outside_the_zoo() -> None:
@@ -41,6 +41,10 @@ def test_networks_outside_the_zoo() -> None:
         describe_model("tsm-r5O")
 
 
+def test_device_is_left_as_it_was() -> None:
+    describe_model("test_resnet")
+    assert torch.ones(1).device.type == "cpu"
+
+
 def test_list_names_every_entry() -> None:
     assert [name for name, _ in describe_models()] == list(ZOO)
-    torch.testing.assert_close(torch.ones(1), torch.ones(1))  # the device "meta" was left again

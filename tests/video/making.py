@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
@@ -12,6 +12,10 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    from av.container import OutputContainer
+    from av.video.stream import VideoStream
 
 
 def pictures(frames: int, *, width: int = 96, height: int = 64, seed: int = 0) -> np.ndarray:
@@ -79,3 +83,63 @@ def decode_all(path: Path) -> list[np.ndarray]:
     with av.open(str(path)) as container:
         container.streams.video[0].codec_context.thread_count = 1
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def with_packed_pictures(path: Path, source: Path) -> Path:
+    """Rewrites an MPEG-4 AVI with single B pictures as DivX and Xvid packed them: P and B, then an empty packet."""
+    note = b"\0\0\1\xb2DivX503b1393p"
+    with av.open(str(source)) as container:
+        stream = container.streams.video[0]
+        packets = [(bytes(packet), packet.is_keyframe) for packet in container.demux(stream) if packet.size]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        number = 0
+        while number < len(packets):
+            data, key = packets[number]
+            head, mark, rest = data.partition(b"\0\0\1\xb2Lavc")
+            if mark:
+                data = head + note + rest[rest.index(b"\0\0\1") :]
+            follower = packets[number + 1][0] if number + 1 < len(packets) else b""
+            packed = follower[:4] == b"\0\0\1\xb6" and follower[4] >> 6 == 2
+            _mux(container, stream, data + follower if packed else data, number, key=key)
+            if packed:
+                # A picture that is not coded: type P, no full second, marker, 5 bits of time, marker, 0.
+                _mux(container, stream, b"\0\0\1\xb6" + bytes([0b01010000, 0b01011111]), number + 1, key=False)
+            number += 2 if packed else 1
+    return path
+
+
+def _mux(container: OutputContainer, stream: VideoStream, data: bytes, time: int, *, key: bool) -> None:
+    packet = av.Packet(data)
+    packet.stream = stream
+    packet.pts = packet.dts = time
+    packet.time_base = Fraction(1, 25)
+    packet.is_keyframe = key
+    container.mux(packet)
+
+
+def with_late_beginning(path: Path, source: Path, frames: int) -> Path:
+    """Copies a video so that its first `frames` frames lie before the time 0: an edit list leaves them out."""
+    with av.open(str(source)) as origin, av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as container:
+        stream = origin.streams.video[0]
+        copy = container.add_stream_from_template(stream)
+        assert stream.time_base is not None
+        step = int(1 / (25 * stream.time_base))
+        for packet in origin.demux(stream):
+            if packet.size and packet.pts is not None and packet.dts is not None:
+                packet.pts -= frames * step
+                packet.dts -= frames * step
+                packet.stream = copy
+                container.mux(packet)
+    return path
+
+
+def with_matrix(path: Path, source: Path, a: int, b: int, c: int, d: int) -> Path:
+    """Copies an MP4 file and writes a display matrix (in whole units) into its track header."""
+    data = bytearray(source.read_bytes())
+    matrix = data.index(b"tkhd") + 4 + 40
+    one = 1 << 16
+    data[matrix : matrix + 36] = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path

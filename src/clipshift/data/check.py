@@ -264,7 +264,7 @@ def _copies(classes: tuple[str, ...], inspected: list[Inspected]) -> list[Findin
     for pair in find_alike(looks, [item.seconds for item in seen]):
         first, second = seen[pair.first], seen[pair.second]
         known = together.get(id(first))
-        if first.clip.path != second.clip.path and (known is None or known != together.get(id(second))):
+        if known is None or known != together.get(id(second)):
             alike.append(_Group((first, second), f" ({pair.score:.2f})"))
 
     findings = []

@@ -215,5 +215,7 @@ def _collate(samples: list[Sample | UserError]) -> Batch | UserError:
 
 def _start_worker(worker: int) -> None:  # noqa: ARG001
     torch.set_num_threads(1)
-    # Ctrl-C reaches every process of the terminal: the main process decides when to stop.
+    # Ctrl-C reaches every process of the terminal, a scheduler's SIGTERM every process of the job: the main process
+    # decides when to stop, and its workers end with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

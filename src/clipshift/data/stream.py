@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,7 +109,7 @@ def read_ahead(
     crops: Crops = "centre",
     clips_per_video: int = 1,
     workers: int,
-) -> Iterator[ReadClip]:
+) -> Generator[ReadClip]:
     """Reads clips in threads, ahead of their use, and gives them in their order.
 
     At most 2 x workers clips are read ahead and held, and no more are taken from `clips`: it may be endless. Threads

@@ -7,31 +7,26 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
 from clipshift.config import DataConfig, EvaluateConfig, InputConfig, resolve
 from clipshift.data.manifest import Clip, Manifest, read_manifest
-from clipshift.data.stream import ReadClip, read_ahead
-from clipshift.data.transforms import normalise
-from clipshift.errors import ConfigError, DataError, DivergedError, VideoError
+from clipshift.errors import ConfigError, DataError, DivergedError
 from clipshift.evaluation.device import pick_device, pick_threads
 from clipshift.evaluation.metrics import compute_metrics
 from clipshift.evaluation.results import ClipScore, Evaluation
+from clipshift.evaluation.scoring import VIEWS_PER_FRAME, Amp, network_engine, score_stream
 from clipshift.models.bundle import ModelSpec, find_bundle, load_bundle
 from clipshift.models.recognizer import Recognizer
 
-Amp = Literal["fp32", "bf16", "fp16"]
 Progress = Callable[[int, int], None]
-
-_CROPS = {"centre": 1, "three": 3, "ten": 10}
-_AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def evaluate(  # noqa: PLR0913
@@ -200,9 +195,6 @@ def score_clips(  # noqa: PLR0913
 ) -> list[ClipScore]:
     """Scores clips: the logits of a video's views (clips x crops) are averaged, as the published systems do.
 
-    Views of several videos share a forward pass and those of one video may need several, so that at most
-    `protocol.batch_size` views are on the device, whatever the protocol.
-
     Args:
         network: On `device`: normalised clips (B, T, 3, H, W) to logits (B, K). Modes are left as they were.
         clips: Labelled clips.
@@ -212,7 +204,7 @@ def score_clips(  # noqa: PLR0913
         device: Where `network` is.
         amp: Precision of the forward pass.
         workers: Threads that read clips ahead.
-        progress: Called with (clips done, clips in all) after each clip that was read.
+        progress: Called with (clips done, clips in all) after each clip.
 
     Returns:
         One score per clip, in their order; a clip that cannot be read has an error instead of logits.
@@ -221,46 +213,23 @@ def score_clips(  # noqa: PLR0913
         DataError: A clip has no label.
     """
     labels = [_label(clip) for clip in clips]
-    averages = _Averages(views=_CROPS[protocol.crops] * protocol.clips)
-    errors: dict[int, str] = {}
-    waiting: list[tuple[int, Tensor]] = []  # (number of the clip, one of its views (T, 3, H, W))
-
-    def score(batch: list[tuple[int, Tensor]]) -> None:
-        views_BTCHW = torch.stack([view for _, view in batch]).to(device)
-        averages.add([number for number, _ in batch], network(normalise(views_BTCHW, settings.mean, settings.std)))
-
-    read = read_ahead(
-        clips,
-        settings,
-        data,
-        crops=protocol.crops,
-        clips_per_video=protocol.clips,
-        workers=pick_threads(workers),
-    )
-    with _evaluating(network, torch.device(device), amp), closing(cast(Generator[ReadClip], read)):
-        for number, item in enumerate(read):
-            if item.views is None:
-                errors[number] = _reason(item.error)
-            else:
-                waiting.extend((number, view) for view in item.views)
-            while len(waiting) >= protocol.batch_size:
-                score(waiting[: protocol.batch_size])
-                del waiting[: protocol.batch_size]
+    engine = network_engine(network, settings, torch.device(device), amp)
+    scores = []
+    stream = score_stream(engine, clips, settings, data, protocol, workers=pick_threads(workers))
+    with evaluating(network):
+        for label, scored in zip(labels, stream, strict=True):
+            logits = None if scored.logits is None else tuple(scored.logits.tolist())
+            scores.append(ClipScore(scored.clip.name, str(scored.clip.path), label, logits, scored.error))
             if progress is not None:
-                progress(number + 1, len(clips))
-        if waiting:
-            score(waiting)
-    return [
-        ClipScore(clip.name, str(clip.path), labels[number], averages.of(number), errors.get(number))
-        for number, clip in enumerate(clips)
-    ]
+                progress(len(scores), len(labels))
+    return scores
 
 
 def describe_protocol(settings: InputConfig, protocol: EvaluateConfig) -> str:
     """One sentence for reports: frames, clips, crops, sizes and averaging."""
-    many = protocol.clips * _CROPS[protocol.crops] > 1
+    many = protocol.clips * VIEWS_PER_FRAME[protocol.crops] > 1
     clips = "1 clip" if protocol.clips == 1 else f"{protocol.clips} clips"
-    crops = "1 centre crop" if protocol.crops == "centre" else f"{_CROPS[protocol.crops]} crops"
+    crops = "1 centre crop" if protocol.crops == "centre" else f"{VIEWS_PER_FRAME[protocol.crops]} crops"
     # Three crops have the whole short side, as published.
     side = settings.resize if protocol.crops == "three" else settings.crop
     return f"{settings.segments} frames, {clips} x {crops} of {side} px from short side {settings.resize} px" + (
@@ -268,32 +237,14 @@ def describe_protocol(settings: InputConfig, protocol: EvaluateConfig) -> str:
     )
 
 
-class _Averages:
-    """Running sums of logits per video; only K numbers of a video are kept, however many views it has."""
-
-    def __init__(self, views: int) -> None:
-        self.views = views
-        self.sums: dict[int, Tensor] = {}
-
-    def add(self, numbers: Sequence[int], logits: Tensor) -> None:
-        # Double precision: the average does not depend on which views shared a batch.
-        for number, row in zip(numbers, logits.to("cpu", torch.float64), strict=True):
-            self.sums[number] = self.sums[number] + row if number in self.sums else row
-
-    def of(self, number: int) -> tuple[float, ...] | None:
-        if number not in self.sums:
-            return None
-        return tuple((self.sums[number] / self.views).float().tolist())
-
-
 @contextmanager
-def _evaluating(network: nn.Module, device: torch.device, amp: Amp) -> Iterator[None]:
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode while inside, then every module back into the mode it had."""
     # Module by module: in training some batch norms may be frozen, and a single flag would thaw them.
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
-        with torch.inference_mode(), torch.autocast(device.type, _AMP_TYPES.get(amp), enabled=amp != "fp32"):
-            yield
+        yield
     finally:
         for module, mode in modes:
             module.training = mode
@@ -324,13 +275,6 @@ def _label(clip: Clip) -> int:
     if clip.label is None:
         raise DataError("A clip has no label, so nothing can be measured on it.", where=clip.name)
     return clip.label
-
-
-def _reason(error: VideoError | None) -> str:
-    if error is None:
-        return "unknown"
-    text = error.what if error.got is None else f"{error.what} ({error.got})"
-    return " ".join(text.split())
 
 
 def _identity(bundle: Path) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 
 from clipshift.config import DataConfig, EvaluateConfig
-from clipshift.data.clips import Clip
 from clipshift.data.stream import views_of_frames
-from clipshift.data.transforms import normalise
 from clipshift.errors import VideoError
-from clipshift.evaluation.device import pick_device
-from clipshift.evaluation.evaluator import score_stream
+from clipshift.evaluation.device import pick_device, pick_threads
+from clipshift.evaluation.scoring import Amp, Engine, network_engine, score_stream
 from clipshift.inference.results import Failure, Prediction
 from clipshift.inference.sources import find_clips
-from clipshift.models import ModelSpec, Recognizer, load_bundle
+from clipshift.models.bundle import ModelSpec, find_bundle, load_bundle
+from clipshift.models.recognizer import Recognizer
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Model:
     network: Recognizer
     spec: ModelSpec
     device: torch.device
-    amp: Literal["fp32", "bf16", "fp16"] = "fp32"
+    amp: Amp = "fp32"
     data: DataConfig = field(default_factory=DataConfig)
 
     @property
@@ -63,8 +62,8 @@ class Model:
             VideoError: It cannot be read.
         """
         if isinstance(video, np.ndarray):
-            views = views_of_frames(video, self.spec.input, crops=crops, clips=clips)
-            return Prediction("frames", self.classes, _softmax(self._logits(views)))
+            views_BTCHW = views_of_frames(video, self.spec.input, crops=crops, clips=clips)
+            return Prediction("frames", self.classes, _softmax(self._engine()(views_BTCHW).double().mean(0)))
         answer = next(self.predict_many([video], crops=crops, clips=clips, workers=0))
         if isinstance(answer, Failure):
             raise VideoError(answer.error, where=video)
@@ -72,7 +71,7 @@ class Model:
 
     def predict_many(
         self,
-        sources: list[str | Path],
+        sources: Iterable[str | Path],
         *,
         crops: Literal["centre", "three", "ten"] = "centre",
         clips: int = 1,
@@ -94,31 +93,25 @@ class Model:
         Raises:
             DataError: A source does not exist, or holds no video.
         """
-        scores = score_stream(
-            self.network,
+        protocol = EvaluateConfig(crops=crops, clips=clips, batch_size=batch_size)
+        for scored in score_stream(
+            self._engine(),
             find_clips(sources, self.data),
             self.spec.input,
             self.data,
-            EvaluateConfig(crops=crops, clips=clips, batch_size=batch_size),
-            device=self.device,
-            amp=self.amp,
-            workers=workers,
-        )
-        for clip, logits, error in scores:
-            yield self._answer(clip, logits, error)
+            protocol,
+            workers=pick_threads(workers),
+        ):
+            if scored.logits is None:
+                yield Failure(scored.clip.name, scored.error or "")
+            else:
+                yield Prediction(scored.clip.name, self.classes, _softmax(scored.logits))
 
-    def _answer(self, clip: Clip, logits: Tensor | None, error: str | None) -> Prediction | Failure:
-        if logits is None:
-            return Failure(clip.name, error or "unknown")
-        return Prediction(clip.name, self.classes, _softmax(logits))
-
-    def _logits(self, views_VTCHW: Tensor) -> Tensor:
-        with torch.inference_mode():
-            clips = normalise(views_VTCHW.to(self.device), self.spec.input.mean, self.spec.input.std)
-            return self.network(clips).double().mean(0).cpu()
+    def _engine(self) -> Engine:
+        return network_engine(self.network, self.spec.input, self.device, self.amp)
 
 
-def load(model: str | Path, *, device: str = "auto", amp: Literal["fp32", "bf16", "fp16"] = "fp32") -> Model:
+def load(model: str | Path, *, device: str = "auto", amp: Amp = "fp32") -> Model:
     """Load a trained model.
 
     Args:
@@ -133,7 +126,7 @@ def load(model: str | Path, *, device: str = "auto", amp: Literal["fp32", "bf16"
         WeightsError: There is no model, or it is damaged.
     """
     chosen = pick_device(device)
-    network, spec = load_bundle(Path(model))
+    network, spec = load_bundle(find_bundle(model))
     return Model(network.to(chosen).eval(), spec, chosen, amp)
 
 
@@ -148,7 +141,7 @@ def predict(
 ) -> Iterator[Prediction | Failure]:
     """Classify videos: `Model.predict_many` for a model that is loaded first; see there."""
     loaded = model if isinstance(model, Model) else load(model, device=device)
-    return loaded.predict_many(list(sources), crops=crops, clips=clips, batch_size=batch_size, workers=workers)
+    return loaded.predict_many(sources, crops=crops, clips=clips, batch_size=batch_size, workers=workers)
 
 
 def _softmax(logits: Tensor) -> np.ndarray:

@@ -49,8 +49,11 @@ def _clips_of(source: str, data: DataConfig) -> Iterator[Clip]:
         else:
             yield Clip(path=path.absolute(), name=source, label=None)
     elif glob.has_magic(source):
-        for name in sorted(glob.iglob(source, recursive=True)):  # noqa: PTH207 - keeps the pattern's own form
-            yield from _clips_of(glob.escape(name) if not Path(name).exists() else name, data)
+        for match in map(Path, sorted(glob.iglob(source, recursive=True))):  # noqa: PTH207 - keeps the pattern's form
+            if match.is_dir():
+                yield from _clips_below(match, data)
+            elif is_video_file(match):
+                yield Clip(path=match.absolute(), name=str(match), label=None)
     else:
         raise DataError("There is no such file or folder.", where=source)
 

@@ -28,7 +28,7 @@ _PREFIXES = ("module.", "_orig_mod.")
 _NO_WEIGHTS = {"total_ops": "a count of operations", "total_params": "a count of parameters"}
 # Beside the weights, checkpoints keep numbers (MIT: the best accuracy), often as NumPy scalars. These names only make
 # numbers; NumPy 1 and 2 write the first one under different names.
-_NUMPY_SCALAR: Callable[..., Any] = np.float64(0).__reduce__()[0]
+_NUMPY_SCALAR: Any = np.float64(0).__reduce__()[0]
 _SAFE_NAMES: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (_NUMPY_SCALAR, "numpy.core.multiarray.scalar"),
     (_NUMPY_SCALAR, "numpy._core.multiarray.scalar"),

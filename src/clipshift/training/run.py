@@ -430,8 +430,9 @@ def _say_training(trainer: Trainer, reporter: Reporter) -> None:
     batch = config.train.batch_size * config.train.accumulate * ranks.count
     reporter.say(
         f"Training {config.model.architecture} {config.model.backbone} on {ranks.device.type} x {ranks.count}, "
-        f"{config.train.epochs} epochs of {trainer.updates_per_epoch} updates; peak learning rate {trainer.peak_rate:.3g} "
-        f"= {config.optim.lr:g} x {batch}/{config.optim.lr_batch_size}, for {batch} clips an update"
+        f"{config.train.epochs} epochs of {trainer.updates_per_epoch} updates; "
+        f"peak learning rate {trainer.peak_rate:.3g} = {config.optim.lr:g} x {batch}/{config.optim.lr_batch_size}, "
+        f"for {batch} clips an update"
     )
 
 

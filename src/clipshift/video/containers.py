@@ -67,11 +67,11 @@ def open_container(path: Path, limits: Limits) -> InputContainer:
             options={
                 "format_whitelist": _FORMATS,
                 "protocol_whitelist": "file",
-                "max_pixels": str(limits.max_pixels),
+                "max_pixels": decoder_pixels(limits),
             },
             metadata_errors="replace",
         )
-    except (av.FFmpegError, OSError) as error:
+    except (av.FFmpegError, OSError, UnicodeError) as error:
         if structure.short:
             raise _cut_off(path, structure) from error
         other = isinstance(error, av.ArgumentError)  # FFmpeg knows the format, but it is none of ours
@@ -104,6 +104,14 @@ def find_video(container: InputContainer, path: Path, limits: Limits) -> VideoSt
         seconds = container.duration / av.time_base
     limits.check_seconds(path, seconds)
     return stream
+
+
+def decoder_pixels(limits: Limits) -> str:
+    """The decoder's own bound, which keeps a size that only the stream tells from taking all memory.
+
+    It counts the coded frame, which is larger than the one shown; the exact bound is checked on what is shown.
+    """
+    return str(2 * limits.max_pixels + 65536)
 
 
 def demux(container: InputContainer, stream: VideoStream) -> Generator[Packet[VideoStream], None, None]:

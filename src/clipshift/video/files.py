@@ -19,7 +19,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from clipshift.errors import VideoError
-from clipshift.video.containers import check_whole, demux, find_video, open_container, reason
+from clipshift.video.containers import check_whole, decoder_pixels, demux, find_video, open_container, reason
 from clipshift.video.decoder import REMEDY, FrameDecoder
 from clipshift.video.index import PacketIndex, build_index
 from clipshift.video.info import ClipInfo, check_indices
@@ -201,8 +201,7 @@ def _configure(context: VideoCodecContext, limits: Limits, threads: int) -> None
     context.thread_count = threads
     if threads > 1:
         context.thread_type = "AUTO"
-    # A size announced only within the stream is bounded too.
-    context.options = {"max_pixels": str(limits.max_pixels)}
+    context.options = {"max_pixels": decoder_pixels(limits)}
     if context.codec.canonical_name != "h264":
         # Errors end the decoding. H.264's decoder reports its damaged frames by itself, and would also take offence at
         # references to what lies before the place where decoding started.

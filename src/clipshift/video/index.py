@@ -231,9 +231,10 @@ class _Notes:
             return "pictures further out of order than the decoder holds back"
         # Where the file stores times they must tell the same: a second witness against a mistake of ours.
         times = index.times
-        if times_are_stored and any(times[one] >= times[other] for one, other in pairwise(by_order)):
+        visible = [number for number in by_order if not index.flags[number] & _HIDDEN]
+        if times_are_stored and any(times[one] >= times[other] for one, other in pairwise(visible)):
             return "times that contradict the order of the pictures"
-        index.shown.extend(number for number in by_order if not index.flags[number] & (_DISCARDED | _HIDDEN))
+        index.shown.extend(number for number in visible if not index.flags[number] & _DISCARDED)
         return None
 
 

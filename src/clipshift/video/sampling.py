@@ -16,8 +16,9 @@ def segment_middles(frames: int, segments: int, clip: int = 0, clips: int = 1) -
     """Takes the middle frame of each of `segments` equal parts; no randomness, for evaluation.
 
     In exact arithmetic frame `floor((i + (clip + 1/2) / clips) * frames / segments)` of segment i; with one clip
-    `floor((i + 1/2) * frames / segments)`, as mmaction2's `SampleFrames` and MIT's TSM take them in test mode. Several
-    clips lie evenly inside each segment. A clip with fewer frames than segments repeats frames, in order:
+    `floor((i + 1/2) * frames / segments)`, as mmaction2's `SampleFrames` and MIT's TSM take them in test mode (whose
+    floating point now and then falls one short of a whole number). Several clips lie evenly inside each segment. A clip
+    with fewer frames than segments repeats frames, in order:
 
         segment_middles(80, 8)                   5 15 25 35 45 55 65 75
         segment_middles(80, 8, clip=0, clips=2)  2 12 22 32 42 52 62 72
@@ -65,10 +66,9 @@ def segment_random(frames: int, segments: int, random: np.random.Generator) -> l
         ValueError: An argument is out of its range.
     """
     _check(frames, segments)
+    draws = random.random(segments)
     bounds = [i * frames // segments for i in range(segments + 1)]
-    low = bounds[:-1]
-    high = [max(start + 1, stop) for start, stop in pairwise(bounds)]
-    return [int(index) for index in random.integers(low, high)]
+    return [low + int(draw * max(1, high - low)) for (low, high), draw in zip(pairwise(bounds), draws, strict=True)]
 
 
 def _check(frames: int, segments: int) -> None:

@@ -1,0 +1,179 @@
+"""Reading some frames gives the bits that decoding everything gives, whatever the codec and the container."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import av
+import numpy as np
+import pytest
+
+from clipshift.video import ClipReader, Limits, index, open_clip, segment_middles
+from clipshift.video.files import VideoFile
+from tests.video.making import decode_all, make_video, pictures, with_late_beginning, with_packed_pictures
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FRAMES = 64
+
+
+def _x264(settings: str) -> dict[str, str]:
+    return {"g": "20", "preset": "veryfast", "x264-params": f"scenecut=0:{settings}"}
+
+
+def _x265(settings: str) -> dict[str, str]:
+    return {"preset": "ultrafast", "x265-params": f"keyint=20:min-keyint=20:scenecut=0:log-level=none:{settings}"}
+
+
+_VPX = {"g": "20", "deadline": "realtime", "cpu-used": "8", "lag-in-frames": "12", "auto-alt-ref": "1"}
+_TIMES = np.cumsum(np.random.default_rng(1).integers(5, 90, _FRAMES)).tolist()
+
+# Clips whose packets tell enough for the short ways ...
+_REGULAR: dict[str, dict[str, Any]] = {
+    "h264_pyramid.mp4": {"options": _x264("bframes=3:b-pyramid=normal")},
+    "h264_flat_b.mp4": {"options": _x264("bframes=2:b-pyramid=none")},
+    "h264_open_gop.mp4": {"options": _x264("bframes=3:open-gop=1")},
+    "h264_refresh.mp4": {"options": _x264("bframes=0:intra-refresh=1")},
+    "h264_baseline.mp4": {"options": {**_x264("bframes=0"), "profile": "baseline"}},
+    "h264_fragments.mp4": {
+        "options": _x264("bframes=3"),
+        "container_options": {"movflags": "frag_keyframe+empty_moov"},
+    },
+    "h264_variable_rate.mp4": {"options": _x264("bframes=3"), "times": _TIMES},
+    "h264_10_bits.mp4": {"options": _x264("bframes=3"), "pix_fmt": "yuv420p10le"},
+    "h264_open_gop.mkv": {"options": _x264("bframes=3:open-gop=1")},
+    "h264_variable_rate.mkv": {"options": _x264("bframes=3"), "times": _TIMES},
+    "h264_live.mkv": {"options": _x264("bframes=3"), "container_options": {"live": "1"}},
+    "h264_without_times.avi": {"options": _x264("bframes=3")},
+    "h264_broadcast.ts": {"options": _x264("bframes=3:open-gop=1")},
+    "h264.flv": {"options": _x264("bframes=3")},
+    "h264_bare.h264": {"options": _x264("bframes=3")},
+    "hevc.mp4": {"codec": "libx265", "options": _x265("bframes=3:open-gop=0")},
+    "hevc_open_gop.mp4": {"codec": "libx265", "options": _x265("bframes=3:open-gop=1")},
+    "hevc_layers.mp4": {"codec": "libx265", "options": _x265("bframes=7:b-adapt=0:temporal-layers=3")},
+    "hevc_leading.mp4": {"codec": "libx265", "options": _x265("bframes=3:open-gop=0:radl=2")},
+    "mpeg4_b.avi": {"codec": "mpeg4", "options": {"g": "12", "bf": "2"}},
+    "mpeg4.avi": {"codec": "mpeg4", "options": {"g": "12"}},
+    "mpeg4_b.mp4": {"codec": "mpeg4", "options": {"g": "12", "bf": "2"}},
+    "vp8.webm": {"codec": "libvpx", "options": _VPX},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": _VPX},
+    "av1.webm": {"codec": "libsvtav1", "options": {"g": "20", "preset": "12"}},
+    "mjpeg.avi": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
+    "mjpeg.mov": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
+}
+# ... and clips that must be decoded from their beginning, with a part of the reason.
+_IRREGULAR: dict[str, tuple[str, dict[str, Any]]] = {
+    "h264_interlaced.mp4": ("interlaced", {"options": _x264("bframes=3:interlaced=1")}),
+    "h264_444.mp4": ("4:4:4", {"options": _x264("bframes=3"), "pix_fmt": "yuv444p"}),
+    "mpeg2.mpg": ("codec mpeg2video", {"codec": "mpeg2video", "options": {"bf": "2"}}),
+    "mpeg2.mkv": ("codec mpeg2video", {"codec": "mpeg2video", "options": {"bf": "2"}}),
+    "wmv2.asf": ("codec wmv2", {"codec": "wmv2"}),
+    "ffv1.mkv": ("codec ffv1", {"codec": "ffv1"}),
+}
+
+
+def _check(reader: ClipReader, reference: list[np.ndarray]) -> None:
+    frames = len(reference)
+    assert reader.info.frames == frames
+    random = np.random.default_rng(5)
+    wanted = [
+        segment_middles(frames, 8),
+        [frames - 1],
+        [0],
+        [frames - 1, 0, frames // 2, 0],
+        [23, 22, 19, 20, 21, 18],
+        *[random.integers(0, frames, 3).tolist() for _ in range(4)],
+        list(range(frames)),
+    ]
+    for indices in wanted:
+        frames_THWC = reader.read(indices)
+        assert frames_THWC.dtype == np.uint8
+        assert frames_THWC.shape == (len(indices), *reference[0].shape)
+        for place, i in enumerate(indices):
+            assert np.array_equal(frames_THWC[place], reference[i]), (indices, i)
+
+
+def _available(codec: str) -> None:
+    if codec not in av.codecs_available:
+        pytest.skip(f"this build of FFmpeg cannot make {codec}")
+
+
+@pytest.mark.parametrize("name", _REGULAR)
+def test_regular_clips(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _available(_REGULAR[name].get("codec", "libx264"))
+    path = make_video(tmp_path / name, pictures(_FRAMES), **_REGULAR[name])
+    reference = decode_all(path)
+    assert len(reference) == _FRAMES
+    with VideoFile(path, limits=Limits(), threads=1) as reader:
+        assert reader.irregular is None
+        _check(reader, reference)
+    # The same where the packets are not kept in memory but sought in the file.
+    monkeypatch.setattr(index, "KEEP_BYTES", 0)
+    with open_clip(path) as reader:
+        _check(reader, reference)
+    with open_clip(path, threads=3) as reader:
+        _check(reader, reference)
+
+
+@pytest.mark.parametrize("name", _IRREGULAR)
+def test_clips_that_need_decoding_from_the_beginning(name: str, tmp_path: Path) -> None:
+    why, how = _IRREGULAR[name]
+    _available(how.get("codec", "libx264"))
+    path = make_video(tmp_path / name, pictures(_FRAMES), **how)
+    with VideoFile(path, limits=Limits(), threads=1) as reader:
+        assert why in (reader.irregular or "")
+        _check(reader, decode_all(path))
+
+
+@pytest.mark.parametrize("bf", ["1"])
+def test_packed_pictures(bf: str, tmp_path: Path) -> None:
+    plain = make_video(tmp_path / "plain.avi", pictures(_FRAMES), codec="mpeg4", options={"g": "16", "bf": bf})
+    path = with_packed_pictures(tmp_path / "packed.avi", plain)
+    reference = decode_all(path)
+    assert len(reference) == _FRAMES
+    with VideoFile(path, limits=Limits(), threads=1) as reader:
+        assert reader.irregular is None
+        _check(reader, reference)
+
+
+@pytest.mark.parametrize("frames", [1, 7, 20, 33])
+def test_frames_that_an_edit_list_leaves_out_do_not_count(frames: int, tmp_path: Path) -> None:
+    whole = make_video(tmp_path / "whole.mp4", pictures(_FRAMES), options=_x264("bframes=3"))
+    path = with_late_beginning(tmp_path / "late.mp4", whole, frames)
+    reference = decode_all(path)
+    assert len(reference) == _FRAMES - frames
+    with VideoFile(path, limits=Limits(), threads=1) as reader:
+        assert reader.irregular is None
+        _check(reader, reference)
+
+
+def test_only_the_needed_pictures_are_decoded(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "clip.mp4", pictures(_FRAMES), options=_x264("bframes=3:b-pyramid=none:b-adapt=0"))
+    with VideoFile(path, limits=Limits(), threads=1) as reader:
+        opened = reader.packets_decoded
+        assert opened == 1
+        # The fourth group of pictures begins with frame 60; the third holds 40, and of it nothing after is needed.
+        reader.read([60, 40])
+        assert reader.packets_decoded - opened == 2
+        # In the group from 20 on: the I, the P pictures 24, 28, 32, and the B picture itself.
+        before = reader.packets_decoded
+        reader.read([30])
+        assert reader.packets_decoded - before == 5
+
+
+def test_a_wrong_order_of_times_is_not_believed(tmp_path: Path) -> None:
+    """An MP4 file whose times were made up from the order of sending, as copies out of AVI files have them."""
+    plain = make_video(tmp_path / "plain.mp4", pictures(_FRAMES), options=_x264("bframes=3"))
+    path = tmp_path / "copied.mp4"
+    with av.open(str(plain)) as origin, av.open(str(path), "w") as container:
+        stream = origin.streams.video[0]
+        copy = container.add_stream_from_template(stream)
+        for packet in origin.demux(stream):
+            if packet.size:
+                packet.pts = packet.dts
+                packet.stream = copy
+                container.mux(packet)
+    with VideoFile(path, limits=Limits(), threads=1) as reader:
+        assert "times" in (reader.irregular or "")
+        _check(reader, decode_all(path))
