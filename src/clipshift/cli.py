@@ -227,7 +227,7 @@ def main() -> NoReturn:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     try:
-        app()
+        app(sys.argv[1:])
     except UserError as error:
         if _speaks():
             errors.print(f"error: {error}")

@@ -71,6 +71,17 @@ def test_files_of_a_scene_hold_the_same_decoded_frames_in_the_order_of_their_cla
             np.testing.assert_array_equal(frames, stills[class_order(name, 24)])
 
 
+def test_order_leaves_no_trace_without_x264_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
+    folder = small(tmp_path / "clips")
+    stills = read_all(folder / "val" / CLASSES[0] / "0000.mp4")
+    for name in CLASSES[1:]:
+        frames = read_all(folder / "val" / name / "0000.mp4")
+        np.testing.assert_array_equal(frames, stills[class_order(name, 8)])
+    with av.open(str(folder / "val" / CLASSES[0] / "0000.mp4")) as container:
+        assert container.streams.video[0].codec_context.name == "mpeg4"
+
+
 def test_the_files_show_what_was_drawn(clips: Path) -> None:
     drawn = draw_stills(np.random.default_rng(np.random.SeedSequence([0, 0, 1])), frames=24, size=64)
     found = read_all(clips / "train" / "left_to_right" / "0001.mp4")
@@ -105,7 +116,8 @@ def test_layout_and_file_properties(clips: Path) -> None:
             assert names == [f"{number:04d}.mp4" for number in range(count)]
     with av.open(str(clips / "val" / CLASSES[0] / "0000.mp4")) as container:
         stream = container.streams.video[0]
-        assert (stream.width, stream.height, stream.frames, stream.average_rate) == (64, 64, 24, 12)
+        assert (stream.width, stream.height, stream.frames) == (64, 64, 24)
+        assert float(stream.average_rate or 0) == 12
         assert all(packet.is_keyframe for packet in container.demux(stream) if packet.size)
 
 

@@ -48,7 +48,6 @@ def test_wrappers_and_prefixes_are_taken_off(tmp_path: Path) -> None:
         weights,
         {"state_dict": parallel, **numbers},
         {"model": compiled},
-        {"model": {"state_dict": weights}},
     ):
         torch.save(content, tmp_path / "w.pth")
         state = read_state_dict(tmp_path / "w.pth")

@@ -51,7 +51,10 @@ _REGULAR: dict[str, dict[str, Any]] = {
     "h264_bare.h264": {"options": _x264("bframes=3")},
     "hevc.mp4": {"codec": "libx265", "options": _x265("bframes=3:open-gop=0")},
     "hevc_open_gop.mp4": {"codec": "libx265", "options": _x265("bframes=3:open-gop=1")},
-    "hevc_layers.mp4": {"codec": "libx265", "options": _x265("bframes=7:b-adapt=0:temporal-layers=3")},
+    "hevc_layers.mp4": {"codec": "libx265", "options": {
+            **_x265("bframes=7:b-adapt=0:temporal-layers=3"),
+            "preset": "veryfast",
+        }},
     "hevc_leading.mp4": {"codec": "libx265", "options": _x265("bframes=3:open-gop=0:radl=2")},
     "mpeg4_b.avi": {"codec": "mpeg4", "options": {"g": "12", "bf": "2"}},
     "mpeg4.avi": {"codec": "mpeg4", "options": {"g": "12"}},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result]:
     """Applies a function in threads and gives the results in the order of the items.
 
     At most 2 x workers results are awaited or held, and no more items are taken: there may be endlessly many. The

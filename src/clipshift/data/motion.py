@@ -17,6 +17,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -37,7 +38,7 @@ _FRAMES_PER_SECOND = 12
 _OVERSAMPLE = 2
 _SPRITE = 96
 _SHAPES = ("disc", "ring", "triangle", "square", "pentagon", "star", "cross")
-_GROUNDS = ("clouds", "slope", "stripes", "tiles", "pebbles")
+_PATTERNS = ("clouds", "slope", "stripes", "tiles", "pebbles")
 
 
 @dataclass(frozen=True)
@@ -228,9 +229,8 @@ def _write_all(folder: Path, settings: _Settings) -> None:
 
 def _encode(path: Path, frames_THWC: np.ndarray) -> None:
     """Write H.264 (MPEG-4 part 2 where PyAV was built without x264), every frame coded on its own, alike."""
-    codec, options = "mpeg4", {"qmin": "3", "qmax": "3"}
-    if "libx264" in av.codecs_available:
-        codec, options = "libx264", {"qp": "22", "preset": "ultrafast", "x264-params": "scenecut=0"}
+    codec: Literal["libx264", "mpeg4"] = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    options = {"libx264": {"qp": "22", "preset": "ultrafast"}, "mpeg4": {"qmin": "3", "qmax": "3"}}[codec]
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart", "fflags": "+bitexact"}) as container:
         stream = container.add_stream(codec, rate=Fraction(_FRAMES_PER_SECOND), options=options)
         stream.height, stream.width = frames_THWC.shape[1:3]
@@ -266,25 +266,37 @@ def _colour(random: np.random.Generator, saturation: tuple[float, float], value:
 def _noise(random: np.random.Generator, side: int, cells: int) -> np.ndarray:
     """float32 (side, side): smooth noise with about `cells` bumps along a side, in [0, 1]."""
     coarse = Image.fromarray(random.uniform(0, 1, size=(cells, cells)).astype(np.float32))
-    return np.clip(np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC)), 0, 1)
+    fine: np.ndarray = np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC))
+    return fine.clip(0, 1)
+
+
+def _pattern(random: np.random.Generator, side: int) -> np.ndarray:
+    """float32 (side, side): a pattern of random kind in [0, 1]."""
+    kind = _PATTERNS[random.integers(len(_PATTERNS))]
+    rows, columns = np.mgrid[0:side, 0:side].astype(np.float32) / side
+    turn = random.uniform(0, 2 * math.pi)
+    across: np.ndarray = math.cos(turn) * columns + math.sin(turn) * rows
+    along: np.ndarray = math.cos(turn) * rows - math.sin(turn) * columns
+    waves = random.uniform(3, 9) * 2 * math.pi
+    clouds: np.ndarray = 0.6 * _noise(random, side, 4) + 0.4 * _noise(random, side, 11)
+    if kind == "clouds":
+        return clouds
+    if kind == "slope":
+        return (across - across.min()) / np.ptp(across)  # type: ignore[no-any-return]
+    # The hyperbolic tangent makes edges of what changes sign.
+    steep: np.ndarray
+    if kind == "stripes":
+        steep = 3 * np.sin(waves * across)
+    elif kind == "tiles":
+        steep = 6 * np.sin(waves * across) * np.sin(waves * along)
+    else:
+        steep = 12 * (_noise(random, side, 18) - 0.5)
+    return 0.5 + 0.5 * np.tanh(steep)
 
 
 def _ground(random: np.random.Generator, side: int) -> tuple[Image.Image, np.ndarray]:
-    """A square textured ground and its mean colour, float32 (3,) in [0, 255]."""
-    kind = _GROUNDS[random.integers(len(_GROUNDS))]
-    rows, columns = np.mgrid[0:side, 0:side].astype(np.float32) / side
-    turn = random.uniform(0, 2 * math.pi)
-    across = math.cos(turn) * columns + math.sin(turn) * rows
-    along = math.cos(turn) * rows - math.sin(turn) * columns
-    waves = random.uniform(3, 9) * 2 * math.pi
-    clouds = 0.6 * _noise(random, side, 4) + 0.4 * _noise(random, side, 11)
-    mix = {
-        "clouds": lambda: clouds,
-        "slope": lambda: (across - across.min()) / (across.max() - across.min()),
-        "stripes": lambda: 0.5 + 0.5 * np.tanh(3 * np.sin(waves * across)),
-        "tiles": lambda: 0.5 + 0.5 * np.tanh(6 * np.sin(waves * across) * np.sin(waves * along)),
-        "pebbles": lambda: 0.5 + 0.5 * np.tanh(12 * (_noise(random, side, 18) - 0.5)),
-    }[kind]()
+    """A square patterned ground and its mean colour, float32 (3,) in [0, 255]."""
+    mix = _pattern(random, side)
     first = _colour(random, (0.1, 0.6), (0.25, 0.95))
     second = np.clip(first * random.uniform(0.6, 1.4) + random.uniform(-30, 30, size=3), 0, 255)
     light = 0.85 + 0.3 * _noise(random, side, 3)

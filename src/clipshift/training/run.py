@@ -105,10 +105,11 @@ def train(
         _check_device(resolved.config, ranks)
         if resolved.config.train.threads:
             torch.set_num_threads(resolved.config.train.threads)
+        dataset = read_dataset(data, resolved.config.data)
         ranks.first_does(lambda: claim_run_folder(run, overwrite=overwrite))
         reporter = Reporter(run, speaks=ranks.first)
         with reporter.logging_to_file():
-            prepared = _prepare(Path(data), resolved, run, weights, ranks, reporter, command)
+            prepared = _prepare(dataset, resolved, run, weights, ranks, reporter, command)
             try:
                 _fit(prepared, stop)
             except StopAsked:
@@ -146,7 +147,7 @@ class _Run:
 
 
 def _prepare(
-    data: Path,
+    dataset: DataSet,
     resolved: Resolved,
     folder: Path,
     weights: str | Path | None,
@@ -154,19 +155,18 @@ def _prepare(
     reporter: Reporter,
     command: str,
 ) -> _Run:
-    """Read the data, build the network, and go back to the newest checkpoint if there is one."""
+    """Build the network, and go back to the newest checkpoint if there is one."""
     config = resolved.config
-    dataset = read_dataset(data, config.data)
     hashes = ranks.first_does(lambda: _fingerprints(dataset, folder, config, reporter))
     origin = f"{Path(weights).name} {file_or_folder_hash(weights)}" if weights else None
     identity = run_identity(config, dataset, hashes, origin, ranks.count)
     ranks.first_does(lambda: check_same_run(folder, identity))
-    if ranks.first:
-        describe_run(folder, resolved, command)
-        _say_data(dataset, reporter)
+    _say_data(dataset, reporter)
 
     found = load_checkpoint(folder / "checkpoints")
     network = _build_network(dataset, config, weights if found is None else None, found is not None, ranks, reporter)
+    if ranks.first:
+        describe_run(folder, resolved, identity, command)
     clips = TrainingClips(dataset.train, config)
     loader = training_loader(
         clips,

@@ -21,6 +21,7 @@ from clipshift.data.manifest import DataSet
 from clipshift.errors import RunError, UserError
 
 CONFIG, IDENTITY = "config.yaml", "run.json"
+_LEFTOVERS = {"train.log", "data.jsonl"}  # all that a start leaves which failed before training
 
 # Settings that may differ when a run is continued: they do not change what is computed.
 _OPERATIONAL = {
@@ -73,8 +74,8 @@ def claim_run_folder(out: Path, *, overwrite: bool) -> bool:
     """
     if out.exists() and not out.is_dir():
         raise RunError("The output folder is a file.", where=out, remedy="choose another folder with --out")
-    holds_run = (out / CONFIG).is_file()
-    if out.is_dir() and not holds_run and any(out.iterdir()):
+    holds_run = (out / IDENTITY).is_file()
+    if out.is_dir() and not holds_run and {path.name for path in out.iterdir()} - _LEFTOVERS:
         raise RunError(
             "The output folder holds files, but not of a clipshift run.",
             where=out,
@@ -92,14 +93,13 @@ def claim_run_folder(out: Path, *, overwrite: bool) -> bool:
 
 
 def check_same_run(out: Path, identity: Mapping[str, Any]) -> None:
-    """Compare a run with the one that the folder holds; a folder without one is given this identity.
+    """Compare a run with the one that the folder holds, if it holds one.
 
     Raises:
         RunError: The folder holds another run; up to four differences are named.
     """
     path = out / IDENTITY
     if not path.is_file():
-        write_file(path, json.dumps(identity, indent=1, ensure_ascii=False) + "\n")
         return
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -118,8 +118,9 @@ def check_same_run(out: Path, identity: Mapping[str, Any]) -> None:
     )
 
 
-def describe_run(out: Path, resolved: Resolved, command: str) -> None:
-    """Write the settings with their origin, and what this machine has."""
+def describe_run(out: Path, resolved: Resolved, identity: Mapping[str, Any], command: str) -> None:
+    """Write what the run is, its settings with their origin, and what this machine has."""
+    write_file(out / IDENTITY, json.dumps(identity, indent=1, ensure_ascii=False) + "\n")
     save_config(resolved.config, out / CONFIG)
     write_file(out / "config_explained.yaml", describe(resolved.config, resolved.origin))
     write_file(out / "environment.json", json.dumps(environment() | {"command": command}, indent=1) + "\n")
