@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Small networks gain nothing from threads, and where several processes share the cores, threads that spin while they
+# wait make everything many times slower. Read by PyTorch when it is first imported, also in processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

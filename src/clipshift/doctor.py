@@ -23,16 +23,16 @@ def examine() -> tuple[list[str], bool]:
     Returns:
         Lines to print, and whether everything for training is there and works.
     """
-    lines = [f"clipshift   {__version__}", f"Python      {sys.version.split()[0]} on {platform.platform()}"]
+    lines = [f"clipshift     {__version__}", f"Python        {sys.version.split()[0]} on {platform.platform()}"]
     lines += [
-        f"processor   {os.cpu_count()} cores",
-        f"disk        {shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free here",
+        f"processor     {os.cpu_count()} cores",
+        f"disk          {shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free here",
     ]
     missing = list(_missing((*_NEEDED, *_TRAINING)))
     lines += [
-        f"{name:12}{_version(name) or 'MISSING: pip install clipshift[train]'}" for name in (*_NEEDED, *_TRAINING)
+        f"{name:14}{_version(name) or 'MISSING: pip install clipshift[train]'}" for name in (*_NEEDED, *_TRAINING)
     ]
-    lines += [f"{name:12}{_version(name) or f'not installed ({how})'}" for name, how in _OPTIONAL.items()]
+    lines += [f"{name:14}{_version(name) or f'not installed ({how})'}" for name, how in _OPTIONAL.items()]
     lines += list(_decoders())
     if not missing:
         lines += list(_devices())
@@ -56,20 +56,20 @@ def _decoders() -> Iterator[str]:
     from av.codec import codecs_available
 
     known = [name for name in ("h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg") if name in codecs_available]
-    yield f"{'decodes':12}{', '.join(known)}"
+    yield f"{'decodes':14}{', '.join(known)}"
 
 
 def _devices() -> Iterator[str]:
     import torch
 
-    yield f"{'threads':12}{torch.get_num_threads()} for the network on the processor"
+    yield f"{'threads':14}{torch.get_num_threads()} for the network on the processor"
     flags = torch.backends.cpu.get_cpu_capability()
-    yield f"{'vectors':12}{flags}; bf16 on the processor {'is fast' if _fast_bf16() else 'is emulated: use fp32'}"
+    yield f"{'vectors':14}{flags}; bf16 on the processor {'is fast' if _fast_bf16() else 'is emulated: use fp32'}"
     if not torch.cuda.is_available():
-        yield f"{'GPU':12}none that PyTorch {torch.__version__} can use; training runs on the processor"
+        yield f"{'GPU':14}none that PyTorch {torch.__version__} can use; training runs on the processor"
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        yield f"{f'GPU {index}':12}{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+        yield f"{f'GPU {index}':14}{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
 
 
 def _fast_bf16() -> bool:

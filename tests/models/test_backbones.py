@@ -114,3 +114,10 @@ def test_size_of_transformers() -> None:
         small = build_backbone("vit_tiny_patch16_224", crop=64)
     assert fixed_size(small) == (64, 64)
     assert feature_width(small) == 192
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "resnet18", "regnety_002"])
+def test_residual_branches_are_open_from_the_start(name: str) -> None:
+    # timm closes them (zero_init_last); a shift inside them would then move nothing.
+    norms = [m for m in build_backbone(name).modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all(bool((norm.weight == 1).all()) for norm in norms)

@@ -84,6 +84,16 @@ def test_pickled_copy_gives_the_same() -> None:
     assert torch.equal(pickle.loads(pickle.dumps(network))(clips), network(clips))  # noqa: S301
 
 
+def test_graph_is_whole_for_any_number_of_clips() -> None:
+    network = Recognizer(TSM, segments=2, classes=3).eval()
+    clips = _clips(2, 2, 3, 32, 32)
+    batch = torch.export.Dim("batch", min=1, max=64)
+    exported = torch.export.export(network, (clips,), dynamic_shapes=({0: batch},)).module()
+    torch.testing.assert_close(exported(_clips(5, 2, 3, 32, 32)), network(_clips(5, 2, 3, 32, 32)))
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(clips), network(clips))
+
+
 def test_pretrained_weights_fill_the_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     published = timm.create_model("test_resnet", num_classes=1000).state_dict()
     monkeypatch.setattr(pretrained, "_check_hub", lambda *_: None)

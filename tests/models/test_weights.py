@@ -203,6 +203,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(tmp_path: Path) -> Non
         f"1 of {len(state)} missing: {mean}": _without(state, mean),
         "1 without a place: backbone.non_local.weight": state | {"backbone.non_local.weight": torch.ones(1)},
         f"1 of another shape: {weight} (1, 2, 3, 3)": state | {weight: torch.ones(1, 2, 3, 3)},
+        "1 without a place: classifier.1.weight": state | {"classifier.1.weight": torch.ones(1)},
         weight: state | {weight: state[weight] * torch.nan},
     }
     for expected, content in cases.items():

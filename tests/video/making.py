@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from av.container import OutputContainer
-    from av.video.stream import VideoStream
 
 
 def pictures(frames: int, *, width: int = 96, height: int = 64, seed: int = 0) -> np.ndarray:
@@ -46,6 +44,7 @@ def make_video(
     """Encodes frames at 25 per second; `times` counts in 1/1000 s for clips of variable rate."""
     with av.open(str(path), "w", format=format_name, options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=25, options=options or {})
+        assert isinstance(stream, VideoStream)
         stream.height, stream.width = frames_THWC.shape[1:3]
         stream.pix_fmt = pix_fmt
         stream.codec_context.thread_count = 1
@@ -86,42 +85,48 @@ def decode_all(path: Path) -> list[np.ndarray]:
 
 
 def with_packed_pictures(path: Path, source: Path) -> Path:
-    """Rewrites an MPEG-4 AVI with single B pictures as DivX and Xvid packed them: P and B, then an empty packet."""
+    """Rewrites an MPEG-4 AVI as DivX and Xvid packed B pictures: P with the first B, the other Bs, an empty packet."""
     note = b"\0\0\1\xb2DivX503b1393p"
+    # A picture that is not coded: type P, no full second, marker, 5 bits of time, marker, 0.
+    empty = b"\0\0\1\xb6" + bytes([0b01010000, 0b01011111])
     with av.open(str(source)) as container:
         stream = container.streams.video[0]
         packets = [(bytes(packet), packet.is_keyframe) for packet in container.demux(stream) if packet.size]
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        number = 0
-        while number < len(packets):
-            data, key = packets[number]
+    packed: list[tuple[bytes, bool]] = []
+    after_b = False
+    for data, key in packets:
+        is_b = data[:4] == b"\0\0\1\xb6" and data[4] >> 6 == 2
+        if is_b and not after_b:
+            packed[-1] = packed[-1][0] + data, packed[-1][1]
+        elif is_b:
+            packed.append((data, False))
+        else:
+            if after_b:
+                packed.append((empty, False))
             head, mark, rest = data.partition(b"\0\0\1\xb2Lavc")
-            if mark:
-                data = head + note + rest[rest.index(b"\0\0\1") :]
-            follower = packets[number + 1][0] if number + 1 < len(packets) else b""
-            packed = follower[:4] == b"\0\0\1\xb6" and follower[4] >> 6 == 2
-            _mux(container, stream, data + follower if packed else data, number, key=key)
-            if packed:
-                # A picture that is not coded: type P, no full second, marker, 5 bits of time, marker, 0.
-                _mux(container, stream, b"\0\0\1\xb6" + bytes([0b01010000, 0b01011111]), number + 1, key=False)
-            number += 2 if packed else 1
+            packed.append((head + note + rest[rest.index(b"\0\0\1") :] if mark else data, key))
+        after_b = is_b
+    if after_b:
+        packed.append((empty, False))
+    with av.open(str(path), "w") as container:
+        copy = container.add_stream("mpeg4", rate=25)
+        copy.width, copy.height, copy.pix_fmt = 96, 64, "yuv420p"
+        for number, (data, key) in enumerate(packed):
+            packet = av.Packet(data)
+            packet.stream = copy
+            packet.pts = packet.dts = number
+            packet.time_base = Fraction(1, 25)
+            packet.is_keyframe = key
+            container.mux(packet)
     return path
-
-
-def _mux(container: OutputContainer, stream: VideoStream, data: bytes, time: int, *, key: bool) -> None:
-    packet = av.Packet(data)
-    packet.stream = stream
-    packet.pts = packet.dts = time
-    packet.time_base = Fraction(1, 25)
-    packet.is_keyframe = key
-    container.mux(packet)
 
 
 def with_late_beginning(path: Path, source: Path, frames: int) -> Path:
     """Copies a video so that its first `frames` frames lie before the time 0: an edit list leaves them out."""
-    with av.open(str(source)) as origin, av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as container:
+    with (
+        av.open(str(source)) as origin,
+        av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as container,
+    ):
         stream = origin.streams.video[0]
         copy = container.add_stream_from_template(stream)
         assert stream.time_base is not None

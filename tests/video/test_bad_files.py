@@ -224,7 +224,7 @@ def test_damage_is_reported_where_it_is_needed(folder: Path, tmp_path: Path) -> 
 def test_random_damage_ends_in_frames_or_in_a_video_error(name: str, folder: Path, tmp_path: Path) -> None:
     content = (folder / name).read_bytes()
     random = np.random.default_rng(3)
-    refused = 0
+    refused = set[str | None]()
     for _ in range(25):
         damaged = bytearray(content)
         for place in random.integers(30, len(content), random.choice([1, 3, 20])):
@@ -236,9 +236,8 @@ def test_random_damage_ends_in_frames_or_in_a_video_error(name: str, folder: Pat
                 frames = clip.read([0, clip.info.frames // 2, clip.info.frames - 1])
             assert frames.shape == (3, clip.info.height, clip.info.width, 3)
         except VideoError as error:
-            assert error.where == str(path)
-            refused += 1
-    assert refused > 0
+            refused.add(error.where)
+    assert refused == {str(tmp_path / name)}
 
 
 def test_no_file_stays_open(folder: Path, tmp_path: Path) -> None:
@@ -266,8 +265,8 @@ def test_nothing_is_written_to_the_screen(folder: Path, tmp_path: Path, capfd: p
     content = bytearray((folder / "matroska.mkv").read_bytes())
     content[len(content) // 2 : len(content) // 2 + 500] = bytes(500)
     (tmp_path / "a.mkv").write_bytes(content)
-    with pytest.raises(VideoError):
-        decode(tmp_path / "a.mkv", range(60))
+    with pytest.raises(VideoError), open_clip(tmp_path / "a.mkv") as clip:
+        clip.read(range(clip.info.frames))
     assert capfd.readouterr() == ("", "")
 
 

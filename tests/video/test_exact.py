@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -51,10 +52,13 @@ _REGULAR: dict[str, dict[str, Any]] = {
     "h264_bare.h264": {"options": _x264("bframes=3")},
     "hevc.mp4": {"codec": "libx265", "options": _x265("bframes=3:open-gop=0")},
     "hevc_open_gop.mp4": {"codec": "libx265", "options": _x265("bframes=3:open-gop=1")},
-    "hevc_layers.mp4": {"codec": "libx265", "options": {
+    "hevc_layers.mp4": {
+        "codec": "libx265",
+        "options": {
             **_x265("bframes=7:b-adapt=0:temporal-layers=3"),
             "preset": "veryfast",
-        }},
+        },
+    },
     "hevc_leading.mp4": {"codec": "libx265", "options": _x265("bframes=3:open-gop=0:radl=2")},
     "mpeg4_b.avi": {"codec": "mpeg4", "options": {"g": "12", "bf": "2"}},
     "mpeg4.avi": {"codec": "mpeg4", "options": {"g": "12"}},
@@ -129,7 +133,7 @@ def test_clips_that_need_decoding_from_the_beginning(name: str, tmp_path: Path) 
         _check(reader, decode_all(path))
 
 
-@pytest.mark.parametrize("bf", ["1"])
+@pytest.mark.parametrize("bf", ["1", "2", "3"])
 def test_packed_pictures(bf: str, tmp_path: Path) -> None:
     plain = make_video(tmp_path / "plain.avi", pictures(_FRAMES), codec="mpeg4", options={"g": "16", "bf": bf})
     path = with_packed_pictures(tmp_path / "packed.avi", plain)
@@ -154,15 +158,46 @@ def test_frames_that_an_edit_list_leaves_out_do_not_count(frames: int, tmp_path:
 def test_only_the_needed_pictures_are_decoded(tmp_path: Path) -> None:
     path = make_video(tmp_path / "clip.mp4", pictures(_FRAMES), options=_x264("bframes=3:b-pyramid=none:b-adapt=0"))
     with VideoFile(path, limits=Limits(), threads=1) as reader:
-        opened = reader.packets_decoded
+        opened = reader.pictures_decoded
         assert opened == 1
-        # The fourth group of pictures begins with frame 60; the third holds 40, and of it nothing after is needed.
+        # The groups of pictures begin with frames 40 and 60, and nothing after these is needed.
         reader.read([60, 40])
-        assert reader.packets_decoded - opened == 2
-        # In the group from 20 on: the I, the P pictures 24, 28, 32, and the B picture itself.
-        before = reader.packets_decoded
+        assert reader.pictures_decoded - opened == 2
+        # In the group from 20 on: the I, the P pictures 24, 28 and 32, and the B picture itself.
+        before = reader.pictures_decoded
         reader.read([30])
-        assert reader.packets_decoded - before == 5
+        assert reader.pictures_decoded - before == 5
+
+
+def test_headers_that_change(tmp_path: Path) -> None:
+    path = tmp_path / "both.h264"
+    content = b""
+    for crf in ("20", "35"):
+        options = {**_x264("bframes=2"), "crf": crf}
+        content += make_video(tmp_path / f"{crf}.h264", pictures(30), options=options).read_bytes()
+    path.write_bytes(content)
+    with VideoFile(path, limits=Limits(), threads=1) as reader:
+        assert reader.irregular == "headers that change"
+        _check(reader, decode_all(path))
+
+
+@pytest.mark.parametrize("lands", [None, 10_000], ids=["not recognised", "too late"])
+def test_seeks_that_go_wrong_are_noticed(lands: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_video(tmp_path / "clip.mp4", pictures(_FRAMES), options=_x264("bframes=3"))
+    monkeypatch.setattr(index, "KEEP_BYTES", 0)
+    monkeypatch.setattr(index.PacketIndex, "find", lambda *_: lands)
+    with open_clip(path) as reader:
+        _check(reader, decode_all(path))
+
+
+def test_the_decoder_must_hold_back_enough_pictures() -> None:
+    # Sent as I P b b: the P comes before two pictures that are shown before it, each of them after one picture.
+    assert index._delay_suffices(array("q", [0, 3, 1, 2]), 1)
+    # With a pyramid (I P B b b) the b pictures come after the P and the B.
+    assert not index._delay_suffices(array("q", [0, 4, 2, 1, 3]), 1)
+    assert index._delay_suffices(array("q", [0, 4, 2, 1, 3]), 2)
+    assert not index._delay_suffices(array("q", [1, 0]), 0)
+    assert index._delay_suffices(array("q", range(9)), 0)
 
 
 def test_a_wrong_order_of_times_is_not_believed(tmp_path: Path) -> None:

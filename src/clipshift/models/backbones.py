@@ -50,10 +50,23 @@ def build_backbone(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         backbone: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
+    if not pretrained:
+        _open_residual_branches(backbone)
     set_input_size: Callable[..., None] | None = getattr(backbone, "set_input_size", None)
     if crop is not None and set_input_size is not None and fixed_size(backbone) not in (None, (crop, crop)):
         set_input_size(img_size=(crop, crop))
     return backbone
+
+
+def _open_residual_branches(backbone: nn.Module) -> None:
+    # timm starts residual branches with a last batch norm of scale 0, so that nothing passes at first. The temporal
+    # shift lies in these branches: without them a network that starts from nothing sees no motion, and was measured
+    # to stay at chance. MIT's, mmaction2's and PaddleVideo's networks start with 1.
+    for block in backbone.modules():
+        for norm in _LAST_NORM.get(type(block), ()):
+            last = block.get_submodule(norm)
+            if isinstance(last, nn.BatchNorm2d):
+                nn.init.ones_(last.weight)
 
 
 def check_name(name: str) -> None:
@@ -132,7 +145,12 @@ _FIRST_CONVOLUTION: dict[type[nn.Module], Callable[[nn.Module], str | None]] = {
     inverted.EdgeResidual: _in_fused_inverted_residual,
     inverted.UniversalInvertedResidual: _in_universal_inverted_residual,
 }
-_RESIDUAL_BLOCKS = (resnet.BasicBlock, resnet.Bottleneck, regnet.Bottleneck)
+_LAST_NORM: dict[type[nn.Module], tuple[str, ...]] = {
+    resnet.BasicBlock: ("bn2",),
+    resnet.Bottleneck: ("bn3",),
+    regnet.Bottleneck: ("conv3.bn",),
+}
+_RESIDUAL_BLOCKS = tuple(_LAST_NORM)
 
 
 def shift_points(backbone: nn.Module) -> list[str]:

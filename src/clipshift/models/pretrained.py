@@ -37,8 +37,10 @@ def fetch_pretrained(name: str, *, crop: int | None = None) -> dict[str, Tensor]
         _check_hub(name, described.hf_hub_id, described.hf_hub_filename)
     try:
         return build_backbone(name, pretrained=True, crop=crop).state_dict()
-    except OSError as error:  # also all of the hub's and urllib's errors of network and file
-        raise _unavailable(name, str(error).splitlines()[0]) from error
+    except RuntimeError:
+        raise  # timm's weights do not fit timm's network: no matter of getting them
+    except Exception as error:
+        raise _unavailable(name, f"{type(error).__name__}: {error}") from error
 
 
 def _check_hub(name: str, repository: str, filename: str | None) -> None:
@@ -51,19 +53,17 @@ def _check_hub(name: str, repository: str, filename: str | None) -> None:
     try:
         url = huggingface_hub.hf_hub_url(repository, files[0], revision=revision or None)
         huggingface_hub.get_hf_file_metadata(url, timeout=_TIMEOUT_SECONDS)
-    except LocalEntryNotFoundError as error:
-        raise _unavailable(name, str(error).splitlines()[0]) from error
-    except EntryNotFoundError:
-        return  # the hub answers; timm tries the other names
     except Exception as error:
         # The hub's client raises its HTTP library's own errors, whose classes changed with its versions.
-        raise _unavailable(name, f"{type(error).__name__}: {error}".splitlines()[0]) from error
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            return  # the hub answers; timm tries the other names
+        raise _unavailable(name, f"{type(error).__name__}: {error}") from error
 
 
 def _unavailable(name: str, reason: str) -> WeightsError:
     return WeightsError(
         "The published ImageNet weights of the backbone cannot be had.",
         where=f"model.backbone: {name}",
-        got=reason[:200],
+        got=reason.partition("\n")[0][:200],
         remedy="--weights FILE starts from a file of weights; model.pretrained=false starts from random ones",
     )

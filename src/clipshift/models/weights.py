@@ -173,7 +173,10 @@ def load_weights(network: Recognizer, path: str | Path, *, classes: Sequence[str
     new_classifier, notes_on_classes = _fit_classifier(network, filled, their_classes, classes)
     unused = {name: "the classifier starts anew" for name, own in names.items() if own not in filled}
     unused |= {name: _NO_WEIGHTS[last] for name in state if (last := name.rpartition(".")[2]) in _NO_WEIGHTS}
-    _check_fit(network, filled, path, layout, homeless=[n for n in state if n not in names and n not in unused])
+    # A name without a place, or a second name for a place, means that the file is of a network not known here.
+    first = {own: name for name, own in reversed(names.items())}
+    homeless = [name for name in state if name not in unused and first.get(names.get(name, "")) != name]
+    _check_fit(network, filled, path, layout, homeless)
 
     with torch.no_grad():
         for name, value in network.state_dict().items():
@@ -219,7 +222,7 @@ def _fit_classifier(
     if weight not in filled or bias not in filled:
         reason = "the file has none"
     elif filled[weight].shape != network.classifier.weight.shape or filled[bias].shape != network.classifier.bias.shape:
-        reason = f"the file's has {len(filled[bias])} classes, the network {network.classifier.out_features}"
+        reason = f"the file's has {filled[bias].numel()} classes, the network {network.classifier.out_features}"
     elif theirs is not None and classes is not None and set(theirs) != set(classes):
         reason = "the file's classes have other names"
     elif theirs is not None and classes is not None:

@@ -30,7 +30,7 @@ class FrameDecoder:
     """Decodes frames of one stream.
 
     Attributes:
-        packets_decoded: How many packets the decoder was given so far without leave to skip them.
+        pictures_decoded: How many pictures the decoder has given so far, wanted or not.
     """
 
     def __init__(self, path: Path, context: VideoCodecContext, source: PacketSource, index: PacketIndex) -> None:
@@ -38,7 +38,7 @@ class FrameDecoder:
         self._context = context
         self._source = source
         self._index = index
-        self.packets_decoded = 0
+        self.pictures_decoded = 0
 
     def frames(self, wanted: list[int]) -> Generator[tuple[int, VideoFrame], None, None]:
         """Yields (number, frame) for the wanted frame numbers, which must rise.
@@ -111,7 +111,6 @@ class FrameDecoder:
             for number, packet in packets:
                 skip = number not in group.frames and self._index.may_skip(number)
                 self._context.skip_frame = "NONREF" if skip else "DEFAULT"
-                self.packets_decoded += not skip
                 # Decoders hand the time of a packet on to its picture: the packet's number tells the pictures apart.
                 packet.pts = number
                 yield from self._try(packet, group)
@@ -122,13 +121,14 @@ class FrameDecoder:
 
     def _try(self, packet: Packet[VideoStream] | None, group: Group) -> list[VideoFrame]:
         try:
-            return self._context.decode(packet)
+            return self._decode(packet)
         except (av.FFmpegError, OSError) as error:
             raise self._damaged(_first(group.frames), reason(error)) from error
 
     def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
-        self.packets_decoded += packet is not None
-        return self._context.decode(packet)
+        frames = self._context.decode(packet)
+        self.pictures_decoded += len(frames)
+        return frames
 
     def _restart(self) -> None:
         self._context.skip_frame = "DEFAULT"

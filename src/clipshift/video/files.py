@@ -75,9 +75,9 @@ class VideoFile:
         return self._info
 
     @property
-    def packets_decoded(self) -> int:
-        """How many packets the decoder was given so far without leave to skip them."""
-        return 0 if self._decoder is None else self._decoder.packets_decoded
+    def pictures_decoded(self) -> int:
+        """How many pictures the decoder has given so far, wanted or not."""
+        return 0 if self._decoder is None else self._decoder.pictures_decoded
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """Decodes the asked-for frames; see [clipshift.video.ClipReader.read][]."""

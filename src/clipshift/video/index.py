@@ -213,11 +213,12 @@ class _Notes:
 
     def finish(self, index: PacketIndex, *, decoder_delay: int, times_are_stored: bool) -> str | None:
         """Puts the packets in the order of showing; says what speaks against trusting it, or None."""
-        complete = self.scanner.start_is_complete if self.scanner is not None else None
-        if complete is not None:
-            index.starts.extend(number for number, headers in self._starts if complete(headers))
-        if not index.starts or index.starts[0] != 0:
+        if self.scanner is None or not self._starts or self._starts[0][0] != 0:
             return "a first packet that is no start"
+        complete = self.scanner.start_is_complete
+        index.starts.extend(number for number, headers in self._starts if complete(headers))
+        if not index.starts or index.starts[0] != 0:
+            return "headers that change"
         by_order = sorted(range(index.packets), key=self._orders.__getitem__)
         if any(self._orders[one] == self._orders[other] for one, other in pairwise(by_order)):
             return "two pictures at one place in the order"
