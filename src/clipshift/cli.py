@@ -161,7 +161,12 @@ def models(name: str | None = None) -> None:
     """
     from clipshift.models.zoo import describe_model, describe_models
 
-    _stdout.print(describe_models() if name is None else describe_model(name))
+    if name is not None:
+        _stdout.print(describe_model(name).to_text())
+        return
+    for model, description in describe_models():
+        _stdout.print(f"{model:24}{description}")
+    _stdout.print("Any other network of timm works too: clipshift models NAME shows where TSM shifts in it.")
 
 
 @app.command

@@ -10,7 +10,7 @@ import torch
 
 from clipshift.config import Config, resolve
 from clipshift.data.loader import Batch
-from clipshift.errors import DivergedError
+from clipshift.errors import ConfigError, DivergedError
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.distributed import Ranks
 from clipshift.training.interrupt import StopRequest
@@ -70,8 +70,9 @@ def test_an_update_is_a_function_of_state_and_batch() -> None:
     assert same(*results)
 
 
-def test_restored_in_the_middle_goes_on_to_the_same_bits() -> None:
-    settings = ("model.dropout=0.5", "augment.mixup=0.2", "train.ema=0.9")
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_restored_in_the_middle_goes_on_to_the_same_bits(kind: str) -> None:
+    settings = ("model.dropout=0.5", "augment.mixup=0.2", "train.ema=0.9", f"optim.optimizer={kind}")
     whole = trainer(*settings)
     whole.train_mode()
     for seed in range(2):
@@ -226,3 +227,20 @@ def test_diverging_says_where_and_keeps_the_batch(tmp_path: Path) -> None:
     assert "optim.lr" in text
     assert len(text.splitlines()) <= 8
     assert len(kept) == 1
+
+
+def test_frozen_parts_do_not_move(tmp_path: Path) -> None:
+    one = trainer("train.freeze=[backbone.conv1, backbone.bn1, backbone.layer1]")
+    before = {name: tensor.clone() for name, tensor in one.network.state_dict().items()}
+    one.train_mode()
+    one.update([batch(0)])
+    moved = {name for name, tensor in one.network.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert not [name for name in moved if name.startswith(("backbone.conv1", "backbone.bn1", "backbone.layer1"))]
+    assert "classifier.weight" in moved
+    assert any(name.startswith("backbone.layer2") for name in moved)
+
+
+def test_freezing_what_is_not_there_names_what_is() -> None:
+    with pytest.raises(ConfigError, match="no such part") as caught:
+        trainer("train.freeze=[backbone.layer9]")
+    assert "backbone.layer" in str(caught.value.allowed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -13,8 +14,8 @@ from clipshift.config import OptimConfig
 from clipshift.training.optimizer import (
     build_optimizer,
     learning_rate_factor,
-    momentum_buffers,
-    restore_momentum,
+    optimizer_tensors,
+    restore_optimizer,
     set_learning_rate,
 )
 
@@ -89,18 +90,19 @@ def test_frozen_parameters_are_left_out() -> None:
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 4
 
 
-def test_momentum_survives_by_name() -> None:
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_the_state_survives_by_name(kind: Literal["sgd", "adamw"]) -> None:
     def step(network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         optimizer.zero_grad()
         network(torch.ones(2, 3, 1, 1)).square().sum().backward()
         optimizer.step()
 
     first, second = small_network().eval(), small_network().eval()
-    one = build_optimizer(first, first[3], OptimConfig(lr=0.01))
+    one = build_optimizer(first, first[3], OptimConfig(optimizer=kind, lr=0.01))
     step(first, one)
     second.load_state_dict(first.state_dict())
-    two = build_optimizer(second, second[3], OptimConfig(lr=0.01))
-    restore_momentum(second, two, {name: tensor.clone() for name, tensor in momentum_buffers(first, one).items()})
+    two = build_optimizer(second, second[3], OptimConfig(optimizer=kind, lr=0.01))
+    restore_optimizer(second, two, {name: tensor.clone() for name, tensor in optimizer_tensors(first, one).items()})
     step(first, one)
     step(second, two)
     for name, tensor in first.state_dict().items():

@@ -79,7 +79,7 @@ def test_h264_starts_only_where_an_exact_match_is_promised(tmp_path: Path) -> No
         (b"\6\6\0", False),
     ],
 )
-def test_h264_recovery_points(message: bytes, exact: bool) -> None:  # noqa: FBT001
+def test_h264_recovery_points(message: bytes, exact: bool) -> None:
     try:
         assert h264._promises_exact_recovery(message) is exact
     except Irregular:

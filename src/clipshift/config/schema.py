@@ -121,8 +121,10 @@ class DataConfig(Section):
 
 
 class OptimConfig(Section):
-    """SGD with momentum, its groups and its schedule."""
+    """The optimizer, its groups and its schedule."""
 
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """`sgd`: with momentum, as published; `adamw` (Loshchilov and Hutter 2019): less sensitive to the rate."""
     lr: Positive = 0.01
     """Peak learning rate for a batch of `lr_batch_size` clips; scaled linearly to the real batch size."""
     lr_batch_size: PositiveInt = 64
@@ -132,9 +134,11 @@ class OptimConfig(Section):
     head_bias_lr: Positive = 1.0
     """Factor on the learning rate of the classifier's bias (TSM's published training: 10)."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of SGD; for AdamW the first of its two decays, the second being 0.999."""
     nesterov: bool = True
+    """Nesterov's form of SGD's momentum."""
     weight_decay: NonNegative = 1e-4
-    """L2 decay of weights; never of biases and batch norms."""
+    """Decay of weights (SGD: added to the gradient; AdamW: decoupled); never of biases and batch norms."""
     clip_norm: NonNegative = 20.0
     """Gradients are scaled down to this global norm; 0 switches it off."""
     schedule: Literal["cosine", "step", "constant"] = "cosine"
@@ -162,6 +166,8 @@ class TrainConfig(Section):
     """Share of the target that is spread evenly over all classes (Szegedy et al. 2016)."""
     probe: bool = False
     """Start the classifier from a linear probe on the pretrained network's features (LP-FT, Kumar et al. 2022)."""
+    freeze: tuple[str, ...] = ()
+    """Parts of the network that do not learn, by name or beginning of a name: `["backbone.blocks.0"]`."""
     freeze_bn: Literal["none", "all", "all_but_first"] = "none"
     """Batch norms that keep their statistics, scale and offset: none, all, or all but the first (TSN's partial BN)."""
     amp: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -212,6 +218,6 @@ class Config(Section):
     def _schedule_is_complete(self) -> Self:
         if self.optim.schedule == "step" and not self.optim.steps:
             raise ValueError("optim.schedule=step needs optim.steps, for example optim.steps=[20,40]")
-        if self.optim.nesterov and self.optim.momentum == 0:
+        if self.optim.optimizer == "sgd" and self.optim.nesterov and self.optim.momentum == 0:
             raise ValueError("optim.nesterov=true needs optim.momentum > 0")
         return self

@@ -166,6 +166,25 @@ class ModelDescription:
     std: tuple[float, ...] | None
     entry: ZooEntry | None
 
+    def to_text(self) -> str:
+        """The description as lines for people."""
+        lines = [self.name, f"  {self.entry.description}"] if self.entry is not None else [self.name]
+        recipe = self.entry.recipe if self.entry is not None else None
+        settings = f"model.architecture={self.architecture} model.backbone={self.backbone}"
+        settings += f" input.segments={self.segments}"
+        facts = {
+            "train": f"clipshift train DATA {f'--recipe {recipe}' if recipe else settings}",
+            "network": f"{self.architecture.upper()} over timm's {self.backbone}, {self.segments} frames of {self.crop} px",
+            "size": f"{self.parameters / 1e6:.2f} M parameters with {self.classes} classes, {self.features} features",
+            "arithmetic": f"{self.gmacs:.2f} GMACs for one clip",
+            "shifts": f"before {len(self.shift_points)} convolutions" if self.shift_points else "nowhere",
+        }
+        lines += [f"  {name:12}{text}" for name, text in facts.items()]
+        lines += [f"  {'':12}{point}" for point in self.shift_points]
+        for result in self.entry.published if self.entry is not None else ():
+            lines.append(f"  {'published':12}{result.data} {result.top1} % ({result.protocol}; {result.source})")
+        return "\n".join(lines)
+
 
 def describe_models() -> list[tuple[str, str]]:
     """(name, description) of every tried model."""

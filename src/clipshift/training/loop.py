@@ -7,9 +7,10 @@ never interrupted; see [Trainer.update][clipshift.training.loop.Trainer.update].
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from clipshift.config import Config
 from clipshift.data.loader import Batch
 from clipshift.data.transforms import normalise
-from clipshift.errors import DivergedError
+from clipshift.errors import ConfigError, DivergedError
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.checkpoint import Progress
 from clipshift.training.distributed import Ranks
@@ -32,8 +33,8 @@ from clipshift.training.losses import classification_loss, mixup
 from clipshift.training.optimizer import (
     build_optimizer,
     learning_rate_factor,
-    momentum_buffers,
-    restore_momentum,
+    optimizer_tensors,
+    restore_optimizer,
     set_learning_rate,
 )
 from clipshift.training.reporting import Meter, Reporter, peak_memory
@@ -64,7 +65,8 @@ class Trainer:
         self.config, self.ranks, self.updates_per_epoch = config, ranks, updates_per_epoch
         layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
         self.network = network.to(ranks.device, memory_format=layout)  # type: ignore[call-overload]
-        self._frozen_norms = freeze_batch_norms(self.network, config.train.freeze_bn)
+        self._frozen = freeze_parts(self.network, config.train.freeze)
+        self._frozen += freeze_batch_norms(self.network, config.train.freeze_bn)
         self.optimizer = build_optimizer(self.network, self.network.classifier, config.optim)
         self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=config.train.amp == "fp16")
         self._ema = None
@@ -90,10 +92,10 @@ class Trainer:
         return self.peak_rate * learning_rate_factor(epoch, self.config.optim, self.config.train.epochs)
 
     def train_mode(self) -> None:
-        """Batch norms learn and dropout drops, but for frozen batch norms."""
+        """Batch norms learn and dropout drops, but not in what is frozen."""
         self._forward.train()
-        for norm in self._frozen_norms:
-            norm.eval()
+        for module in self._frozen:
+            module.eval()
 
     def update(self, batches: list[Batch]) -> float:
         """One optimizer step over one or more batches, whose gradients are averaged.
@@ -149,8 +151,8 @@ class Trainer:
     def tensors(self) -> dict[str, Tensor]:
         """All tensors that a checkpoint needs, by name."""
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        momentum = momentum_buffers(self.network, self.optimizer)
-        tensors |= {f"momentum.{name}": tensor for name, tensor in momentum.items()}
+        state = optimizer_tensors(self.network, self.optimizer)
+        tensors |= {f"optimizer.{name}": tensor for name, tensor in state.items()}
         if self._ema is not None:
             tensors |= {f"ema.{name}": tensor for name, tensor in self._ema.state_dict().items()}
         return tensors
@@ -158,7 +160,7 @@ class Trainer:
     def restore(self, tensors: dict[str, Tensor], progress: Progress) -> None:
         """Go back to the state of a checkpoint of the same run."""
         self.network.load_state_dict(_below("network.", tensors))
-        restore_momentum(self.network, self.optimizer, _below("momentum.", tensors))
+        restore_optimizer(self.network, self.optimizer, _below("optimizer.", tensors))
         if self._ema is not None:
             self._ema.load_state_dict(_below("ema.", tensors))
         if progress.scaler:
@@ -194,6 +196,33 @@ class Trainer:
         scaled = self.scaler.is_enabled() and self.scaler.get_scale() > 1
         finite = bool(torch.isfinite(loss)) and (scaled or bool(torch.isfinite(norm)))
         return self.ranks.all_true(finite)[0]
+
+
+def freeze_parts(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+    """Stop parts of a network from learning.
+
+    Args:
+        network: The parts' parameters no longer need gradients.
+        names: Names of modules or parameters, or their beginnings.
+
+    Returns:
+        The modules that are frozen as a whole, which must also be kept in evaluation mode.
+
+    Raises:
+        ConfigError: A name fits nothing.
+    """
+    frozen = []
+    for name in names:
+        modules = [module for path, module in network.named_modules() if path.startswith(name)]
+        parameters = [parameter for path, parameter in network.named_parameters() if path.startswith(name)]
+        if not parameters:
+            parts = sorted({path.rpartition(".")[0] for path, _ in network.named_parameters()})
+            near = get_close_matches(name, parts, n=3, cutoff=0.3)
+            raise ConfigError("There is no such part of the network.", where="train.freeze", got=name, allowed=near)
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        frozen += modules
+    return frozen
 
 
 def freeze_batch_norms(network: Recognizer, which: str) -> list[nn.Module]:

@@ -1,4 +1,4 @@
-"""SGD, its parameter groups, and the learning rate as a function of the epoch."""
+"""The optimizer, its parameter groups, and the learning rate as a function of the epoch."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def _scheduled(epoch: float, optim: OptimConfig, epochs: int) -> float:
     return 1.0
 
 
-def build_optimizer(network: nn.Module, classifier: nn.Module, optim: OptimConfig) -> torch.optim.SGD:
-    """SGD over four groups: weights, biases and norms, the classifier's weight, and its bias.
+def build_optimizer(network: nn.Module, classifier: nn.Module, optim: OptimConfig) -> torch.optim.Optimizer:
+    """SGD or AdamW over four groups: weights, biases and norms, the classifier's weight, and its bias.
 
     Only weights decay. The classifier's weight learns `optim.head_lr` times faster, its bias `optim.head_bias_lr`
     times. Each group carries its factor as `lr_scale`.
@@ -59,6 +59,8 @@ def build_optimizer(network: nn.Module, classifier: nn.Module, optim: OptimConfi
         scale = (optim.head_lr if is_weight else optim.head_bias_lr) if is_head else 1.0
         decay = optim.weight_decay if is_weight else 0.0
         settings.append({"params": parameters, "weight_decay": decay, "lr_scale": scale})
+    if optim.optimizer == "adamw":
+        return torch.optim.AdamW(settings, lr=optim.lr, betas=(optim.momentum, 0.999))
     return torch.optim.SGD(settings, lr=optim.lr, momentum=optim.momentum, nesterov=optim.nesterov)
 
 
@@ -68,18 +70,23 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["lr_scale"]
 
 
-def momentum_buffers(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimizer's state by parameter name, so that a checkpoint does not depend on the order of groups."""
+def optimizer_tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """The optimizer's state as `PARAMETER/KEY`, so that a checkpoint does not depend on the order of groups."""
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     return {
-        names[id(parameter)]: state["momentum_buffer"]
+        f"{names[id(parameter)]}/{key}": value
         for parameter, state in optimizer.state.items()
-        if state.get("momentum_buffer") is not None
+        for key, value in state.items()
+        if isinstance(value, torch.Tensor)
     }
 
 
-def restore_momentum(network: nn.Module, optimizer: torch.optim.Optimizer, buffers: dict[str, torch.Tensor]) -> None:
-    """Put back what [momentum_buffers][clipshift.training.optimizer.momentum_buffers] returned."""
-    for name, parameter in network.named_parameters():
-        if name in buffers:
-            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffers[name]).detach()
+def restore_optimizer(network: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    """Put back what [optimizer_tensors][clipshift.training.optimizer.optimizer_tensors] returned."""
+    parameters = dict(network.named_parameters())
+    for name, value in tensors.items():
+        parameter_name, _, key = name.rpartition("/")
+        parameter = parameters[parameter_name]
+        # A buffer has its parameter's memory layout; AdamW's step counter is a number, kept where it was.
+        kept = torch.empty_like(parameter).detach().copy_(value) if value.shape == parameter.shape else value.clone()
+        optimizer.state[parameter][key] = kept

@@ -13,18 +13,19 @@ from torch.nn import functional
 
 
 def fit_linear_probe(
-    features: Tensor, labels: Tensor, classes: int, *, decay: float = 1e-2, iterations: int = 200
+    features: Tensor, labels: Tensor, classes: int, *, decay: float = 1e-4, iterations: int = 200
 ) -> tuple[Tensor, Tensor]:
-    """Multinomial logistic regression on standardised features, by L-BFGS in double precision.
+    """Multinomial logistic regression by L-BFGS in double precision.
 
-    The standardisation is folded into the result, which therefore applies to the features as they are. The problem is
-    strictly convex, so the result does not depend on chance.
+    The features are centred and divided by one number, the square root of their total variance, so that `decay` means
+    the same for every network; this is folded into the result, which therefore applies to the features as they are.
+    The problem is strictly convex, so the result does not depend on chance.
 
     Args:
         features: `(N, D)`, one vector a clip.
         labels: `(N,)` int64 in [0, classes).
         classes: Number of classes K.
-        decay: L2 penalty on the weights of the standardised problem, in units of the mean loss.
+        decay: Weight of the sum of the squared weights, beside the mean cross entropy.
         iterations: Largest number of L-BFGS iterations.
 
     Returns:
@@ -32,12 +33,9 @@ def fit_linear_probe(
     """
     x = features.detach().double().cpu()
     y = labels.cpu()
-    mean, std = x.mean(0), x.std(0, correction=0)
-    # A feature that never moves says nothing; dividing by its tiny deviation would only blow up noise.
-    scale = torch.where(std > 1e-6 * std.max(), 1 / std.clamp_min(1e-12), torch.zeros_like(std))
+    mean = x.mean(0)
+    scale = 1 / x.var(0, correction=0).sum().sqrt().clamp_min(1e-12)
     x = (x - mean) * scale
-    # Penalising the sum over D standardised features: the strength should not depend on their number.
-    penalty = decay / 2
 
     weight = torch.zeros(classes, x.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
@@ -47,7 +45,7 @@ def fit_linear_probe(
 
     def closure() -> Tensor:
         solver.zero_grad()
-        loss = functional.cross_entropy(functional.linear(x, weight, bias), y) + penalty * weight.square().sum()
+        loss = functional.cross_entropy(functional.linear(x, weight, bias), y) + decay * weight.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 

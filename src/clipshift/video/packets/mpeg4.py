@@ -69,7 +69,8 @@ class Mpeg4Scanner:
             return self._between_references(skippable=True)
         self._references += 1
         self._between = 0
-        start = kind == _I and headers == self._first_headers
+        # A decoder that starts here passes over a picture kept behind this one, and over what the next packet brings.
+        start = kind == _I and headers == self._first_headers and self._kept is None
         return PacketFacts(1, start, order=place(2 * self._references + 1, 0))
 
     def start_is_complete(self, headers: frozenset[bytes]) -> bool:  # noqa: ARG002
