@@ -89,7 +89,7 @@ def _check(reader: ClipReader, reference: list[np.ndarray]) -> None:
         [frames - 1],
         [0],
         [frames - 1, 0, frames // 2, 0],
-        [23, 22, 19, 20, 21, 18],
+        [i % frames for i in (23, 22, 19, 20, 21, 18)],
         *[random.integers(0, frames, 3).tolist() for _ in range(4)],
         list(range(frames)),
     ]
@@ -214,4 +214,15 @@ def test_a_wrong_order_of_times_is_not_believed(tmp_path: Path) -> None:
                 container.mux(packet)
     with VideoFile(path, limits=Limits(), threads=1) as reader:
         assert "times" in (reader.irregular or "")
+        _check(reader, decode_all(path))
+
+
+@pytest.mark.parametrize("settings", ["bframes=3", "bframes=3:open-gop=1", "bframes=0:intra-refresh=1"])
+def test_recordings_that_begin_in_the_middle(settings: str, tmp_path: Path) -> None:
+    whole = make_video(tmp_path / "whole.ts", pictures(_FRAMES), options=_x264(settings)).read_bytes()
+    path = tmp_path / "late.ts"
+    path.write_bytes(whole[len(whole) // 3 // 188 * 188 :])
+    with VideoFile(path, limits=Limits(), threads=1) as reader:
+        assert reader.irregular == "a first packet that is no start"
+        assert reader.info.frames < _FRAMES
         _check(reader, decode_all(path))

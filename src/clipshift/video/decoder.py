@@ -92,7 +92,9 @@ class FrameDecoder:
         begin = self._index.ranks[group.start]
         before = -1
         for frame in self._group_frames(group):
-            packet = -1 if frame.pts is None else frame.pts
+            packet = frame.pts
+            if packet is None or not group.start <= packet <= group.last:
+                raise self._damaged(_first(left), "a picture of no known packet")
             rank = self._index.ranks[packet]
             if rank < begin:
                 continue  # sent after the start but shown before it: not decodable from here, and not wanted from here

@@ -209,14 +209,12 @@ def _configure(context: VideoCodecContext, limits: Limits, threads: int) -> None
 
 
 def _read_index(container: InputContainer, stream: VideoStream, limits: Limits, path: Path) -> PacketIndex:
-    try:
-        with closing(demux(container, stream)) as packets:
-            index = build_index(packets, stream, limits=limits, path=path)
-    except (av.FFmpegError, OSError) as error:
-        check_whole(path, stream=stream, chunks=0, cut=True)
+    with closing(demux(container, stream)) as packets:
+        index = build_index(packets, stream, limits=limits, path=path)
+    failure = index.failure
+    check_whole(path, stream=stream, chunks=index.chunks - (failure is None), cut=index.cut or failure is not None)
+    if failure is not None:
         raise VideoError(
-            "The video's packets cannot be read.", where=path, got=f"FFmpeg: {reason(error)}", remedy=REMEDY
-        ) from error
-    # The mark of the end is the last chunk.
-    check_whole(path, stream=stream, chunks=index.chunks - 1, cut=index.cut)
+            "The video's packets cannot be read.", where=path, got=f"FFmpeg: {reason(failure)}", remedy=REMEDY
+        ) from failure
     return index

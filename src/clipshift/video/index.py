@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import av
+
 from clipshift.video.packets import Irregular, Scanner, make_scanner
 
 if TYPE_CHECKING:
@@ -68,8 +70,10 @@ class PacketIndex:
         positions: Byte position of each packet in the file.
         kept: All packets of a small clip; None for a large one.
         packets: How many packets the stream has.
-        chunks: The same, with the empty ones.
+        chunks: The same, with the empty ones and the mark of the end.
+        size: Bytes of all packets.
         cut: Whether the last packet is incomplete.
+        failure: What ended the reading before the end of the file.
         first_time: Earliest presentation time.
         last_time: Latest end of presentation.
     """
@@ -85,7 +89,9 @@ class PacketIndex:
     kept: list[Packet[VideoStream]] | None = field(default_factory=list)
     packets: int = 0
     chunks: int = 0
+    size: int = 0
     cut: bool = False
+    failure: Exception | None = None
     first_time: int | None = None
     last_time: int | None = None
 
@@ -141,7 +147,6 @@ def build_index(
 
     Raises:
         VideoError: The clip has more packets than `limits` allow frames.
-        av.FFmpegError: The container cannot be read.
     """
     index = PacketIndex()
     notes = _Notes()
@@ -151,24 +156,16 @@ def build_index(
         notes.scanner = make_scanner(codec.canonical_name, intra_only=bool(codec.intra_only), extradata=extradata)
     except (Irregular, IndexError) as error:
         index.irregular = str(error)
-    size = 0
-    for packet in packets:
-        index.chunks += 1
-        if not packet.size:  # the mark of the end, or a dropped frame of an AVI file
-            continue
-        index.packets += 1
-        limits.check_frames(path, index.packets, at_least=True)
-        _note_place(index, packet)
-        size += packet.size
-        if index.kept is not None and size <= KEEP_BYTES:
-            index.kept.append(packet)
-        else:
-            index.kept = None
-        if index.irregular is None:
-            try:
+    try:
+        for packet in packets:
+            index.chunks += 1
+            if packet.size:  # else it is the mark of the end, or a dropped frame of an AVI file
+                limits.check_frames(path, index.packets + 1, at_least=True)
+                _note_packet(index, packet)
                 notes.add(index, packet)
-            except (Irregular, IndexError) as error:
-                index.irregular = str(error)
+    except (av.FFmpegError, OSError) as error:
+        index.failure = error
+        return index
     if index.irregular is None:
         formats = stream.container.format.name.split(",")
         index.irregular = notes.finish(
@@ -177,7 +174,9 @@ def build_index(
     return index
 
 
-def _note_place(index: PacketIndex, packet: Packet[VideoStream]) -> None:
+def _note_packet(index: PacketIndex, packet: Packet[VideoStream]) -> None:
+    index.packets += 1
+    index.size += packet.size
     index.cut = packet.is_corrupt
     index.times.append(UNKNOWN if packet.pts is None else packet.pts)
     index.decoding_times.append(UNKNOWN if packet.dts is None else packet.dts)
@@ -186,6 +185,10 @@ def _note_place(index: PacketIndex, packet: Packet[VideoStream]) -> None:
         end = packet.pts + (packet.duration or 0)
         index.first_time = packet.pts if index.first_time is None else min(index.first_time, packet.pts)
         index.last_time = end if index.last_time is None else max(index.last_time, end)
+    if index.kept is not None and index.size <= KEEP_BYTES:
+        index.kept.append(packet)
+    else:
+        index.kept = None
 
 
 class _Notes:
@@ -197,6 +200,15 @@ class _Notes:
         self._starts: list[tuple[int, frozenset[bytes]]] = []
 
     def add(self, index: PacketIndex, packet: Packet[VideoStream]) -> None:
+        """Scans a packet, as long as the stream is regular."""
+        if index.irregular is not None:
+            return
+        try:
+            self._scan(index, packet)
+        except (Irregular, IndexError) as error:
+            index.irregular = str(error)
+
+    def _scan(self, index: PacketIndex, packet: Packet[VideoStream]) -> None:
         if self.scanner is None or packet.has_sidedata("new_extradata"):
             raise Irregular("headers that change")
         facts = self.scanner.scan(bytes(packet))
