@@ -64,6 +64,10 @@ def test_a_misspelt_key_and_a_wrong_type(clips: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_top5_of_four_classes(clips: Path, tmp_path: Path) -> None:
+    refused(ConfigError, lambda: clipshift.train(clips, *SMALL, "train.metric=top5", out=tmp_path / "run"), "4 classes")
+
+
 def test_missing_and_empty_folders(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name in ("missing", "empty"):

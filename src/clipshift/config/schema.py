@@ -177,7 +177,7 @@ class TrainConfig(Section):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay per update of an exponential moving average of the weights, which is then validated and kept; 0: off."""
     metric: Literal["top1", "top5", "mean_class", "loss"] = "top1"
-    """What decides which epoch is the best."""
+    """What decides which epoch is the best; of equal ones, the one with the lower loss."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Stop after this many epochs without a better `metric`; 0: never."""
     checkpoint_minutes: Positive = 10.0

@@ -174,7 +174,7 @@ class ModelDescription:
         settings += f" input.segments={self.segments}"
         facts = {
             "train": f"clipshift train DATA {f'--recipe {recipe}' if recipe else settings}",
-            "network": f"{self.architecture.upper()} over timm's {self.backbone}, {self.segments} frames of {self.crop} px",
+            "network": f"{self.architecture.upper()} over {self.backbone}, {self.segments} frames of {self.crop} px",
             "size": f"{self.parameters / 1e6:.2f} M parameters with {self.classes} classes, {self.features} features",
             "arithmetic": f"{self.gmacs:.2f} GMACs for one clip",
             "shifts": f"before {len(self.shift_points)} convolutions" if self.shift_points else "nowhere",

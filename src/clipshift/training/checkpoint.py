@@ -37,7 +37,7 @@ class Progress:
         update: Updates done in all.
         loss_sum: Sum of the losses of this epoch's updates on the first rank, for the epoch's mean.
         seconds: Seconds trained so far, over all starts.
-        best: Best value of the metric so far; None before the first validation.
+        best: Best metric so far and its loss, both so that higher is better; None before the first validation.
         best_epoch: Its epoch.
         scaler: State of the fp16 gradient scaler; empty without it.
     """
@@ -47,7 +47,7 @@ class Progress:
     update: int = 0
     loss_sum: float = 0.0
     seconds: float = 0.0
-    best: float | None = None
+    best: tuple[float, float] | None = None
     best_epoch: int | None = None
     scaler: Mapping[str, float] = field(default_factory=dict)
 
@@ -149,7 +149,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Progress, dict[str, Any]]:
         raise ValueError(f"it has format {state['format']}, this version reads {FORMAT}")
     if state["sha256"] != _sha256(path / "state.safetensors"):
         raise ValueError("state.safetensors does not match its checksum")
-    return load_file(path / "state.safetensors"), Progress(**state["progress"]), state["identity"]
+    progress = Progress(**state["progress"])
+    if progress.best is not None:
+        progress = replace(progress, best=(progress.best[0], progress.best[1]))  # JSON has lists for tuples
+    return load_file(path / "state.safetensors"), progress, state["identity"]
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -14,8 +14,8 @@ from clipshift._version import __version__
 from clipshift.config import Config, Resolved, Settings, flatten, resolve
 from clipshift.config.recipes import DEFAULT_RECIPE
 from clipshift.config.text import yaml_value
-from clipshift.data import DataSet, read_dataset, write_data_jsonl
-from clipshift.data.dataset import TrainingClips
+from clipshift.data import DataSet, Fingerprint, read_dataset, write_data_jsonl
+from clipshift.data.dataset import BadSample, TrainingClips
 from clipshift.data.loader import Batch, TrainingLoader, training_loader, worker_count
 from clipshift.data.stream import read_ahead
 from clipshift.data.transforms import normalise
@@ -102,10 +102,11 @@ def train(
     run = Path(out) if out else Path("runs") / f"{Path(data).resolve().stem}-{Path(recipe).stem}"
     command = _command(data, settings, out=out, recipe=recipe, config=config, weights=weights, amp=amp)
     with join_ranks(resolved.config.train.device) as ranks, stop_on_signals() as stop:
-        _check_device(resolved.config, ranks)
+        _check_precision(resolved.config, ranks)
         if resolved.config.train.threads:
             torch.set_num_threads(resolved.config.train.threads)
         dataset = read_dataset(data, resolved.config.data)
+        _check_metric(resolved.config, len(dataset.classes))
         ranks.first_does(lambda: claim_run_folder(run, overwrite=overwrite))
         reporter = Reporter(run, speaks=ranks.first)
         with reporter.logging_to_file():
@@ -157,11 +158,15 @@ def _prepare(
 ) -> _Run:
     """Build the network, and go back to the newest checkpoint if there is one."""
     config = resolved.config
-    hashes = ranks.first_does(lambda: _fingerprints(dataset, folder, config, reporter))
+    known = ranks.first_does(lambda: _fingerprints(dataset, folder, config, reporter))
     origin = f"{Path(weights).name} {file_or_folder_hash(weights)}" if weights else None
-    identity = run_identity(config, dataset, hashes, origin, ranks.count)
+    identity = run_identity(config, dataset, {clip.path: clip.sha256 for clip in known}, origin, ranks.count)
     ranks.first_does(lambda: check_same_run(folder, identity))
     _say_data(dataset, reporter)
+    bad = BadSamples(folder / "bad_samples.jsonl", len(dataset.train), config.data.max_bad)
+    bad.restore()
+    unreadable = [clip for clip in known if clip.error is not None and clip.split == "train"]
+    ranks.first_does(lambda: bad.add(BadSample(clip.name, clip.path, clip.error or "", None) for clip in unreadable))
 
     found = load_checkpoint(folder / "checkpoints")
     network = _build_network(dataset, config, weights if found is None else None, found is not None, ranks, reporter)
@@ -177,17 +182,16 @@ def _prepare(
         pin_memory=ranks.device.type == "cuda",
     )
     trainer = Trainer(network, config, ranks, updates_per_epoch=-(-loader.steps // config.train.accumulate))
-    bad = BadSamples(folder / "bad_samples.jsonl", len(clips), config.data.max_bad)
     if found is not None:
         tensors, progress, _, damaged = found
         for line in damaged:
             reporter.say(f"A damaged checkpoint was passed over: {line}")
         trainer.restore(tensors, progress)
-        bad.restore()
         if ranks.first:
             truncate_metrics(folder / "metrics.jsonl", update=progress.update, epoch=progress.epoch)
-        reporter.say(f"Going on from epoch {progress.epoch + 1}, update {progress.step + 1}.")
     _say_training(trainer, reporter)
+    if trainer.progress.update:
+        reporter.say(_where_it_stands(trainer))
     return _Run(folder, config, dataset, identity, ranks, reporter, trainer, loader, bad, command)
 
 
@@ -271,11 +275,11 @@ def _validate(run: _Run, stop: StopRequest) -> Evaluation:
 def _keep_if_best(run: _Run, evaluation: Evaluation) -> None:
     trainer, train = run.trainer, run.config.train
     value = _metric(evaluation, train.metric)
-    best = trainer.progress.best
-    better = best is None or (value < best if train.metric == "loss" else value > best)
-    if not better:
+    # Few validation clips mean many ties: the surer of two equally accurate networks is the better one.
+    rank = (-value if train.metric == "loss" else value, -evaluation.metrics.loss)
+    if trainer.progress.best is not None and rank <= trainer.progress.best:
         return
-    trainer.progress = replace(trainer.progress, best=value, best_epoch=trainer.progress.epoch)
+    trainer.progress = replace(trainer.progress, best=rank, best_epoch=trainer.progress.epoch)
     if run.ranks.first:
         provenance: dict[str, str | int | float] = {
             "data": run.dataset.train.source.name,
@@ -346,11 +350,10 @@ def _finish(run: _Run) -> TrainResult:
     return TrainResult(run.folder, evaluation, best_epoch, progress.epoch)
 
 
-def _fingerprints(dataset: DataSet, folder: Path, config: Config, reporter: Reporter) -> dict[str, str]:
-    """SHA-256 of every clip by its path; written to `data.jsonl`, which also spares a second reading."""
+def _fingerprints(dataset: DataSet, folder: Path, config: Config, reporter: Reporter) -> list[Fingerprint]:
+    """Hash and probe every clip; written to `data.jsonl`, which also spares a second reading."""
     with reporter.phase("reading clips", len(dataset.train) + len(dataset.validation)) as phase:
-        lines = write_data_jsonl(folder / "data.jsonl", dataset, config.data, progress=phase.advance_to)
-    return {line.path: line.sha256 or "" for line in lines}
+        return write_data_jsonl(folder / "data.jsonl", dataset, config.data, progress=phase.advance_to)
 
 
 def _build_network(
@@ -406,13 +409,23 @@ def _start_from_probe(network: Recognizer, dataset: DataSet, config: Config, ran
     reporter.say(f"The classifier starts from a linear probe, which fits {right:.1%} of the training clips.")
 
 
-def _check_device(config: Config, ranks: Ranks) -> None:
+def _check_precision(config: Config, ranks: Ranks) -> None:
     if config.train.amp == "fp16" and ranks.device.type == "cpu":
         raise ConfigError(
             "fp16 needs a GPU; a processor trains with fp32 or bf16.",
             where="train.amp",
             got=f"fp16 on device {ranks.device}",
             allowed="fp32, bf16",
+        )
+
+
+def _check_metric(config: Config, classes: int) -> None:
+    if config.train.metric == "top5" and classes <= 5:
+        raise ConfigError(
+            "The best of five guesses says nothing where there are no more than five classes.",
+            where="train.metric",
+            got=f"top5 with {classes} classes",
+            allowed="top1, mean_class, loss",
         )
 
 
@@ -436,6 +449,13 @@ def _say_training(trainer: Trainer, reporter: Reporter) -> None:
     )
 
 
+def _where_it_stands(trainer: Trainer) -> str:
+    progress, train = trainer.progress, trainer.config.train
+    if progress.epoch >= train.epochs or _out_of_patience(trainer, train.patience):
+        return "This run is complete already."
+    return f"Going on from epoch {progress.epoch + 1}, update {progress.step + 1}."
+
+
 def _out_of_patience(trainer: Trainer, patience: int) -> bool:
     progress = trainer.progress
     return bool(patience) and progress.best_epoch is not None and progress.epoch - progress.best_epoch > patience
@@ -444,7 +464,7 @@ def _out_of_patience(trainer: Trainer, patience: int) -> bool:
 def _metric(evaluation: Evaluation, name: str) -> float:
     metrics = evaluation.metrics
     if name == "top5":
-        return metrics.topk[max(metrics.topk)]
+        return metrics.topk[5]
     return float(getattr(metrics, name))
 
 

@@ -35,7 +35,7 @@ _PACKAGES = ("torch", "torchvision", "timm", "av", "numpy", "pydantic", "safeten
 
 
 def run_identity(
-    config: Config, dataset: DataSet, hashes: Mapping[str, str], weights: str | None, ranks: int
+    config: Config, dataset: DataSet, hashes: Mapping[str, str | None], weights: str | None, ranks: int
 ) -> dict[str, Any]:
     """What makes a run this run: settings, data, starting weights and number of processes.
 
