@@ -14,7 +14,6 @@ from clipshift._version import __version__
 
 _NEEDED = ("av", "numpy", "pillow", "pydantic", "pyyaml")
 _TRAINING = ("torch", "torchvision", "timm", "torchmetrics", "safetensors", "matplotlib", "jinja2")
-_OPTIONAL = {"tensorboard": "pip install 'clipshift[tensorboard]'"}
 
 
 def examine() -> tuple[list[str], bool]:
@@ -32,7 +31,6 @@ def examine() -> tuple[list[str], bool]:
     lines += [
         f"{name:14}{_version(name) or 'MISSING: pip install clipshift[train]'}" for name in (*_NEEDED, *_TRAINING)
     ]
-    lines += [f"{name:14}{_version(name) or f'not installed ({how})'}" for name, how in _OPTIONAL.items()]
     lines += list(_decoders())
     if not missing:
         lines += list(_devices())

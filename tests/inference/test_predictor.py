@@ -1,0 +1,167 @@
+"""Prediction: the same answer from a path and from frames, streamed, and never stopped by one broken video."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import clipshift
+from clipshift.config import InputConfig, ModelConfig
+from clipshift.data.motion import write_motion_clips
+from clipshift.errors import DataError, RunError, VideoError, WeightsError
+from clipshift.inference.results import Failure, Prediction
+from clipshift.inference.writing import as_text, write_predictions
+from clipshift.models.bundle import ModelSpec, save_bundle
+from clipshift.models.recognizer import Recognizer
+from clipshift.video import decode, probe
+
+CLASSES = ("wave", "Gruß", "jump & run")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_motion_clips(
+        tmp_path_factory.mktemp("motion") / "clips", clips_per_class=1, validation_per_class=2, frames=8, size=40
+    )
+    return folder / "val"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = ModelConfig(backbone="test_resnet", pretrained=False)
+    settings = InputConfig(segments=4, resize=36, crop=32)
+    network = Recognizer(model, segments=4, classes=3, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        network.classifier.weight.mul_(1000)  # answers that differ between clips
+    folder = tmp_path_factory.mktemp("model")
+    save_bundle(folder, network, ModelSpec(clipshift="0", model=model, input=settings, classes=CLASSES))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(bundle: Path) -> clipshift.Model:
+    return clipshift.load(bundle, device="cpu")
+
+
+def first_clip(clips: Path) -> Path:
+    return min(clips.rglob("*.mp4"))
+
+
+def test_a_path_and_its_frames_give_the_same_answer(model: clipshift.Model, clips: Path) -> None:
+    path = first_clip(clips)
+    from_path = model.predict(path)
+    frames = decode(path, range(probe(path).frames))
+    np.testing.assert_allclose(model.predict(frames).probabilities, from_path.probabilities, atol=1e-6)
+    assert from_path.probabilities.dtype == np.float32
+    assert from_path.probabilities.sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(("crops", "clip_count"), [("centre", 2), ("three", 1), ("ten", 2)])
+def test_more_views_average_their_logits(model: clipshift.Model, clips: Path, crops: str, clip_count: int) -> None:
+    path = first_clip(clips)
+    frames = decode(path, range(probe(path).frames))
+    one = model.predict(path, crops=crops, clips=clip_count)  # type: ignore[arg-type]
+    other = model.predict(frames, crops=crops, clips=clip_count)  # type: ignore[arg-type]
+    np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-6)
+    assert not np.allclose(one.probabilities, model.predict(path).probabilities, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_and_workers_do_not_change_answers_or_order(
+    model: clipshift.Model, clips: Path, batch_size: int, workers: int
+) -> None:
+    expected = {str(path): model.predict(path).probabilities for path in sorted(clips.rglob("*.mp4"))}
+    answers = list(model.predict_many([clips], batch_size=batch_size, workers=workers))
+    assert [answer.path for answer in answers] == list(expected)
+    for answer in answers:
+        assert isinstance(answer, Prediction)
+        np.testing.assert_allclose(answer.probabilities, expected[answer.path], atol=1e-5)
+
+
+def test_top_never_exceeds_the_classes(model: clipshift.Model, clips: Path) -> None:
+    prediction = model.predict(first_clip(clips))
+    top = prediction.top(5)
+    assert len(top) == 3
+    assert [chance for _, chance in top] == sorted((chance for _, chance in top), reverse=True)
+    assert prediction.label == top[0][0]
+    assert set(prediction.to_json()["probabilities"]) == set(CLASSES)
+
+
+def test_an_endless_stream_is_read_step_by_step(model: clipshift.Model, clips: Path) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Path]:
+        nonlocal taken
+        for path in itertools.repeat(first_clip(clips)):
+            taken += 1
+            yield path
+
+    answers = list(itertools.islice(model.predict_many(endless(), workers=2), 5))
+    assert len(answers) == 5
+    assert taken < 20
+
+
+def test_sources_files_folders_globs_and_lists(model: clipshift.Model, clips: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "ein Ordner mit Ümläuten" / "a clip.mp4"
+    odd.parent.mkdir()
+    odd.write_bytes(first_clip(clips).read_bytes())
+    (odd.parent / "notes.md").write_text("no video")
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{odd.relative_to(tmp_path)}\n{first_clip(clips)}\n", encoding="utf-8")
+    for source, count in ((odd, 1), (odd.parent, 1), (tmp_path / "*" / "*.mp4", 1), (listed, 2), (clips, 8)):
+        answers = list(model.predict_many([source]))
+        assert len(answers) == count, source
+        assert all(isinstance(answer, Prediction) for answer in answers)
+
+
+def test_a_source_that_is_not_there(model: clipshift.Model, tmp_path: Path) -> None:
+    for source in (tmp_path / "none.mp4", tmp_path / "none*"):
+        with pytest.raises(DataError):
+            list(model.predict_many([source]))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no video"):
+        list(model.predict_many([tmp_path / "empty"]))
+
+
+def test_a_broken_video_raises_alone_and_is_a_failure_among_many(
+    model: clipshift.Model, clips: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(first_clip(clips).read_bytes()[:500])
+    with pytest.raises(VideoError):
+        model.predict(broken)
+    answers = list(model.predict_many([first_clip(clips), broken, first_clip(clips)], batch_size=2))
+    assert [type(answer) for answer in answers] == [Prediction, Failure, Prediction]
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError):
+        clipshift.load(tmp_path, device="cpu")
+
+
+def test_json_lines_and_text(tmp_path: Path) -> None:
+    answers = [
+        Prediction("a b.mp4", CLASSES, np.array([0.25, 0.7, 0.05], dtype=np.float32)),
+        Failure("c.mp4", "It is cut off."),
+    ]
+    said: list[str] = []
+    failed = write_predictions(answers, str(tmp_path / "out.jsonl"), top=2, say=said.append)
+    assert failed == 1
+    assert said == ["a b.mp4: Gruß 70.0%, wave 25.0%", "c.mp4: ERROR It is cut off."]
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert lines[0]["label"] == "Gruß"
+    assert list(lines[0]["probabilities"]) == ["Gruß", "wave", "jump & run"]
+    assert lines[1] == {"path": "c.mp4", "error": "It is cut off."}
+    assert as_text(answers[0], 1) == "a b.mp4: Gruß 70.0%"
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="cannot be written"):
+        write_predictions([Failure("a", "b")], str(tmp_path / "no" / "out.jsonl"), top=1, say=lambda _: None)
