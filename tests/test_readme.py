@@ -21,7 +21,7 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.MULTILINE | re.DOT
 # What makes the README's trainings small and independent of a network; everything else stays as it is written.
 SMALL = (
     "model.backbone=test_resnet", "model.pretrained=false", "train.epochs=1", "train.batch_size=2", "input.segments=2",
-    "input.resize=36", "input.crop=32", "data.workers=0", "train.probe=false", "train.freeze=[]",
+    "input.resize=36", "input.crop=32", "data.workers=0", "train.probe=false",
 )  # fmt: skip
 NOT_RUN = ("make ", "pip ")
 

@@ -8,6 +8,7 @@ from clipshift.config.schema import ShiftConfig
 from clipshift.errors import ConfigError
 from clipshift.models.backbones import (
     build_backbone,
+    early_layers,
     feature_width,
     fixed_size,
     insert_shift,
@@ -121,3 +122,24 @@ def test_residual_branches_are_open_from_the_start(name: str) -> None:
     # timm closes them (zero_init_last); a shift inside them would then move nothing.
     norms = [m for m in build_backbone(name).modules() if isinstance(m, nn.BatchNorm2d)]
     assert all(bool((norm.weight == 1).all()) for norm in norms)
+
+
+@pytest.mark.parametrize(
+    ("name", "stages", "last", "first_free"),
+    [
+        ("mobilenetv2_100", 3, "blocks.2.2.", "blocks.3.0."),
+        ("resnet18", 3, "layer2.1.", "layer3.0."),
+        ("resnet18", 1, "bn1", "layer1.0."),
+    ],
+)
+def test_early_layers_end_with_their_stage(name: str, stages: int, last: str, first_free: str) -> None:
+    with torch.device("meta"):
+        backbone = build_backbone(name)
+    frozen = set(early_layers(backbone, stages))
+    names = [path for path, module in backbone.named_modules() if module in frozen]
+    free = [
+        path for path, module in backbone.named_modules() if list(module.parameters(False)) and module not in frozen
+    ]
+    assert names[-1].startswith(last)
+    assert free[0].startswith(first_free)
+    assert early_layers(backbone, 0) == []

@@ -166,8 +166,8 @@ class TrainConfig(Section):
     """Share of the target that is spread evenly over all classes (Szegedy et al. 2016)."""
     probe: bool = False
     """Start the classifier from a linear probe on the pretrained network's features (LP-FT, Kumar et al. 2022)."""
-    freeze: tuple[str, ...] = ()
-    """Parts of the network that do not learn, by name or beginning of a name: `["backbone.blocks.0"]`."""
+    frozen_stages: Annotated[int, Field(ge=0)] = 0
+    """Stages of the backbone, from the input on, that do not learn; a stage ends where the resolution halves."""
     freeze_bn: Literal["none", "all", "all_but_first"] = "none"
     """Batch norms that keep their statistics, scale and offset: none, all, or all but the first (TSN's partial BN)."""
     amp: Literal["fp32", "bf16", "fp16"] = "fp32"

@@ -108,6 +108,43 @@ def fixed_size(backbone: nn.Module) -> tuple[int, int] | None:
     return None if size is None else (int(size[0]), int(size[1]))
 
 
+def early_layers(backbone: nn.Module, stages: int) -> list[nn.Module]:
+    """The layers of a backbone's first stages: everything before the end of stage number `stages`.
+
+    A stage is what timm calls a feature level: its output has half the resolution of the one before. In ResNets these
+    are the stem (1), layer1 (2), layer2 (3) and so on.
+
+    Args:
+        backbone: A network of timm.
+        stages: How many stages; 0 for none.
+
+    Returns:
+        The layers that hold parameters of their own, in the network's order.
+
+    Raises:
+        ConfigError: The network does not tell its stages, or has fewer.
+    """
+    if stages == 0:
+        return []
+    levels = [str(level["module"]) for level in getattr(backbone, "feature_info", [])]
+    if stages > len(levels):
+        raise ConfigError(
+            "The backbone does not have so many stages.",
+            where="train.frozen_stages",
+            got=stages,
+            allowed=f"0 to {len(levels)}",
+        )
+    layers, seen = [], False
+    for name, module in backbone.named_modules():
+        inside = name == levels[stages - 1] or name.startswith(f"{levels[stages - 1]}.")
+        if seen and not inside:
+            break
+        seen = seen or inside
+        if name and any(True for _ in module.parameters(recurse=False)):
+            layers.append(module)
+    return layers
+
+
 def _in_residual(_block: nn.Module) -> str:
     return "conv1"
 

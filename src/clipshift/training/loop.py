@@ -7,10 +7,9 @@ never interrupted; see [Trainer.update][clipshift.training.loop.Trainer.update].
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 
@@ -24,7 +23,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from clipshift.config import Config
 from clipshift.data.loader import Batch
 from clipshift.data.transforms import normalise
-from clipshift.errors import ConfigError, DivergedError
+from clipshift.errors import DivergedError
+from clipshift.models.backbones import early_layers
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.checkpoint import Progress
 from clipshift.training.distributed import Ranks
@@ -65,8 +65,10 @@ class Trainer:
         self.config, self.ranks, self.updates_per_epoch = config, ranks, updates_per_epoch
         layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
         self.network = network.to(ranks.device, memory_format=layout)  # type: ignore[call-overload]
-        self._frozen = freeze_parts(self.network, config.train.freeze)
-        self._frozen += freeze_batch_norms(self.network, config.train.freeze_bn)
+        self._frozen = early_layers(self.network.backbone, config.train.frozen_stages)
+        self._frozen += batch_norms(self.network, config.train.freeze_bn)
+        for module in self._frozen:
+            module.requires_grad_(False)
         self.optimizer = build_optimizer(self.network, self.network.classifier, config.optim)
         self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=config.train.amp == "fp16")
         self._ema = None
@@ -198,48 +200,15 @@ class Trainer:
         return self.ranks.all_true(finite)[0]
 
 
-def freeze_parts(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
-    """Stop parts of a network from learning.
+def batch_norms(network: Recognizer, which: str) -> list[nn.Module]:
+    """The batch norms that a setting of `train.freeze_bn` means.
 
     Args:
-        network: The parts' parameters no longer need gradients.
-        names: Names of modules or parameters, or their beginnings.
-
-    Returns:
-        The modules that are frozen as a whole, which must also be kept in evaluation mode.
-
-    Raises:
-        ConfigError: A name fits nothing.
-    """
-    frozen = []
-    for name in names:
-        modules = [module for path, module in network.named_modules() if path.startswith(name)]
-        parameters = [parameter for path, parameter in network.named_parameters() if path.startswith(name)]
-        if not parameters:
-            parts = sorted({path.rpartition(".")[0] for path, _ in network.named_parameters()})
-            near = get_close_matches(name, parts, n=3, cutoff=0.3)
-            raise ConfigError("There is no such part of the network.", where="train.freeze", got=name, allowed=near)
-        for parameter in parameters:
-            parameter.requires_grad_(False)
-        frozen += modules
-    return frozen
-
-
-def freeze_batch_norms(network: Recognizer, which: str) -> list[nn.Module]:
-    """Stop batch norms from learning.
-
-    Args:
-        network: Its batch norms' scale and offset no longer need gradients.
+        network: The network.
         which: `none`, `all` or `all_but_first` (TSN's partial batch norm, Wang et al. 2016, section 3.2).
-
-    Returns:
-        The frozen ones, which must also be kept in evaluation mode.
     """
     norms: list[nn.Module] = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    frozen = {"none": [], "all": norms, "all_but_first": norms[1:]}[which]
-    for norm in frozen:
-        norm.requires_grad_(False)
-    return frozen
+    return {"none": [], "all": norms, "all_but_first": norms[1:]}[which]
 
 
 def train_epoch(

@@ -377,6 +377,11 @@ def _build_network(
             reporter.say(line)
     elif not model.pretrained:
         reporter.say("The network starts from random weights.")
+        if config.train.frozen_stages:
+            reporter.say(
+                f"Note: train.frozen_stages={config.train.frozen_stages} keeps its first stages random; to train from "
+                "nothing, set it to 0."
+            )
     if config.train.probe and (weights is not None or model.pretrained):
         ranks.first_does(lambda: _start_from_probe(network, dataset, config, ranks, reporter))
     return network
