@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -99,10 +100,17 @@ def test_fine_tuning_from_a_run_keeps_its_classifier(clips: Path, tmp_path: Path
     assert "new classifier" not in (second.run / "train.log").read_text()
 
 
-def test_the_probe_fits_the_training_clips_before_the_first_update(clips: Path, tmp_path: Path) -> None:
+def test_a_new_classifier_starts_from_the_probe_and_a_known_one_is_kept(clips: Path, tmp_path: Path) -> None:
     first = clipshift.train(clips, *SMALL, "train.epochs=1", out=tmp_path / "first")
-    clipshift.train(clips, *SMALL, "train.epochs=1", "train.probe=true", out=tmp_path / "second", weights=first.run)
-    assert "starts from a linear probe, which fits" in (tmp_path / "second" / "train.log").read_text()
+    settings = (*SMALL, "train.epochs=1", "train.probe=true")
+    clipshift.train(clips, *settings, out=tmp_path / "same", weights=first.run)
+    assert "linear probe" not in (tmp_path / "same" / "train.log").read_text()
+
+    other = Path(shutil.copytree(clips, tmp_path / "other"))
+    for part in ("train", "val"):
+        (other / part / "left_to_right").rename(other / part / "eastward")
+    clipshift.train(other, *settings, out=tmp_path / "new", weights=first.run)
+    assert "starts from a linear probe, which fits" in (tmp_path / "new" / "train.log").read_text()
 
 
 def test_overwriting_replaces_the_run(clips: Path, tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ class TrainConfig(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target that is spread evenly over all classes (Szegedy et al. 2016)."""
     probe: bool = False
-    """Start the classifier from a linear probe on the pretrained network's features (LP-FT, Kumar et al. 2022)."""
+    """Start a new classifier from a linear probe on the starting network's features (LP-FT, Kumar et al. 2022)."""
     frozen_stages: Annotated[int, Field(ge=0)] = 0
     """Stages of the backbone, from the input on, that do not learn; a stage ends where the resolution halves."""
     freeze_bn: Literal["none", "all", "all_but_first"] = "none"

@@ -17,21 +17,15 @@ from clipshift.config.text import yaml_value
 from clipshift.data import DataSet, Fingerprint, read_dataset, write_data_jsonl
 from clipshift.data.dataset import BadSample, TrainingClips
 from clipshift.data.loader import Batch, TrainingLoader, training_loader, worker_count
-from clipshift.data.stream import read_ahead
-from clipshift.data.transforms import normalise
-from clipshift.errors import ConfigError, DataError, RunError, TrainingInterrupted
+from clipshift.errors import ConfigError, RunError, TrainingInterrupted
 from clipshift.evaluation import Evaluation, evaluate_manifest, load_evaluation
-from clipshift.evaluation.device import pick_threads
 from clipshift.evaluation.report import write_report
 from clipshift.models.bundle import ModelSpec, save_bundle
-from clipshift.models.recognizer import Recognizer, build_recognizer
-from clipshift.models.weights import load_weights
 from clipshift.training.bad_samples import BadSamples
 from clipshift.training.checkpoint import load_checkpoint, newest_checkpoint_name, save_checkpoint
 from clipshift.training.distributed import Ranks, join_ranks
 from clipshift.training.interrupt import StopRequest, stop_on_signals
 from clipshift.training.loop import StopAsked, Trainer, train_epoch
-from clipshift.training.probe import fit_linear_probe
 from clipshift.training.reporting import Meter, Reporter, duration, truncate_metrics
 from clipshift.training.run_folder import (
     check_same_run,
@@ -40,6 +34,7 @@ from clipshift.training.run_folder import (
     file_or_folder_hash,
     run_identity,
 )
+from clipshift.training.start import starting_network
 
 
 @dataclass(frozen=True)
@@ -169,7 +164,7 @@ def _prepare(
     ranks.first_does(lambda: bad.add(BadSample(clip.name, clip.path, clip.error or "", None) for clip in unreadable))
 
     found = load_checkpoint(folder / "checkpoints")
-    network = _build_network(dataset, config, weights if found is None else None, found is not None, ranks, reporter)
+    network = starting_network(dataset, config, weights if found is None else None, found is not None, ranks, reporter)
     if ranks.first:
         describe_run(folder, resolved, identity, command)
     clips = TrainingClips(dataset.train, config)
@@ -354,64 +349,6 @@ def _fingerprints(dataset: DataSet, folder: Path, config: Config, reporter: Repo
     """Hash and probe every clip; written to `data.jsonl`, which also spares a second reading."""
     with reporter.phase("reading clips", len(dataset.train) + len(dataset.validation)) as phase:
         return write_data_jsonl(folder / "data.jsonl", dataset, config.data, progress=phase.advance_to)
-
-
-def _build_network(
-    dataset: DataSet, config: Config, weights: str | Path | None, resumed: bool, ranks: Ranks, reporter: Reporter
-) -> Recognizer:
-    """A network with its starting weights; for a continued run, whose weights come later, only its shape."""
-    model = config.model
-    if weights is not None or resumed:
-        model = model.model_copy(update={"pretrained": False})
-    network = build_recognizer(
-        model,
-        segments=config.input.segments,
-        classes=len(dataset.classes),
-        crop=config.input.crop,
-        generator=torch.Generator().manual_seed(config.train.seed),
-    )
-    if resumed:
-        return network
-    if weights is not None:
-        for line in load_weights(network, weights, classes=dataset.classes).lines():
-            reporter.say(line)
-    elif not model.pretrained:
-        reporter.say("The network starts from random weights.")
-        if config.train.frozen_stages:
-            reporter.say(
-                f"Note: train.frozen_stages={config.train.frozen_stages} keeps its first stages random; to train from "
-                "nothing, set it to 0."
-            )
-    if config.train.probe and (weights is not None or model.pretrained):
-        ranks.first_does(lambda: _start_from_probe(network, dataset, config, ranks, reporter))
-    return network
-
-
-def _start_from_probe(network: Recognizer, dataset: DataSet, config: Config, ranks: Ranks, reporter: Reporter) -> None:
-    network.to(ranks.device).eval()
-    features, labels = [], []
-    with torch.inference_mode(), reporter.phase("linear probe", len(dataset.train)) as phase:
-        workers = pick_threads("auto")
-        for done, read in enumerate(
-            read_ahead(dataset.train.clips, config.input, config.data, workers=workers), start=1
-        ):
-            phase.advance_to(done)
-            if read.views is None:
-                continue
-            clips_BTCHW = normalise(read.views.to(ranks.device), config.input.mean, config.input.std)
-            features.append(network.features(clips_BTCHW).mean(dim=1).cpu())
-            labels.append(read.clip.label)
-    if not features:
-        raise DataError(
-            "Not one training clip could be read.", where=dataset.train.source, remedy="clipshift check DATA"
-        )
-    x, y = torch.cat(features), torch.tensor(labels)
-    weight, bias = fit_linear_probe(x, y, len(dataset.classes))
-    right = ((x @ weight.T + bias).argmax(1) == y).float().mean()
-    with torch.no_grad():
-        network.classifier.weight.copy_(weight)
-        network.classifier.bias.copy_(bias)
-    reporter.say(f"The classifier starts from a linear probe, which fits {right:.1%} of the training clips.")
 
 
 def _check_precision(config: Config, ranks: Ranks) -> None:

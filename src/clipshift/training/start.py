@@ -1,0 +1,81 @@
+"""The network that a training starts from: its weights, and the linear probe of its classifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from clipshift.config import Config
+from clipshift.data import DataSet
+from clipshift.data.stream import read_ahead
+from clipshift.data.transforms import normalise
+from clipshift.errors import DataError
+from clipshift.evaluation.device import pick_threads
+from clipshift.models.recognizer import Recognizer, build_recognizer
+from clipshift.models.weights import load_weights
+from clipshift.training.distributed import Ranks
+from clipshift.training.probe import fit_linear_probe
+from clipshift.training.reporting import Reporter
+
+
+def starting_network(
+    dataset: DataSet, config: Config, weights: str | Path | None, resumed: bool, ranks: Ranks, reporter: Reporter
+) -> Recognizer:
+    """A network with its starting weights; for a continued run, whose weights come later, only its shape."""
+    model = config.model
+    if weights is not None or resumed:
+        model = model.model_copy(update={"pretrained": False})
+    network = build_recognizer(
+        model,
+        segments=config.input.segments,
+        classes=len(dataset.classes),
+        crop=config.input.crop,
+        generator=torch.Generator().manual_seed(config.train.seed),
+    )
+    if resumed:
+        return network
+    # A classifier that was trained for these classes is worth more than a probe.
+    new_classifier = model.pretrained
+    if weights is not None:
+        report = load_weights(network, weights, classes=dataset.classes)
+        new_classifier = report.new_classifier is not None
+        for line in report.lines():
+            reporter.say(line)
+    elif not model.pretrained:
+        reporter.say("The network starts from random weights.")
+        if config.train.frozen_stages:
+            reporter.say(
+                f"Note: train.frozen_stages={config.train.frozen_stages} keeps its first stages random; to train from "
+                "nothing, set it to 0."
+            )
+    if config.train.probe and new_classifier:
+        ranks.first_does(lambda: _start_from_probe(network, dataset, config, ranks, reporter))
+    return network
+
+
+def _start_from_probe(network: Recognizer, dataset: DataSet, config: Config, ranks: Ranks, reporter: Reporter) -> None:
+    network.to(ranks.device).eval()
+    features, labels = [], []
+    with torch.inference_mode(), reporter.phase("linear probe", len(dataset.train)) as phase:
+        workers = pick_threads("auto")
+        for done, read in enumerate(
+            read_ahead(dataset.train.clips, config.input, config.data, workers=workers), start=1
+        ):
+            phase.advance_to(done)
+            if read.views is None:
+                continue
+            clips_BTCHW = normalise(read.views.to(ranks.device), config.input.mean, config.input.std)
+            features.append(network.features(clips_BTCHW).mean(dim=1).cpu())
+            labels.append(read.clip.label)
+    if not features:
+        raise DataError(
+            "Not one training clip could be read.", where=dataset.train.source, remedy="clipshift check DATA"
+        )
+    x, y = torch.cat(features), torch.tensor(labels)
+    weight, bias = fit_linear_probe(x, y, len(dataset.classes))
+    right = ((x @ weight.T + bias).argmax(1) == y).float().mean()
+    with torch.no_grad():
+        network.classifier.weight.copy_(weight)
+        network.classifier.bias.copy_(bias)
+    reporter.say(f"The classifier starts from a linear probe, which fits {right:.1%} of the training clips.")
