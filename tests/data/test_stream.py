@@ -95,7 +95,7 @@ def test_an_endless_source_is_read_only_a_little_ahead(clips: tuple[Clip, ...]) 
     assert [next(results).clip for _ in range(20)] == list(itertools.islice(itertools.cycle(clips), 20))
     assert taken <= 20 + 4
     assert reading_threads()
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert reading_threads() == []
 
 

@@ -147,7 +147,7 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
 
 
 def test_json_lines_and_text(tmp_path: Path) -> None:
-    answers = [
+    answers: list[Prediction | Failure] = [
         Prediction("a b.mp4", CLASSES, np.array([0.25, 0.7, 0.05], dtype=np.float32)),
         Failure("c.mp4", "It is cut off."),
     ]
