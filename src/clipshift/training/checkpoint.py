@@ -36,7 +36,7 @@ class Progress:
         step: Updates done in it.
         update: Updates done in all.
         loss_sum: Sum of the losses of this epoch's updates on the first rank, for the epoch's mean.
-        seconds: Seconds trained so far, over all starts.
+        seconds: Seconds that the finished epochs took, over all starts.
         best: Best metric so far and its loss, both so that higher is better; None before the first validation.
         best_epoch: Its epoch.
         scaler: State of the fp16 gradient scaler; empty without it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -195,8 +196,11 @@ def _fit(run: _Run, stop: StopRequest) -> None:
     trainer, train = run.trainer, run.config.train
     try:
         while trainer.progress.epoch < train.epochs and not _out_of_patience(trainer, train.patience):
+            started = time.monotonic()
             meter = _train_one_epoch(run, stop)
             evaluation = _validate(run, stop)
+            seconds = trainer.progress.seconds + time.monotonic() - started
+            trainer.progress = replace(trainer.progress, seconds=seconds)
             _keep_if_best(run, evaluation)
             _record_epoch(run, evaluation, meter)
             trainer.progress = trainer.progress.next_epoch()
@@ -320,6 +324,8 @@ def _record_epoch(run: _Run, evaluation: Evaluation, meter: Meter) -> None:
         }
     )
     mark = "  (best so far)" if progress.best_epoch == progress.epoch else ""
+    left = progress.seconds / (progress.epoch + 1) * (run.config.train.epochs - progress.epoch - 1)
+    mark += f"  about {duration(left)} left" if left else ""
     bad = f", {metrics.bad} bad" if metrics.bad else ""
     run.reporter.say(
         f"epoch {progress.epoch + 1}/{run.config.train.epochs}  loss {loss:.3f}  top-1 {metrics.top1:.1%} of "
