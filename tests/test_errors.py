@@ -33,6 +33,13 @@ def test_errors_cross_processes() -> None:
     assert again.remedy == "copy it again"
 
 
+def test_errors_with_arguments_of_their_own_cross_processes() -> None:
+    error = errors.MissingDependencyError("torch")
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - what multiprocessing does
+    assert type(again) is errors.MissingDependencyError
+    assert str(again) == str(error)
+
+
 @pytest.mark.parametrize("name", [name for name in vars(errors) if name.endswith("Error")])
 def test_every_error_is_a_user_error(name: str) -> None:
     assert issubclass(getattr(errors, name), UserError)

@@ -43,3 +43,17 @@ def test_version_is_the_changelogs_newest() -> None:
     newest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert newest is not None
     assert newest.group(1) == clipshift.__version__
+
+
+@pytest.mark.parametrize("command", [["models"], ["train", "clips"], ["predict", "run", "a.mp4"], ["report", "run"]])
+def test_without_pytorch_the_missing_package_is_named(command: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "sys.modules |= dict.fromkeys(('torch', 'timm', 'jinja2', 'matplotlib'))\n"  # None: as if not installed
+        "import clipshift.cli\nclipshift.cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: This needs the package '")
+    assert "pip install 'clipshift[train]'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -51,12 +51,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands fo
     except ModuleNotFoundError as error:
         from clipshift.errors import MissingDependencyError
 
-        if error.name is None or error.name.partition(".")[0] == "clipshift":
-            raise
-        raise MissingDependencyError(
-            f"clipshift.{name} needs the package {error.name!r}, which is not installed.",
-            remedy="pip install 'clipshift[train]'",
-        ) from error
+        raise MissingDependencyError.of(error) or error from error
 
 
 def __dir__() -> list[str]:

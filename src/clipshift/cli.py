@@ -14,7 +14,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from clipshift._version import __version__
-from clipshift.errors import TrainingInterrupted, UserError
+from clipshift.errors import MissingDependencyError, TrainingInterrupted, UserError
 
 app = App(
     name="clipshift",
@@ -233,9 +233,12 @@ def main() -> NoReturn:
     errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     try:
         app(sys.argv[1:])
-    except UserError as error:
+    except (UserError, ModuleNotFoundError) as error:
+        known = error if isinstance(error, UserError) else MissingDependencyError.of(error)
+        if known is None:
+            raise
         if _speaks():
-            errors.print(f"error: {error}")
+            errors.print(f"error: {known}")
         sys.exit(2)
     except TrainingInterrupted as interruption:
         if _speaks():

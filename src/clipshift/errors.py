@@ -62,7 +62,9 @@ def _rebuild(
     allowed: str | None,
     remedy: str | None,
 ) -> UserError:
-    return kind(what, where=where, got=got, allowed=allowed, remedy=remedy)
+    error = kind.__new__(kind)  # a subclass may be made from other arguments
+    UserError.__init__(error, what, where=where, got=got, allowed=allowed, remedy=remedy)
+    return error
 
 
 class ConfigError(UserError):
@@ -90,7 +92,22 @@ class DivergedError(UserError):
 
 
 class MissingDependencyError(UserError):
-    """A package is missing that the asked-for feature needs."""
+    """A package is missing that the asked-for feature needs.
+
+    Args:
+        package: Its name.
+    """
+
+    def __init__(self, package: str) -> None:
+        super().__init__(
+            f"This needs the package {package!r}, which is not installed.", remedy="pip install 'clipshift[train]'"
+        )
+
+    @classmethod
+    def of(cls, error: ModuleNotFoundError) -> MissingDependencyError | None:
+        """What a failed import means to a user; None where a module of clipshift itself is missing, which is a bug."""
+        package = (error.name or "clipshift").partition(".")[0]
+        return None if package == "clipshift" else cls(package)
 
 
 class TrainingInterrupted(Exception):  # noqa: N818 - the user's or the scheduler's wish, not an error
