@@ -6,12 +6,14 @@ import json
 import logging
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 from cyclopts import App, Parameter
 from rich.console import Console
+from rich.progress import Progress
 
 from clipshift._version import __version__
 from clipshift.errors import MissingDependencyError, TrainingInterrupted, UserError
@@ -84,9 +86,18 @@ def evaluate(
     """
     import clipshift
 
-    evaluation = clipshift.evaluate(
-        model, data, crops=crops, clips=clips, batch_size=batch_size, bad=bad, device=device, out=out
-    )
+    with _progress("evaluating") as progress:
+        evaluation = clipshift.evaluate(
+            model,
+            data,
+            crops=crops,
+            clips=clips,
+            batch_size=batch_size,
+            bad=bad,
+            device=device,
+            out=out,
+            progress=progress,
+        )
     _stdout.print(evaluation.to_text())
 
 
@@ -175,13 +186,15 @@ def check(data: str, *settings: str, json_file: Annotated[str | None, Parameter(
 
     Args:
         data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml.
-        settings: key=value; those of the section data count.
+        settings: key=value; those of the section data and input.segments count.
         json_file: File for the findings.
     """
     import clipshift
     from clipshift.config import resolve
 
-    report = clipshift.check_data(data, resolve(settings=settings).config.data)
+    config = resolve(settings=settings).config
+    with _progress("checking") as progress:
+        report = clipshift.check_data(data, config.data, segments=config.input.segments, progress=progress)
     if json_file:
         Path(json_file).write_text(json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     _stdout.print(report.to_text())
@@ -252,6 +265,15 @@ def main() -> NoReturn:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     sys.exit(0)
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, nothing elsewhere; gives a function that takes what is done and the total."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as live:
+        task = live.add_task(title, total=None)
+        yield lambda done, total: live.update(task, completed=done, total=total)
 
 
 def _speaks() -> bool:
