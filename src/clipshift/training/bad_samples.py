@@ -40,6 +40,7 @@ class BadSamples:
             if sample.name in self._known:
                 continue
             self._known.add(sample.name)
+            self._path.parent.mkdir(parents=True, exist_ok=True)  # on a machine of its own, a rank has no run folder
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(sample), ensure_ascii=False) + "\n")
             if len(self._known) > self._most * self._total:

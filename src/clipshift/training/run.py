@@ -164,7 +164,8 @@ def _prepare(
     unreadable = [clip for clip in known if clip.error is not None and clip.split == "train"]
     ranks.first_does(lambda: bad.add(BadSample(clip.name, clip.path, clip.error or "", None) for clip in unreadable))
 
-    found = load_checkpoint(folder / "checkpoints")
+    # Read by one and given to all: on several machines the others may not see its disk.
+    found = ranks.first_does(lambda: load_checkpoint(folder / "checkpoints"))
     network = starting_network(dataset, config, weights if found is None else None, found is not None, ranks, reporter)
     if ranks.first:
         describe_run(folder, resolved, identity, command)
@@ -228,7 +229,7 @@ def _train_one_epoch(run: _Run, stop: StopRequest) -> Meter:
 
     def keep_diverged(group: list[Batch]) -> Path:
         path = run.folder / "diverged" / f"rank{run.ranks.rank}.npz"
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         clips = np.concatenate([batch["clips"].numpy() for batch in group])
         labels = np.concatenate([batch["labels"].numpy() for batch in group])
         names = [run.dataset.train.clips[index].name for batch in group for index in batch["indices"].tolist()]
@@ -336,7 +337,7 @@ def _record_epoch(run: _Run, evaluation: Evaluation, meter: Meter) -> None:
 
 def _finish(run: _Run) -> TrainResult:
     """Write the report on the first rank, and say what to do next."""
-    evaluation = load_evaluation(run.folder / "evaluation")
+    evaluation = run.ranks.first_does(lambda: load_evaluation(run.folder / "evaluation"))
     progress = run.trainer.progress
     best_epoch = (progress.best_epoch or 0) + 1
     if run.ranks.first:

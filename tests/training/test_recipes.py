@@ -1,0 +1,37 @@
+"""Every recipe that comes with clipshift makes a network that trains."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from clipshift.config import recipe_names, resolve
+from clipshift.data.loader import Batch
+from clipshift.models.recognizer import Recognizer
+from clipshift.models.zoo import ZOO
+from clipshift.training.distributed import Ranks
+from clipshift.training.loop import Trainer
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_one_update(recipe: str) -> None:
+    config = resolve(recipe, settings=["model.pretrained=false", "input.crop=32", "input.resize=32"]).config
+    network = Recognizer(config.model, segments=config.input.segments, classes=3)
+    trainer = Trainer(network, config, Ranks(0, 1, 1, torch.device("cpu")), updates_per_epoch=10)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    trainer.train_mode()
+    clips = torch.randint(0, 256, (2, config.input.segments, 3, 32, 32), dtype=torch.uint8)
+    loss = trainer.update([Batch(clips=clips, labels=torch.tensor([0, 2]), indices=torch.arange(2), bad=[])])
+    assert math.isfinite(loss)
+    moved = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+    learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert learning <= moved
+    frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    assert not frozen & moved
+    assert bool(frozen) == (config.train.frozen_stages > 0)
+
+
+def test_the_zoo_names_recipes_that_exist() -> None:
+    assert {entry.recipe for entry in ZOO.values() if entry.recipe} <= set(recipe_names())
