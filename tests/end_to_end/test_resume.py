@@ -19,7 +19,7 @@ KILLS = 20
 SMALL = (
     "model.backbone=test_resnet", "model.pretrained=false", "model.dropout=0.5", "input.segments=4",
     "input.crop=32", "input.resize=36", "augment.mixup=0.2", "train.ema=0.9", "train.batch_size=4",
-    "train.accumulate=2", "train.epochs=8", "train.threads=1", "train.checkpoint_minutes=0.0001",
+    "train.accumulate=2", "train.epochs=24", "train.threads=1", "train.checkpoint_minutes=0.0001",
 )  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def test_killed_twenty_times_ends_in_the_same_bits(clips: Path, tmp_path: Path) 
     for kill in range(KILLS):
         process = start(command(clips, run, workers=kill % 3))
         wait_for(run, "Training tsm", process)
-        time.sleep(moments.uniform(0, 0.4))
+        time.sleep(moments.uniform(0, 0.25))
         if process.poll() is None:
             hits += 1
             os.killpg(process.pid, signal.SIGKILL)
@@ -110,7 +110,7 @@ def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(
     run = tmp_path / "a run"
     words = command(clips, run, workers=1)
     process = start(words)
-    wait_for(run, "epoch 1/8", process)
+    wait_for(run, "epoch 1/24", process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=120)
     text = errors.decode()
@@ -126,5 +126,5 @@ def test_the_same_command_on_a_finished_run_trains_no_more(clips: Path, tmp_path
     words = command(clips, tmp_path / "run", workers=0)
     finish(words)
     before = hashes(tmp_path / "run")
-    assert "epoch 8/8  loss" not in finish(words)
+    assert "epoch 24/24  loss" not in finish(words)
     assert hashes(tmp_path / "run") == before

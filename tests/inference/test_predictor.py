@@ -116,7 +116,7 @@ def test_sources_files_folders_globs_and_lists(model: clipshift.Model, clips: Pa
     listed = tmp_path / "list.txt"
     listed.write_text(f"{odd.relative_to(tmp_path)}\n{first_clip(clips)}\n", encoding="utf-8")
     for source, count in ((odd, 1), (odd.parent, 1), (tmp_path / "*" / "*.mp4", 1), (listed, 2), (clips, 8)):
-        answers = list(model.predict_many([source]))
+        answers = list(model.predict_many(source))
         assert len(answers) == count, source
         assert all(isinstance(answer, Prediction) for answer in answers)
 

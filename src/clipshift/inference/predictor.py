@@ -71,7 +71,7 @@ class Model:
 
     def predict_many(
         self,
-        sources: Iterable[str | Path],
+        sources: str | Path | Iterable[str | Path],
         *,
         crops: Literal["centre", "three", "ten"] = "centre",
         clips: int = 1,
@@ -81,7 +81,7 @@ class Model:
         """Classify many videos in their order, in memory that does not grow with their number.
 
         Args:
-            sources: Video files, folders, globs and lists.
+            sources: Video files, folders, globs and lists; one, or any number, also an endless iterator.
             crops: Crops per frame, whose logits are averaged.
             clips: Sets of frames, spread evenly in time, whose logits are averaged.
             batch_size: Views in one forward pass.
@@ -93,6 +93,8 @@ class Model:
         Raises:
             DataError: A source does not exist, or holds no video.
         """
+        if isinstance(sources, str | Path):
+            sources = [sources]
         protocol = EvaluateConfig(crops=crops, clips=clips, batch_size=batch_size)
         for scored in score_stream(
             self._engine(),
