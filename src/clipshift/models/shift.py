@@ -10,7 +10,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 Order = Literal["future_first", "past_first"]
 Rounding = Literal["each", "total"]
@@ -74,12 +73,13 @@ def temporal_shift(
 
 def _from_future(group: Tensor) -> Tensor:
     """Frame t takes the values of frame t+1, the last one zeros; time is axis 1 of 5."""
-    return pad(group[:, 1:], (0, 0, 0, 0, 0, 0, 0, 1))
+    # Concatenated, not padded: before torch 2.10 padding refuses what is empty (one frame, or less than one channel).
+    return torch.cat([group[:, 1:], torch.zeros_like(group[:, :1])], dim=1)
 
 
 def _from_past(group: Tensor) -> Tensor:
     """Frame t takes the values of frame t-1, the first one zeros; time is axis 1 of 5."""
-    return pad(group[:, :-1], (0, 0, 0, 0, 0, 0, 1, 0))
+    return torch.cat([torch.zeros_like(group[:, :1]), group[:, :-1]], dim=1)
 
 
 class TemporalShift(nn.Module):
