@@ -73,7 +73,7 @@ def temporal_shift(
 
 def _from_future(group: Tensor) -> Tensor:
     """Frame t takes the values of frame t+1, the last one zeros; time is axis 1 of 5."""
-    # Concatenated, not padded: before torch 2.10 padding refuses what is empty (one frame, or less than one channel).
+    # Concatenated, not padded: the padding of torch 2.9 refuses what is empty (one frame, or less than one channel).
     return torch.cat([group[:, 1:], torch.zeros_like(group[:, :1])], dim=1)
 
 
