@@ -59,15 +59,12 @@ def run_identity(
     return identity | {"classes": list(dataset.classes), "weights": weights, "processes": ranks}
 
 
-def claim_run_folder(out: Path, *, overwrite: bool) -> bool:
-    """Make the run folder, or recognise one that holds a run.
+def claim_run_folder(out: Path, *, overwrite: bool) -> None:
+    """Make the run folder, or accept one that holds a run, which may be continued if it is the same.
 
     Args:
         out: The folder.
         overwrite: Remove a run that is there.
-
-    Returns:
-        Whether there is a run in it, which may be continued if it is the same.
 
     Raises:
         RunError: It holds something else, or cannot be made.
@@ -85,11 +82,9 @@ def claim_run_folder(out: Path, *, overwrite: bool) -> bool:
     try:
         if holds_run and overwrite:
             shutil.rmtree(out)
-            holds_run = False
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError("The output folder cannot be made.", where=out, got=error) from error
-    return holds_run
 
 
 def check_same_run(out: Path, identity: Mapping[str, Any]) -> None:
