@@ -27,10 +27,10 @@ from clipshift.data import read_dataset
 from clipshift.data.dataset import TrainingClips
 from clipshift.data.loader import training_loader, worker_count
 from clipshift.data.transforms import normalise, training_clip
-from clipshift.evaluation.device import pick_device
+from clipshift.evaluation.device import autocast, pick_device
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.distributed import Ranks
-from clipshift.training.loop import AMP_DTYPES, Trainer
+from clipshift.training.loop import Trainer
 from clipshift.training.losses import classification_loss
 from clipshift.training.run_folder import environment
 from clipshift.video import open_clip, segment_random
@@ -67,7 +67,6 @@ def reading(clips: TrainingClips, config: Config, repeat: int) -> dict[str, floa
 def network_parts(trainer: Trainer, batch: Any, repeat: int) -> dict[str, float]:  # noqa: ANN401 - a TypedDict
     """Milliseconds for one batch: normalisation, forward, forward and backward, whole update."""
     config, device = trainer.config, trainer.ranks.device
-    dtype = AMP_DTYPES[config.train.amp]
     labels = batch["labels"].to(device)
     trainer.train_mode()
 
@@ -77,7 +76,7 @@ def network_parts(trainer: Trainer, batch: Any, repeat: int) -> dict[str, float]
     clips = prepare()
 
     def forward() -> torch.Tensor:
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+        with autocast(device, config.train.amp):
             return classification_loss(trainer.network(clips), labels)
 
     normalising, ahead = median_ms(prepare, repeat), median_ms(forward, repeat)

@@ -9,6 +9,10 @@ import torch
 
 from clipshift.errors import ConfigError
 
+Amp = Literal["fp32", "bf16", "fp16"]
+"""Precision of a forward pass: full, or mixed."""
+
+_AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _MOST_THREADS = 16
 
 
@@ -46,3 +50,8 @@ def pick_threads(workers: int | Literal["auto"]) -> int:
     if workers != "auto":
         return workers
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _MOST_THREADS)
+
+
+def autocast(device: torch.device, amp: Amp) -> torch.autocast:
+    """The context in which a network runs at a precision; for fp32 it changes nothing."""
+    return torch.autocast(device.type, _AMP_DTYPES.get(amp), enabled=amp != "fp32")

@@ -19,10 +19,10 @@ from torch import nn
 from clipshift.config import DataConfig, EvaluateConfig, InputConfig, resolve
 from clipshift.data.manifest import Clip, Manifest, read_manifest
 from clipshift.errors import ConfigError, DataError, DivergedError
-from clipshift.evaluation.device import pick_device, pick_threads
+from clipshift.evaluation.device import Amp, pick_device, pick_threads
 from clipshift.evaluation.metrics import compute_metrics
 from clipshift.evaluation.results import ClipScore, Evaluation
-from clipshift.evaluation.scoring import VIEWS_PER_FRAME, Amp, network_engine, score_stream
+from clipshift.evaluation.scoring import VIEWS_PER_FRAME, network_engine, score_stream
 from clipshift.models.bundle import ModelSpec, find_bundle, load_bundle
 from clipshift.models.recognizer import Recognizer
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from torch.nn import functional as F
 
 from clipshift._version import __version__
-from clipshift.config import DataConfig
+from clipshift.config import DataConfig, flatten
 from clipshift.errors import RunError
 from clipshift.evaluation.canvas import DARK, Plot, render, save_plots
 from clipshift.evaluation.metrics import CALIBRATION_BINS, Metrics, wilson_interval
@@ -81,7 +81,7 @@ def write_report(run: str | Path, *, title: str | None = None) -> Path:
         data=_data(found),
         bad=_bad(found),
         config_text=found.config_text,
-        environment=_flat(found.environment),
+        environment=_rows(found.environment),
         commands=_commands(found),
     )
     path = folder / REPORT
@@ -325,14 +325,11 @@ def _bad(found: RunFiles) -> Section | None:
     return {"rows": rows[:_MOST_BAD], "more": len(rows) - _MOST_BAD} if rows else None
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def _rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = []
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{key}.")
-        else:
-            text = ", ".join(str(entry) for entry in value) if isinstance(value, list) else str(value)
-            rows.append((f"{prefix}{key}", text or "none"))
+    for key, value in flatten(values).items():
+        text = ", ".join(str(entry) for entry in value) if isinstance(value, list) else str(value)
+        rows.append((key, text or "none"))
     return rows
 
 

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +18,12 @@ from clipshift.data.clips import Clip
 from clipshift.data.stream import read_ahead
 from clipshift.data.transforms import normalise
 from clipshift.errors import VideoError
+from clipshift.evaluation.device import Amp, autocast
 
-Amp = Literal["fp32", "bf16", "fp16"]
 Engine = Callable[[Tensor], Tensor]
 """From views (B, T, 3, H, W) uint8 on the CPU to logits (B, K)."""
 
 VIEWS_PER_FRAME = {"centre": 1, "three": 3, "ten": 10}
-_AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def network_engine(network: nn.Module, settings: InputConfig, device: torch.devi
     """
 
     def answer(views_BTCHW: Tensor) -> Tensor:
-        with torch.inference_mode(), torch.autocast(device.type, _AMP_TYPES.get(amp), enabled=amp != "fp32"):
+        with torch.inference_mode(), autocast(device, amp):
             logits: Tensor = network(normalise(views_BTCHW.to(device), settings.mean, settings.std))
         return logits
 

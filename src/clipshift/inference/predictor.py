@@ -14,8 +14,8 @@ from torch import Tensor
 from clipshift.config import DataConfig, EvaluateConfig
 from clipshift.data.stream import views_of_frames
 from clipshift.errors import VideoError
-from clipshift.evaluation.device import pick_device, pick_threads
-from clipshift.evaluation.scoring import Amp, Engine, network_engine, score_stream
+from clipshift.evaluation.device import Amp, pick_device, pick_threads
+from clipshift.evaluation.scoring import Engine, network_engine, score_stream
 from clipshift.inference.results import Failure, Prediction
 from clipshift.inference.sources import find_clips
 from clipshift.models.bundle import ModelSpec, find_bundle, load_bundle

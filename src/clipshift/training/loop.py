@@ -24,6 +24,7 @@ from clipshift.config import Config
 from clipshift.data.loader import Batch
 from clipshift.data.transforms import normalise
 from clipshift.errors import DivergedError
+from clipshift.evaluation.device import autocast
 from clipshift.models.backbones import early_layers
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.checkpoint import Progress
@@ -39,7 +40,6 @@ from clipshift.training.optimizer import (
 )
 from clipshift.training.reporting import Meter, Reporter, peak_memory
 
-AMP_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _UPDATE = 0x55  # tells the draws of an update from those of a sample
 
 
@@ -178,8 +178,7 @@ class Trainer:
         mixed_with, share = None, 1.0
         if self.config.augment.mixup:
             clips_BTCHW, mixed_with, share = mixup(clips_BTCHW, self.config.augment.mixup, random)
-        dtype = AMP_DTYPES[train.amp]
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+        with autocast(device, train.amp):
             logits = self._forward(clips_BTCHW)
         return classification_loss(logits, labels, smoothing=train.label_smoothing, mixed_with=mixed_with, share=share)
 
