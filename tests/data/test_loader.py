@@ -7,35 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from clipshift.config import AugmentConfig, Config, DataConfig, InputConfig, TrainConfig
+from clipshift.config import DataConfig
 from clipshift.data.dataset import TrainingClips
 from clipshift.data.loader import Batch, TrainingLoader, training_loader, worker_count
 from clipshift.data.manifest import read_manifest
 from clipshift.errors import RunError, VideoError
-from tests.data.clips import touch, write_classes
-
-CONFIG = Config(
-    input=InputConfig(segments=4, resize=36, crop=32),
-    augment=AugmentConfig(brightness=0.2),
-    train=TrainConfig(seed=5),
-)
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_classes(tmp_path_factory.mktemp("data"), ["a", "b"], 5)
-
-
-@pytest.fixture(scope="module")
-def clips(root: Path) -> TrainingClips:
-    return TrainingClips(read_manifest(root, DataConfig()), CONFIG)
-
-
-@pytest.fixture
-def broken(tmp_path: Path) -> Path:
-    write_classes(tmp_path, ["a", "b"], 3)
-    touch(tmp_path / "a" / "clip_1.mp4")
-    return tmp_path
+from tests.data.clips import touch
+from tests.data.conftest import CONFIG
 
 
 def equal(one: list[Batch], two: list[Batch]) -> bool:
