@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from clipshift.config.recipes import recipe_path
+from clipshift.config.recipes import recipe_names, recipe_path
 from clipshift.config.schema import Config
 from clipshift.config.text import flatten, valid_keys
 from clipshift.config.yaml import YamlError, read_yaml, write_yaml
@@ -58,7 +58,7 @@ def resolve(
     """
     sources: list[tuple[str, Mapping[str, Any]]] = []
     if recipe is not None:
-        sources.append((f"recipe {recipe}", _read_yaml(recipe_path(recipe))))
+        sources += _recipe_sources(recipe)
     if file is not None:
         sources.append((str(file), _read_yaml(Path(file))))
     sources += [("setting", _parse_setting(item) if isinstance(item, str) else item) for item in settings]
@@ -104,6 +104,21 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
             allowed="for example 'train:' and below it, indented, 'epochs: 10'",
         )
     return values
+
+
+def _recipe_sources(recipe: str | Path, above: tuple[Path, ...] = ()) -> list[tuple[str, Mapping[str, Any]]]:
+    """The settings of a recipe, after those of the recipe that its key `base` names."""
+    path = recipe_path(recipe)
+    if path in above:
+        raise ConfigError(
+            "A recipe is its own base.", where=path, got=" -> ".join(str(step) for step in (*above, path))
+        )
+    values = dict(_read_yaml(path))
+    base = values.pop("base", None)
+    if base is not None and not isinstance(base, str):
+        raise ConfigError("The base of a recipe is the name of another.", where=path, got=base, allowed=recipe_names())
+    sources = [] if base is None else _recipe_sources(base, (*above, path))
+    return [*sources, (f"recipe {recipe}", values)]
 
 
 def _parse_setting(text: str) -> Mapping[str, Any]:

@@ -38,6 +38,9 @@ class ShiftConfig(Section):
     rounding: Literal["each", "total"] = "each"
     """Where C / fold_div is not whole: both folds have C // fold_div channels (`each`: MIT, mmaction2), or they end
     at C // fold_div and 2 C // fold_div (`total`: PaddleVideo)."""
+    deep_networks: Literal["every_second_block", "every_block"] = "every_second_block"
+    """Where a residual network with a stage of 23 blocks or more (ResNet-101) shifts: in every second block (MIT,
+    mmaction2), or in every one (PaddleVideo)."""
 
 
 class ModelConfig(Section):
@@ -47,11 +50,26 @@ class ModelConfig(Section):
     """`tsn`: frames are seen apart and their scores averaged; `tsm`: features are shifted between frames."""
     backbone: str = "mobilenetv2_100"
     """Name of a timm network (`clipshift models` lists the tried ones)."""
+    activation: Literal["default", "leaky_relu"] = "default"
+    """The backbone's own activations, or leaky ReLU (slope 0.01) in place of all of them (PP-TSM)."""
     shift: ShiftConfig = ShiftConfig()
+    temporal_attention: bool = False
+    """Weigh the frames of a clip against one another before the shift (PP-TSMv2; networks that shift once)."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Probability that a feature before the classifier is zeroed in training."""
+    dropout_scaling: Literal["training", "inference"] = "training"
+    """Where dropout makes up for the zeroed features: kept ones grow in training (PyTorch), or all shrink by
+    1 - `dropout` in inference (PaddleVideo's MobileNetV3 and PP-TSMv2)."""
+    classifier_std: Positive = 0.001
+    """Standard deviation of a new classifier's weights (TSM: 0.001; TSN, PP-TSN and PP-TSM: 0.01)."""
     pretrained: bool = True
     """Start from timm's published ImageNet weights (fetched when online); ignored when `--weights` is given."""
+
+    @model_validator(mode="after")
+    def _attention_has_its_shift(self) -> Self:
+        if self.temporal_attention and self.architecture != "tsm":
+            raise ValueError("model.temporal_attention=true needs model.architecture=tsm")
+        return self
 
 
 class InputConfig(Section):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from clipshift.models.backbones import shift_points
 from clipshift.models.bundle import ModelSpec, find_bundle, load_bundle, save_bundle
+from clipshift.models.placement import shift_points
 from clipshift.models.recognizer import Recognizer, build_recognizer
 from clipshift.models.shift import TemporalShift, temporal_shift
 from clipshift.models.weights import WeightsReport, load_weights, read_state_dict

@@ -1,40 +1,38 @@
-"""timm's 2D networks as frame encoders, and where the temporal shift goes in each of them.
-
-The shift lies on the residual branch, just before its first convolution, so that the shortcut carries the unshifted
-features (the paper, section 4.1: residual shift). `_FIRST_CONVOLUTION` says, for every kind of block that has a rule,
-which convolution that is; `clipshift models NAME` lists the places found.
-"""
+"""timm's 2D networks as frame encoders."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
-from timm.layers.conv_bn_act import ConvNormAct
-from timm.models import _efficientnet_blocks as inverted
-from timm.models import get_pretrained_cfg, list_models, list_pretrained, regnet, resnet
+from timm.models import get_pretrained_cfg, list_models, list_pretrained, regnet, res2net, resnest, resnet
 from torch import nn
 
-from clipshift.config.schema import ShiftConfig
 from clipshift.errors import ConfigError
-from clipshift.models.shift import ShiftedConv2d, TemporalShift
+from clipshift.models.paddle_backbones import PADDLE_BACKBONES, rebuild_as_paddle
 
-DEEP_STAGE = 23
-"""A stage of so many residual blocks makes a network deep: it shifts in every second block only."""
+Activation = Literal["default", "leaky_relu"]
 
 
 def build_backbone(
-    name: str, *, pretrained: bool = False, crop: int | None = None, generator: torch.Generator | None = None
+    name: str,
+    *,
+    activation: Activation = "default",
+    pretrained: bool = False,
+    crop: int | None = None,
+    generator: torch.Generator | None = None,
 ) -> nn.Module:
     """Build timm's network `name` without its classifier.
 
     Called with frames (N, 3, H, W), it returns the pooled features (N, D) that its classifier would see.
 
     Args:
-        name: A name of `timm.list_models()`, with or without the tag of its published weights.
+        name: A name of `timm.list_models()`, with or without the tag of its published weights, or one of
+            [PADDLE_BACKBONES][clipshift.models.paddle_backbones.PADDLE_BACKBONES].
+        activation: `leaky_relu` puts leaky ReLU in place of all activations.
         pretrained: Let timm load its published weights; see
             [fetch_pretrained][clipshift.models.pretrained.fetch_pretrained], which handles what can go wrong.
         crop: Side in pixels of the frames, for networks that are built for one size (vision transformers); other
@@ -42,14 +40,27 @@ def build_backbone(
         generator: Source of the initial weights; without one they are the same at every call.
 
     Raises:
-        ConfigError: timm has no such network or tag.
+        ConfigError: timm has no such network or tag, or its activations cannot be chosen.
     """
     check_name(name)
+    chosen: dict[str, Any] = {} if activation == "default" else {"act_layer": nn.LeakyReLU}
     seed = 0 if generator is None else int(torch.randint(2**62, (), generator=generator, device=generator.device))
     # timm initialises from the global generator: it is borrowed, and given back as it was.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        backbone: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
+        try:
+            backbone: nn.Module = timm.create_model(timm_name(name), pretrained=pretrained, num_classes=0, **chosen)
+        except TypeError as error:
+            if not chosen:
+                raise
+            raise ConfigError(
+                "The activations of this network cannot be chosen.",
+                where="model.activation",
+                got=f"{activation}, with {name}",
+                remedy="model.activation=default",
+            ) from error
+        if name in PADDLE_BACKBONES:
+            rebuild_as_paddle(backbone)
     if not pretrained:
         _open_residual_branches(backbone)
     set_input_size: Callable[..., None] | None = getattr(backbone, "set_input_size", None)
@@ -69,10 +80,17 @@ def _open_residual_branches(backbone: nn.Module) -> None:
                 nn.init.ones_(last.weight)
 
 
+def timm_name(name: str) -> str:
+    """The network of timm that a backbone is, or begins as."""
+    return PADDLE_BACKBONES.get(name, name)
+
+
 def check_name(name: str) -> None:
-    """Raise a ConfigError unless timm knows the network `name` and its tag."""
+    """Raise a ConfigError unless timm, or clipshift itself, knows the network `name` and its tag."""
+    if name in PADDLE_BACKBONES:
+        return
     architecture = name.partition(".")[0]
-    known = list_models()
+    known = [*list_models(), *PADDLE_BACKBONES]
     if architecture not in known:
         near = difflib.get_close_matches(architecture, known, n=5)
         raise ConfigError(
@@ -145,98 +163,10 @@ def early_layers(backbone: nn.Module, stages: int) -> list[nn.Module]:
     return layers
 
 
-def _in_residual(_block: nn.Module) -> str:
-    return "conv1"
-
-
-def _in_regnet(block: nn.Module) -> str | None:
-    return None if block.downsample is None else "conv1.conv"
-
-
-def _in_inverted_residual(block: nn.Module) -> str | None:
-    return "conv_pw" if block.has_skip else None
-
-
-def _in_separable(block: nn.Module) -> str | None:
-    return "conv_dw" if block.has_skip else None
-
-
-def _in_fused_inverted_residual(block: nn.Module) -> str | None:
-    return "conv_exp" if block.has_skip else None
-
-
-def _in_universal_inverted_residual(block: nn.Module) -> str | None:
-    if not block.has_skip:
-        return None
-    return "dw_start.conv" if isinstance(block.dw_start, ConvNormAct) else "pw_exp.conv"
-
-
-_FIRST_CONVOLUTION: dict[type[nn.Module], Callable[[nn.Module], str | None]] = {
-    # The ResNet family shifts in every block: where the shape changes, the shortcut is a convolution of its own.
-    resnet.BasicBlock: _in_residual,
-    resnet.Bottleneck: _in_residual,
-    regnet.Bottleneck: _in_regnet,
-    # The MobileNet family shifts only where the shortcut is the input itself (MIT, mmaction2, PaddleVideo).
-    inverted.InvertedResidual: _in_inverted_residual,
-    inverted.DepthwiseSeparableConv: _in_separable,
-    inverted.EdgeResidual: _in_fused_inverted_residual,
-    inverted.UniversalInvertedResidual: _in_universal_inverted_residual,
-}
 _LAST_NORM: dict[type[nn.Module], tuple[str, ...]] = {
     resnet.BasicBlock: ("bn2",),
     resnet.Bottleneck: ("bn3",),
+    res2net.Bottle2neck: ("bn3",),
+    resnest.ResNestBottleneck: ("bn3",),
     regnet.Bottleneck: ("conv3.bn",),
 }
-_RESIDUAL_BLOCKS = tuple(_LAST_NORM)
-
-
-def shift_points(backbone: nn.Module) -> list[str]:
-    """Names of the convolutions whose input TSM shifts, in the network's order; empty where no rule applies.
-
-    In a residual network with a stage of [DEEP_STAGE][clipshift.models.backbones.DEEP_STAGE] blocks or more (ResNet-101
-    and deeper) these lie in every second block of each stage, beginning with its first, as MIT and mmaction2 do it;
-    PaddleVideo shifts in all of them.
-    """
-    stages: dict[str, list[str]] = {}
-    for name, block in backbone.named_modules():
-        if type(block) in _RESIDUAL_BLOCKS:
-            stages.setdefault(name.rpartition(".")[0], []).append(name)
-    deep = any(len(blocks) >= DEEP_STAGE for blocks in stages.values())
-    left_out = {name for blocks in stages.values() for name in blocks[1::2]} if deep else set()
-
-    points = []
-    for name, block in backbone.named_modules():
-        rule = _FIRST_CONVOLUTION.get(type(block))
-        convolution = rule(block) if rule is not None and name not in left_out else None
-        if convolution is not None:
-            points.append(f"{name}.{convolution}")
-    return points
-
-
-def insert_shift(backbone: nn.Module, name: str, *, segments: int, shift: ShiftConfig) -> None:
-    """Make a backbone shift in time at its [shift_points][clipshift.models.backbones.shift_points], in place.
-
-    Raises:
-        ConfigError: There is no rule for this kind of network.
-    """
-    points = shift_points(backbone)
-    if not points:
-        raise ConfigError(
-            "TSM has no rule where to shift in this network.",
-            where="model.backbone",
-            got=name,
-            allowed="networks of residual blocks (ResNet, ResNeXt, RegNet) or of inverted residuals with shortcuts "
-            "(MobileNetV2 to V4, EfficientNet, MNASNet)",
-            remedy="take another backbone, or model.architecture=tsn, which takes any",
-        )
-    for point in points:
-        convolution = backbone.get_submodule(point)
-        if type(convolution) is not nn.Conv2d:
-            raise ConfigError(
-                f"TSM cannot shift before a {type(convolution).__name__}, only before a plain convolution.",
-                where="model.backbone",
-                got=f"{name}: {point}",
-                remedy="take another backbone, or model.architecture=tsn, which takes any",
-            )
-        temporal = TemporalShift(segments, shift.fold_div, shift.order, shift.rounding)
-        backbone.set_submodule(point, ShiftedConv2d(convolution, temporal))

@@ -7,14 +7,32 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from clipshift.config.schema import ModelConfig
 from clipshift.errors import ConfigError
-from clipshift.models.backbones import build_backbone, feature_width, fixed_size, insert_shift
+from clipshift.models.backbones import build_backbone, feature_width, fixed_size
+from clipshift.models.placement import insert_shift
 from clipshift.models.pretrained import fetch_pretrained
 
-CLASSIFIER_STD = {"tsn": 0.01, "tsm": 0.001}
-"""Standard deviation of a new classifier's weights, as MIT, mmaction2 and PaddleVideo draw them."""
+
+class DropoutScaledInInference(nn.Module):
+    """Dropout that leaves the kept features as they are in training, and shrinks all by 1 - p in inference.
+
+    Paddle's mode `downscale_in_infer`; PyTorch's dropout grows the kept features in training instead.
+
+    Args:
+        p: Probability that a feature is zeroed.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of any shape."""
+        kept = 1 - self.p
+        return F.dropout(x, self.p) * kept if self.training else x * kept
 
 
 class Recognizer(nn.Module):
@@ -45,12 +63,13 @@ class Recognizer(nn.Module):
         generator = generator or torch.Generator().manual_seed(0)
         self.model = model
         self.segments = segments
-        self.backbone = build_backbone(model.backbone, crop=crop, generator=generator)
+        self.backbone = build_backbone(model.backbone, activation=model.activation, crop=crop, generator=generator)
         if model.architecture == "tsm":
-            insert_shift(self.backbone, model.backbone, segments=segments, shift=model.shift)
-        self.dropout = nn.Dropout(model.dropout)
+            insert_shift(self.backbone, model, segments=segments, generator=generator)
+        dropout = nn.Dropout if model.dropout_scaling == "training" else DropoutScaledInInference
+        self.dropout = dropout(model.dropout)
         self.classifier = nn.Linear(feature_width(self.backbone), classes)
-        nn.init.normal_(self.classifier.weight, std=CLASSIFIER_STD[model.architecture], generator=generator)
+        nn.init.normal_(self.classifier.weight, std=model.classifier_std, generator=generator)
         nn.init.zeros_(self.classifier.bias)
 
     def features(self, clips_BTCHW: Tensor) -> Tensor:

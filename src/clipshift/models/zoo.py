@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
 from timm.models import get_pretrained_cfg
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from clipshift.config import Config, resolve
 from clipshift.config.schema import ModelConfig
-from clipshift.models.backbones import build_backbone, check_name, shift_points
+from clipshift.models.backbones import build_backbone, check_name, timm_name
+from clipshift.models.folding import fold_branches
+from clipshift.models.placement import shift_points
 from clipshift.models.recognizer import Recognizer
 
 Architecture = Literal["tsn", "tsm"]
@@ -35,98 +40,161 @@ class PublishedResult:
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """A tried model.
+    """A tried model: a recipe, and what to change in it.
 
     Attributes:
-        recipe: The recipe that trains it (`clipshift train --recipe`), or None where another's is to be adapted.
         description: One sentence.
-        architecture: `tsn` or `tsm`.
-        backbone: timm's name.
-        segments: Frames per clip.
+        recipe: The recipe that trains it (`clipshift train --recipe`).
+        settings: `key=value` settings that follow the recipe.
         published: What others report for the same network; not measured with clipshift.
     """
 
-    recipe: str | None
     description: str
-    architecture: Architecture
-    backbone: str
-    segments: int = 8
+    recipe: str
+    settings: tuple[str, ...] = ()
     published: tuple[PublishedResult, ...] = ()
 
+    @cached_property
+    def config(self) -> Config:
+        """The recipe with the settings."""
+        return resolve(self.recipe, settings=self.settings).config
 
+    @property
+    def model(self) -> ModelConfig:
+        """The network."""
+        return self.config.model
+
+    @property
+    def segments(self) -> int:
+        """Frames per clip."""
+        return self.config.input.segments
+
+
+_K400 = "Kinetics-400"
+_SSV2 = "Something-Something V2"
 _MMACTION2 = "mmaction2 1.2.0"
 _MIT = "MIT temporal-shift-module"
+_PADDLE = "PaddleVideo"
 
 ZOO: dict[str, ZooEntry] = {
-    "tsm-mobilenetv2": ZooEntry(
-        recipe="tsm-mobilenetv2",
-        description="TSM on MobileNetV2: small and quick on a CPU; the default.",
-        architecture="tsm",
-        backbone="mobilenetv2_100",
-        published=(
-            PublishedResult("Kinetics-400", 68.71, "8 frames dense, 3 crops, 10 clips", _MMACTION2),
-            PublishedResult("Kinetics-400", 69.5, "8 frames dense, 3 crops, 10 clips", _MIT),
-        ),
-    ),
-    "tsm-r50": ZooEntry(
-        recipe="tsm-r50",
-        description="TSM on ResNet-50: the paper's network, for accuracy where there is a GPU.",
-        architecture="tsm",
-        backbone="resnet50",
-        published=(
-            PublishedResult("Kinetics-400", 73.18, "8 frames, 10 crops", _MMACTION2),
-            PublishedResult("Kinetics-400", 71.2, "8 frames, 1 crop", _MIT),
-            PublishedResult("Something-Something V2", 62.72, "8 frames, 3 crops", _MMACTION2),
-            PublishedResult("UCF-101", 94.5, "8 frames, from Kinetics-400", "mmaction2 0.24.1"),
-        ),
-    ),
     "tsn-r50": ZooEntry(
+        "TSN on ResNet-50: for classes that single frames tell apart.",
         recipe="tsn-r50",
-        description="TSN on ResNet-50: for classes that single frames tell apart.",
-        architecture="tsn",
-        backbone="resnet50",
         published=(
-            PublishedResult("Kinetics-400", 74.12, "8 segments in training, 25 frames, 10 crops", _MMACTION2),
-            PublishedResult("Kinetics-400", 68.8, "8 frames, 1 crop", _MIT),
+            PublishedResult(_K400, 74.12, "8 segments in training, 25 frames, 10 crops", _MMACTION2),
+            PublishedResult(_K400, 71.70, "8 segments in training, 25 frames, 10 crops", _PADDLE),
+            PublishedResult(_K400, 68.8, "8 frames, 1 crop", _MIT),
             PublishedResult("UCF-101", 83.03, "3 segments in training, from ImageNet", "mmaction2 0.24.1"),
         ),
     ),
-    "tsm-r18": ZooEntry(
-        recipe=None,
-        description="TSM on ResNet-18: half the cost of ResNet-50.",
-        architecture="tsm",
-        backbone="resnet18",
+    "tsm-r50": ZooEntry(
+        "TSM on ResNet-50: the paper's network, for accuracy where there is a GPU.",
+        recipe="tsm-r50",
+        published=(
+            PublishedResult(_K400, 73.18, "8 frames, 10 crops", _MMACTION2),
+            PublishedResult(_K400, 71.2, "8 frames, 1 crop", _MIT),
+            PublishedResult(_K400, 71.06, "8 frames, 1 crop", _PADDLE),
+            PublishedResult(_SSV2, 62.72, "8 frames, 3 crops", _MMACTION2),
+            PublishedResult("UCF-101", 94.5, "8 frames, from Kinetics-400", "mmaction2 0.24.1"),
+            PublishedResult("UCF-101", 94.42, "8 frames, 1 crop, from Kinetics-400", _PADDLE),
+        ),
     ),
     "tsm-r50-16f": ZooEntry(
-        recipe=None,
-        description="TSM on ResNet-50 with 16 frames: finer motion at twice the cost.",
-        architecture="tsm",
-        backbone="resnet50",
-        segments=16,
+        "TSM on ResNet-50 with 16 frames: finer motion at twice the cost.",
+        recipe="tsm-r50",
+        settings=("input.segments=16",),
         published=(
-            PublishedResult("Kinetics-400", 75.12, "16 frames, 10 crops", _MMACTION2),
-            PublishedResult("Kinetics-400", 72.6, "16 frames, 1 crop", _MIT),
-            PublishedResult("Something-Something V2", 64.16, "16 frames, 3 crops", _MMACTION2),
+            PublishedResult(_K400, 75.12, "16 frames, 10 crops", _MMACTION2),
+            PublishedResult(_K400, 72.6, "16 frames, 1 crop", _MIT),
+            PublishedResult(_SSV2, 64.16, "16 frames, 3 crops", _MMACTION2),
         ),
     ),
     "tsm-r101": ZooEntry(
-        recipe=None,
-        description="TSM on ResNet-101, shifting in every second block.",
-        architecture="tsm",
-        backbone="resnet101",
-        published=(PublishedResult("Something-Something V2", 63.7, "8 frames, 3 crops", _MMACTION2),),
+        "TSM on ResNet-101, shifting in every second block.",
+        recipe="tsm-r101",
+        published=(PublishedResult(_SSV2, 63.7, "8 frames, 3 crops", _MMACTION2),),
+    ),
+    "tsm-mobilenetv2": ZooEntry(
+        "TSM on MobileNetV2: small and quick on a CPU; the default.",
+        recipe="tsm-mobilenetv2",
+        published=(
+            PublishedResult(_K400, 68.71, "8 frames dense, 3 crops, 10 clips", _MMACTION2),
+            PublishedResult(_K400, 69.5, "8 frames dense, 3 crops, 10 clips", _MIT),
+        ),
+    ),
+    "pptsn-r50": ZooEntry(
+        "PP-TSN on ResNet-50-vd: TSN with a better backbone.",
+        recipe="pptsn-r50",
+        published=(
+            PublishedResult(_K400, 73.68, "3 segments in training, 25 frames, 10 crops", _PADDLE),
+            PublishedResult(_K400, 75.06, "8 segments in training, distilled, 25 frames, 10 crops", _PADDLE),
+        ),
+    ),
+    "pptsm-r50": ZooEntry(
+        "PP-TSM on ResNet-50-vd with leaky ReLU: TSM with a better backbone at the same cost.",
+        recipe="pptsm-r50",
+        published=(
+            PublishedResult(_K400, 74.54, "8 frames, 1 crop", _PADDLE),
+            PublishedResult(_K400, 75.11, "8 frames, 1 crop, distilled", _PADDLE),
+            PublishedResult(_K400, 76.16, "8 frames dense, 3 crops, 10 clips, distilled", _PADDLE),
+        ),
+    ),
+    "pptsm-r50-16f": ZooEntry(
+        "PP-TSM on ResNet-50-vd with 16 frames.", recipe="pptsm-r50", settings=("input.segments=16",)
+    ),
+    "pptsm-r101": ZooEntry(
+        "PP-TSM on ResNet-101-vd, shifting in every block: the most accurate, and the slowest.",
+        recipe="pptsm-r101",
+        published=(
+            PublishedResult(_K400, 76.35, "8 frames, 1 crop, distilled", _PADDLE),
+            PublishedResult(_K400, 77.15, "8 frames dense, 3 crops, 10 clips", _PADDLE),
+        ),
+    ),
+    "pptsm-mobilenetv2": ZooEntry(
+        "PP-TSM on Paddle's MobileNetV2.",
+        recipe="pptsm-mobilenetv2",
+        published=(PublishedResult(_K400, 68.09, "8 frames, 1 crop", _PADDLE),),
+    ),
+    "pptsm-mobilenetv3": ZooEntry(
+        "PP-TSM on Paddle's MobileNetV3-Large.",
+        recipe="pptsm-mobilenetv3",
+        published=(PublishedResult(_K400, 69.84, "8 frames, 1 crop", _PADDLE),),
+    ),
+    "pptsmv2": ZooEntry(
+        "PP-TSMv2 on PP-LCNetV2: one shift, branches that fold into one; accurate and quick on a CPU.",
+        recipe="pptsmv2",
+        published=(
+            PublishedResult(_K400, 71.81, "8 frames, 1 crop", _PADDLE),
+            PublishedResult(_K400, 72.45, "8 frames, 1 crop, distilled", _PADDLE),
+        ),
+    ),
+    "pptsmv2-16f": ZooEntry(
+        "PP-TSMv2 with 16 frames.",
+        recipe="pptsmv2",
+        settings=("input.segments=16",),
+        published=(
+            PublishedResult(_K400, 73.1, "16 frames, 1 crop", _PADDLE),
+            PublishedResult(_K400, 74.38, "16 frames, 1 crop, distilled", _PADDLE),
+        ),
+    ),
+    "pptsmv2-16f-attention": ZooEntry(
+        "PP-TSMv2 with 16 frames and temporal attention.",
+        recipe="pptsmv2",
+        settings=("input.segments=16", "model.temporal_attention=true"),
+        published=(PublishedResult(_K400, 75.16, "16 frames, 1 crop, distilled", _PADDLE),),
+    ),
+    "tsm-r18": ZooEntry(
+        "TSM on ResNet-18: half the cost of ResNet-50.", recipe="tsm-r50", settings=("model.backbone=resnet18",)
     ),
     "tsm-mobilenetv3": ZooEntry(
-        recipe=None,
-        description="TSM on MobileNetV3-Large: as quick as MobileNetV2.",
-        architecture="tsm",
-        backbone="mobilenetv3_large_100",
+        "TSM on MobileNetV3-Large: as quick as MobileNetV2.",
+        recipe="tsm-mobilenetv2",
+        settings=("model.backbone=mobilenetv3_large_100",),
     ),
     "tsm-efficientnet-lite0": ZooEntry(
-        recipe=None,
-        description="TSM on EfficientNet-Lite0: no squeeze-excitation and ReLU6 only, for integer accelerators.",
-        architecture="tsm",
-        backbone="tf_efficientnet_lite0",
+        "TSM on EfficientNet-Lite0: no squeeze-excitation and ReLU6 only, for integer accelerators.",
+        recipe="tsm-mobilenetv2",
+        settings=("model.backbone=tf_efficientnet_lite0",),
     ),
 }
 """Every tried model by its name."""
@@ -138,27 +206,28 @@ class ModelDescription:
 
     Attributes:
         name: The name asked for: of the zoo, or timm's.
-        architecture: `tsn` or `tsm`.
-        backbone: timm's name.
+        model: The network's settings.
         segments: Frames per clip.
         crop: Side of the frames in pixels.
         classes: Number of classes that the counts are for.
         parameters: Number of trained parameters.
-        gmacs: Multiplications with addition for one clip, in thousand millions: convolutions and matrix products.
+        folded_parameters: Number after the parallel branches are folded for deployment; the same where there are none.
+        gmacs: Multiplications with addition for one clip, in thousand millions: convolutions and matrix products, of
+            the folded form.
         features: Features per frame.
-        shift_points: The convolutions before which TSM shifts; empty for TSN.
+        shift_points: The modules before which TSM shifts; empty for TSN.
         mean: Mean of the colours that the published ImageNet weights were trained with.
         std: Their standard deviation.
         entry: The zoo's entry, or None for another network of timm.
     """
 
     name: str
-    architecture: Architecture
-    backbone: str
+    model: ModelConfig
     segments: int
     crop: int
     classes: int
     parameters: int
+    folded_parameters: int
     gmacs: float
     features: int
     shift_points: tuple[str, ...]
@@ -169,15 +238,20 @@ class ModelDescription:
     def to_text(self) -> str:
         """The description as lines for people."""
         lines = [self.name, f"  {self.entry.description}"] if self.entry is not None else [self.name]
-        recipe = self.entry.recipe if self.entry is not None else None
-        settings = f"model.architecture={self.architecture} model.backbone={self.backbone}"
-        settings += f" input.segments={self.segments}"
+        architecture, backbone = self.model.architecture, self.model.backbone
+        if self.entry is not None:
+            train = " ".join(["--recipe", self.entry.recipe, *self.entry.settings])
+        else:
+            train = f"model.architecture={architecture} model.backbone={backbone} input.segments={self.segments}"
+        size = f"{self.parameters / 1e6:.2f} M parameters with {self.classes} classes, {self.features} features"
+        if self.folded_parameters != self.parameters:
+            size += f"; {self.folded_parameters / 1e6:.2f} M when folded for deployment"
         facts = {
-            "train": f"clipshift train DATA {f'--recipe {recipe}' if recipe else settings}",
-            "network": f"{self.architecture.upper()} over {self.backbone}, {self.segments} frames of {self.crop} px",
-            "size": f"{self.parameters / 1e6:.2f} M parameters with {self.classes} classes, {self.features} features",
+            "train": f"clipshift train DATA {train}",
+            "network": f"{architecture.upper()} over {backbone}, {self.segments} frames of {self.crop} px",
+            "size": size,
             "arithmetic": f"{self.gmacs:.2f} GMACs for one clip",
-            "shifts": f"before {len(self.shift_points)} convolutions" if self.shift_points else "nowhere",
+            "shifts": f"before {_counted(self.shift_points)}" if self.shift_points else "nowhere",
         }
         lines += [f"  {name:12}{text}" for name, text in facts.items()]
         lines += [f"  {'':12}{point}" for point in self.shift_points]
@@ -212,33 +286,52 @@ def describe_model(
         ConfigError: No model has this name, or TSM was asked for where there is no rule.
     """
     entry = ZOO.get(name)
-    backbone = entry.backbone if entry is not None else name
-    check_name(backbone)
-    segments = segments or (entry.segments if entry is not None else 8)
+    if entry is None:
+        check_name(name)
     # On the device "meta" tensors have shapes and no values.
     with torch.device("meta"):
-        if architecture is None:
-            architecture = entry.architecture if entry is not None else _natural_architecture(backbone)
-        model = ModelConfig(architecture=architecture, backbone=backbone, pretrained=False)
+        model = (
+            entry.model if entry is not None else ModelConfig(architecture=_natural_architecture(name), backbone=name)
+        )
+        if architecture is not None:
+            model = model.model_copy(update={"architecture": architecture})
+        segments = segments or (entry.segments if entry is not None else 8)
         network = Recognizer(model, segments=segments, classes=classes, crop=crop).eval()
+        folded = fold_branches(network)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(torch.empty(1, segments, 3, crop, crop))
-    trained_with = get_pretrained_cfg(backbone)
+            folded(torch.empty(1, segments, 3, crop, crop))
+    trained_with = get_pretrained_cfg(timm_name(model.backbone))
     return ModelDescription(
         name=name,
-        architecture=architecture,
-        backbone=backbone,
+        model=model,
         segments=segments,
         crop=crop,
         classes=classes,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        parameters=_count(network),
+        folded_parameters=_count(folded),
         gmacs=counter.get_total_flops() / 2e9,
         features=network.classifier.in_features,
-        shift_points=tuple(shift_points(network.backbone)) if architecture == "tsm" else (),
+        shift_points=tuple(shift_points(network.backbone, model.shift.deep_networks))
+        if model.architecture == "tsm"
+        else (),
         mean=tuple(trained_with.mean) if trained_with is not None else None,
         std=tuple(trained_with.std) if trained_with is not None else None,
         entry=entry,
     )
+
+
+def _shift_points(network: Recognizer) -> tuple[str, ...]:
+    if network.model.architecture == "tsn":
+        return ()
+    return tuple(shift_points(network.backbone, network.model.shift.deep_networks))
+
+
+def _counted(points: tuple[str, ...]) -> str:
+    return "one module" if len(points) == 1 else f"{len(points)} modules"
+
+
+def _count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _natural_architecture(backbone: str) -> Architecture:
