@@ -156,9 +156,8 @@ def load_weights(network: Recognizer, path: str | Path, *, classes: Sequence[str
         WeightsError: The file cannot be read, is of no known layout, or does not fit the network.
     """
     state, theirs, their_classes = _read(Path(path))
-    target = Target(tuple(network.state_dict()), _timm_classifier(network))
-    layout = next((layout for layout in LAYOUTS if layout.matches(state, target)), None)
-    if layout is None:
+    placement = place(state, network)
+    if placement is None:
         raise WeightsError(
             f"The names in the file are of no known home of a {network.model.backbone}.",
             where=path,
@@ -166,31 +165,110 @@ def load_weights(network: Recognizer, path: str | Path, *, classes: Sequence[str
             allowed=[layout.name for layout in LAYOUTS],
             remedy="check that model.backbone is the network that the file was made for",
         )
-    names = {name: own for name, own in layout.rename(state, target).items() if own in target.names}
-    filled = {own: state[name] for name, own in names.items()}
-    notes = _notes(network.model, layout, theirs, shifted=any(".net." in name for name in state))
-
-    new_classifier, notes_on_classes = _fit_classifier(network, filled, their_classes, classes)
-    unused = {name: "the classifier starts anew" for name, own in names.items() if own not in filled}
-    unused |= {name: _NO_WEIGHTS[last] for name in state if (last := name.rpartition(".")[2]) in _NO_WEIGHTS}
-    # A name without a place, or a second name for a place, means that the file is of a network not known here.
-    first = {own: name for name, own in reversed(names.items())}
-    homeless = [name for name in state if name not in unused and first.get(names.get(name, "")) != name]
-    _check_fit(network, filled, path, layout, homeless)
-
-    with torch.no_grad():
-        for name, value in network.state_dict().items():
-            if name in filled:
-                value.copy_(filled[name])
+    notes = _notes(network, placement, state, theirs)
+    new_classifier, notes_on_classes = _fit_classifier(network, placement.filled, their_classes, classes)
+    placement.unused.update(
+        {
+            name: "the classifier starts anew"
+            for name, own in placement.names.items()
+            if own not in placement.filled and name not in placement.unused
+        }
+    )
+    misfit = placement.misfit(network)
+    if misfit is not None:
+        _refuse(f"The weights do not fit a {network.model.backbone}.", path, placement.layout, misfit)
+    broken = [name for name, value in placement.filled.items() if not torch.isfinite(value).all()]
+    if broken:
+        _refuse("Some weights are infinite or not a number.", path, placement.layout, _some(broken))
+    placement.fill(network)
     return WeightsReport(
         source=str(path),
-        layout=layout.name,
-        filled=len(filled),
-        unused=tuple(f"{name}: {reason}" for name, reason in unused.items()),
-        missing=tuple(name for name in target.names if name not in filled),
+        layout=placement.layout.name,
+        filled=len(placement.filled),
+        unused=tuple(f"{name}: {reason}" for name, reason in placement.unused.items()),
+        missing=tuple(name for name in network.state_dict() if name not in placement.filled),
         new_classifier=new_classifier,
         notes=(*notes, *notes_on_classes),
     )
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the entries of a file go in a recognizer.
+
+    Attributes:
+        layout: The home whose names they are.
+        names: {name in the file: name in the recognizer} of all that have a place.
+        filled: {name in the recognizer: its value}.
+        unused: {name in the file: why it is not used}.
+        homeless: Names in the file without a place of their own: the file is of a network not known here.
+    """
+
+    layout: Layout
+    names: dict[str, str]
+    filled: dict[str, Tensor]
+    unused: dict[str, str]
+    homeless: list[str]
+
+    def misfit(self, network: Recognizer) -> str | None:
+        """What does not fit, in one line, or None where everything but the classifier does."""
+        own = network.state_dict()
+        missing = [
+            name
+            for name in own
+            # Paddle and PyTorch before 0.4 count no batches; nothing that clipshift computes depends on it.
+            if name not in self.filled
+            and not name.startswith(f"{CLASSIFIER}.")
+            and not name.endswith(".num_batches_tracked")
+        ]
+        shapes = [
+            f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
+            for name, value in self.filled.items()
+            if value.shape != own[name].shape and not name.startswith(f"{CLASSIFIER}.")
+        ]
+        problems = {
+            f"{len(missing)} of {len(own)} missing": missing,
+            f"{len(self.homeless)} without a place": self.homeless,
+            f"{len(shapes)} of another shape": shapes,
+        }
+        return "; ".join(f"{what}: {_some(names)}" for what, names in problems.items() if names) or None
+
+    def fill(self, network: Recognizer) -> None:
+        """Copy the values into the recognizer."""
+        with torch.no_grad():
+            for name, value in network.state_dict().items():
+                if name in self.filled:
+                    value.copy_(self.filled[name])
+
+    def shifted(self) -> set[str]:
+        """The recognizer's convolutions before which the home's network shifts, where its names tell."""
+        wrapped = {own for name, own in self.names.items() if ".net." in name}
+        return {own.removesuffix(".weight") for own in wrapped if self.filled[own].ndim == 4}
+
+
+def place(state: Mapping[str, Tensor], network: Recognizer) -> Placement | None:
+    """Find the place of every entry of a file in a recognizer, or None where no layout matches its names.
+
+    Args:
+        state: Names and tensors of the file.
+        network: Of any device; not changed.
+
+    Raises:
+        WeightsError: The names are of a variant of a network that clipshift does not have.
+    """
+    target = Target(tuple(network.state_dict()), _timm_classifier(network))
+    layout = next((layout for layout in LAYOUTS if layout.matches(state, target)), None)
+    if layout is None:
+        return None
+    unused = layout.unused(state)
+    unused |= {name: _NO_WEIGHTS[last] for name in state if (last := name.rpartition(".")[2]) in _NO_WEIGHTS}
+    useful = [name for name in state if name not in unused]
+    names = {name: own for name, own in layout.rename(useful, target).items() if own in target.names}
+    # A name without a place, or a second name for a place, means that the file is of a network not known here.
+    first = {own: name for name, own in reversed(names.items())}
+    homeless = [name for name in useful if first.get(names.get(name, "")) != name]
+    filled = {own: layout.value(state[name]) for name, own in names.items()}
+    return Placement(layout, names, filled, unused, homeless)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None, tuple[str, ...] | None]:
@@ -237,13 +315,16 @@ def _fit_classifier(
     return reason, []
 
 
-def _notes(model: ModelConfig, layout: Layout, theirs: ModelConfig | None, *, shifted: bool) -> list[str]:
-    """Where the file's network sees time in another way than the one to be filled."""
+def _notes(
+    network: Recognizer, placement: Placement, state: Mapping[str, Tensor], theirs: ModelConfig | None
+) -> list[str]:
+    """What to know of the file, and where its network sees time in another way than the one to be filled."""
+    model, layout = network.model, placement.layout
     notes = [layout.note] if layout.note is not None else []
     if theirs is not None:
         architecture, shift = theirs.architecture, theirs.shift
     elif layout.shift is not None:
-        architecture, shift = "tsm" if shifted else "tsn", layout.shift
+        architecture, shift = layout.architecture(state) or model.architecture, layout.shift(network.segments)
     else:
         return notes
     if architecture != model.architecture:
@@ -251,35 +332,6 @@ def _notes(model: ModelConfig, layout: Layout, theirs: ModelConfig | None, *, sh
     elif architecture == "tsm" and shift != model.shift:
         notes.append(f"the weights are of a network with another shift: {shift}; this one has {model.shift}")
     return notes
-
-
-def _check_fit(
-    network: Recognizer, filled: Mapping[str, Tensor], path: str | Path, layout: Layout, homeless: list[str]
-) -> None:
-    own = network.state_dict()
-    problems = []
-    missing = [
-        name
-        for name in own
-        # PyTorch before 0.4 had no counters of batches; nothing that clipshift computes depends on them.
-        if name not in filled and not name.startswith(f"{CLASSIFIER}.") and not name.endswith(".num_batches_tracked")
-    ]
-    if missing:
-        problems.append(f"{len(missing)} of {len(own)} missing: {_some(missing)}")
-    if homeless:
-        problems.append(f"{len(homeless)} without a place: {_some(homeless)}")
-    shapes = [
-        f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
-        for name, value in filled.items()
-        if value.shape != own[name].shape
-    ]
-    if shapes:
-        problems.append(f"{len(shapes)} of another shape: {_some(shapes)}")
-    if problems:
-        _refuse(f"The weights do not fit a {network.model.backbone}.", path, layout, "; ".join(problems))
-    broken = [name for name, value in filled.items() if not torch.isfinite(value).all()]
-    if broken:
-        _refuse("Some weights are infinite or not a number.", path, layout, _some(broken))
 
 
 def _refuse(what: str, path: str | Path, layout: Layout, got: str) -> NoReturn:

@@ -109,6 +109,12 @@ ZOO: dict[str, ZooEntry] = {
             PublishedResult(_SSV2, 64.16, "16 frames, 3 crops", _MMACTION2),
         ),
     ),
+    "tsn-r101": ZooEntry(
+        "TSN on ResNet-101.",
+        recipe="tsn-r50",
+        settings=("model.backbone=resnet101",),
+        published=(PublishedResult(_K400, 75.89, "8 segments in training, 25 frames, 10 crops", _MMACTION2),),
+    ),
     "tsm-r101": ZooEntry(
         "TSM on ResNet-101, shifting in every second block.",
         recipe="tsm-r101",
@@ -130,6 +136,7 @@ ZOO: dict[str, ZooEntry] = {
             PublishedResult(_K400, 75.06, "8 segments in training, distilled, 25 frames, 10 crops", _PADDLE),
         ),
     ),
+    "pptsn-r101": ZooEntry("PP-TSN on ResNet-101-vd.", recipe="pptsn-r50", settings=("model.backbone=resnet101d",)),
     "pptsm-r50": ZooEntry(
         "PP-TSM on ResNet-50-vd with leaky ReLU: TSM with a better backbone at the same cost.",
         recipe="pptsm-r50",

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from clipshift.models.published.layouts import Target, inverted_residual_names, replace_prefix
+from clipshift.config.schema import ModelConfig
+from clipshift.models.published.layouts import Layout, Target, inverted_residual_names, replace_prefix
 
 _WITH_EXPANSION = {
     "_expand_conv.": "conv_pw.",
@@ -51,3 +52,17 @@ def rename_efficientnet_pytorch(names: Collection[str], target: Target) -> dict[
         for theirs, own in (_WITH_EXPANSION if expanded else _WITHOUT_EXPANSION).items():
             prefixes[f"_blocks.{number}.{theirs}"] = f"{block}.{own}"
     return replace_prefix(names, prefixes)
+
+
+def _networks(_names: Collection[str]) -> list[ModelConfig]:
+    return [ModelConfig(architecture="tsn", backbone="tf_efficientnet_lite0", pretrained=False)]
+
+
+LAYOUT = Layout(
+    "efficientnet_pytorch",
+    is_efficientnet_pytorch,
+    rename_efficientnet_pytorch,
+    networks=_networks,
+    note="trained with TensorFlow's padding, as timm's tf_efficientnet_* have it; EfficientNet-Lite also wants "
+    "input.mean=[0.5,0.5,0.5] and input.std=[0.5,0.5,0.5]",
+)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from clipshift.config.schema import ShiftConfig
+from torch import Tensor
+
+from clipshift.config.schema import ModelConfig, ShiftConfig
+from clipshift.errors import WeightsError
 
 CLASSIFIER = "classifier"
 """The name of the recognizer's classifier; its entries are `classifier.weight` and `classifier.bias`."""
@@ -33,15 +37,63 @@ class Layout:
         matches: Whether names are of this layout; gets the file's names and the target.
         rename: From the file's names to the recognizer's, {file's name: recognizer's name}. A name it cannot place
             is left out.
-        shift: How the home shifts in time, or None where it does not or its files may differ.
+        networks: The networks that the names may be of, to try one after the other.
+        shift: How the home shifts clips of so many segments, or None where it does not or its files may differ.
+        wrapped: Whether a convolution with a shift before it is wrapped, so that `.net.` in its name tells a TSM.
+        segments: The number of frames per clip that shapes tell, or None; gets the file's names and shapes.
+        unused: Names that the home's network holds and does not use, each with the reason.
+        linear_transposed: Whether the weights of linear layers are (inputs, outputs).
         note: What to know before trusting the numbers of such a file.
     """
 
     name: str
     matches: Callable[[Collection[str], Target], bool]
     rename: Callable[[Collection[str], Target], dict[str, str]]
-    shift: ShiftConfig | None = None
+    networks: Callable[[Collection[str]], Sequence[ModelConfig]]
+    shift: Callable[[int], ShiftConfig] | None = None
+    wrapped: bool = False
+    segments: Callable[[Mapping[str, tuple[int, ...]]], int | None] = field(default=lambda _shapes: None)
+    unused: Callable[[Collection[str]], dict[str, str]] = field(default=lambda _names: {})
+    linear_transposed: bool = False
     note: str | None = None
+
+    def architecture(self, names: Collection[str]) -> str | None:
+        """`tsn` or `tsm`, or None where the names do not tell."""
+        if not self.wrapped:
+            return None
+        return "tsm" if any(".net." in name for name in names) else "tsn"
+
+    def value(self, entry: Tensor) -> Tensor:
+        """An entry of the file as the recognizer has it."""
+        return entry.T if self.linear_transposed and entry.ndim == 2 else entry
+
+
+def shift_of_the_paper(_segments: int) -> ShiftConfig:
+    """MIT's and mmaction2's: one channel in eight goes each way, the first ones from the future."""
+    return ShiftConfig()
+
+
+def refuse_other_shifts(names: Collection[str]) -> None:
+    """Refuse the variants of MIT's code and mmaction2 that have the names of a TSM and another network.
+
+    Raises:
+        WeightsError: The network has non-local blocks, pools over time, or shifts whole blocks.
+    """
+    for pattern, what in _VARIANTS.items():
+        found = next((name for name in names if pattern.search(name)), None)
+        if found is not None:
+            raise WeightsError(
+                f"The weights are of a TSM {what}, which clipshift does not have.",
+                got=found,
+                allowed="TSM with the shift on the residual branch, TSN",
+            )
+
+
+_VARIANTS = {
+    re.compile(r"\.(nl|non_local_block)\."): "with non-local blocks",
+    re.compile(r"(^|\.)layer\d+\.net\."): "with temporal pooling",
+    re.compile(r"(^|\.)layer\d+\.\d+\.net\."): "that shifts whole blocks",
+}
 
 
 def inverted_residual_names(target: Target) -> list[str]:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from clipshift.config.schema import ModelConfig
 from clipshift.models.published import timm, torchvision
-from clipshift.models.published.layouts import Target
+from clipshift.models.published.layouts import Layout, Target, refuse_other_shifts, shift_of_the_paper
+from clipshift.models.zoo import ZOO
 
 
 def is_mit(names: Collection[str], _target: Target) -> bool:
@@ -17,7 +19,12 @@ def is_mit(names: Collection[str], _target: Target) -> bool:
 
 
 def rename_mit(names: Collection[str], target: Target) -> dict[str, str]:
-    """MIT's names of ResNets and of MobileNetV2 to the recognizer's."""
+    """MIT's names of ResNets and of MobileNetV2 to the recognizer's.
+
+    Raises:
+        WeightsError: The network is a variant that clipshift does not have.
+    """
+    refuse_other_shifts(names)
     inner = {
         name: name.removeprefix("base_model.").replace(".net.", ".") for name in names if name.startswith("base_model.")
     }
@@ -29,3 +36,20 @@ def rename_mit(names: Collection[str], target: Target) -> dict[str, str]:
         if name.startswith("new_fc."):
             renamed[name] = f"classifier.{name.removeprefix('new_fc.')}"
     return renamed
+
+
+def networks_with_wrapped_shift(names: Collection[str]) -> list[ModelConfig]:
+    """The networks of MIT's code and of mmaction2: TSM where a convolution is wrapped, else TSN."""
+    architecture = "tsm" if any(".net." in name for name in names) else "tsn"
+    entries = ("tsm-r50", "tsm-r101", "tsm-r18", "tsm-mobilenetv2")
+    return [ZOO[entry].model.model_copy(update={"architecture": architecture}) for entry in entries]
+
+
+LAYOUT = Layout(
+    "MIT temporal-shift-module",
+    is_mit,
+    rename_mit,
+    networks=networks_with_wrapped_shift,
+    shift=shift_of_the_paper,
+    wrapped=True,
+)

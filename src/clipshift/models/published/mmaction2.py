@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from clipshift.models.published.layouts import Target
+from clipshift.models.published.layouts import Layout, Target, refuse_other_shifts, shift_of_the_paper
+from clipshift.models.published.mit import networks_with_wrapped_shift
 
 _RESNET = (
     (re.compile(r"^conv1\.conv\."), "conv1."),
@@ -36,12 +37,17 @@ _WITH_EXPANSION = (
 
 
 def is_mmaction2(names: Collection[str], _target: Target) -> bool:
-    """Whether the stem is named as in mmaction2's files."""
-    return "backbone.conv1.conv.weight" in names
+    """Whether the stem or the classifier is named as in mmaction2's files."""
+    return "backbone.conv1.conv.weight" in names or any(name.startswith("cls_head.") for name in names)
 
 
 def rename_mmaction2(names: Collection[str], target: Target) -> dict[str, str]:
-    """mmaction2's names of ResNets and of MobileNetV2 to the recognizer's."""
+    """mmaction2's names of ResNets and of MobileNetV2 to the recognizer's; those of MMAction before it, too.
+
+    Raises:
+        WeightsError: The network is a variant that clipshift does not have.
+    """
+    refuse_other_shifts(names)
     mobilenet = "backbone.conv2.conv.weight" in names
     renamed = {}
     for name in names:
@@ -49,17 +55,18 @@ def rename_mmaction2(names: Collection[str], target: Target) -> dict[str, str]:
             renamed[name] = f"classifier.{name.removeprefix('cls_head.fc_cls.')}"
         elif name.startswith("backbone."):
             plain = name.removeprefix("backbone.").replace(".net.", ".")
-            own = _mobilenet_name(plain, target) if mobilenet else _resnet_name(plain)
+            own = _mobilenet_name(plain, target) if mobilenet else _resnet_name(plain, target)
             if own is not None:
                 renamed[name] = f"backbone.{own}"
     return renamed
 
 
-def _resnet_name(plain: str) -> str | None:
+def _resnet_name(plain: str, target: Target) -> str | None:
     for pattern, own in _RESNET:
         if pattern.match(plain):
             return pattern.sub(own, plain)
-    return None
+    # MMAction 0.1, of 2019, had torchvision's names.
+    return plain if f"backbone.{plain}" in target.names else None
 
 
 def _mobilenet_name(plain: str, target: Target) -> str | None:
@@ -76,3 +83,13 @@ def _mobilenet_name(plain: str, target: Target) -> str | None:
     if int(module) >= len(modules):
         return None
     return f"{stage}.{modules[int(module)][kind]}.{plain[match.end() :]}"
+
+
+LAYOUT = Layout(
+    "mmaction2",
+    is_mmaction2,
+    rename_mmaction2,
+    networks=networks_with_wrapped_shift,
+    shift=shift_of_the_paper,
+    wrapped=True,
+)

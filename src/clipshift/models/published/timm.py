@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from clipshift.models.published.layouts import CLASSIFIER, Target
+from clipshift.config.schema import ModelConfig
+from clipshift.models.published.layouts import CLASSIFIER, Layout, Target
 
 
 def is_own(names: Collection[str], target: Target) -> bool:
@@ -31,3 +32,27 @@ def rename_timm(names: Collection[str], target: Target) -> dict[str, str]:
         elif f"backbone.{name}" in target.names:
             renamed[name] = f"backbone.{name}"
     return renamed
+
+
+_IMAGE_NETWORKS = (
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnet50d",
+    "resnet101d",
+    "mobilenetv2_100",
+    "mobilenetv3_large_100",
+    "tf_efficientnet_lite0",
+    "lcnetv2_base",
+)
+
+
+def image_networks(_names: Collection[str]) -> list[ModelConfig]:
+    """TSNs over the image networks that are recognised without being named."""
+    return [ModelConfig(architecture="tsn", backbone=name, pretrained=False) for name in _IMAGE_NETWORKS]
+
+
+OWN = Layout("clipshift", is_own, rename_own, networks=image_networks)
+LAYOUT = Layout("timm or torchvision", is_timm, rename_timm, networks=image_networks)

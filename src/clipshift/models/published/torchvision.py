@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from clipshift.models.published.layouts import Target, inverted_residual_names, replace_prefix
+from clipshift.config.schema import ModelConfig
+from clipshift.models.published.layouts import Layout, Target, inverted_residual_names, replace_prefix
 
 # Where the convolutions and batch norms of timm's blocks stand in the two lists.
 _NESTED = {
@@ -53,3 +54,10 @@ def rename_mobilenet_v2(names: Collection[str], target: Target) -> dict[str, str
         for own, place in places[kind].items():
             prefixes[f"features.{number}.conv.{place}."] = f"{block}.{own}."
     return replace_prefix(names, prefixes)
+
+
+def _networks(_names: Collection[str]) -> list[ModelConfig]:
+    return [ModelConfig(architecture="tsn", backbone="mobilenetv2_100", pretrained=False)]
+
+
+LAYOUT = Layout("torchvision MobileNetV2", is_mobilenet_v2, rename_mobilenet_v2, networks=_networks)
