@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from clipshift.evaluation.evaluator import evaluate
     from clipshift.inference.predictor import Model, load, predict
     from clipshift.inference.results import Failure, Prediction
+    from clipshift.models.convert import Conversion, convert
     from clipshift.training.run import train
 
 __all__ = [
+    "Conversion",
     "Failure",
     "Model",
     "Prediction",
     "__version__",
     "check_data",
+    "convert",
     "evaluate",
     "load",
     "predict",
@@ -30,10 +33,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Conversion": "clipshift.models.convert",
     "Failure": "clipshift.inference.results",
     "Prediction": "clipshift.inference.results",
     "Model": "clipshift.inference.predictor",
     "check_data": "clipshift.data.check",
+    "convert": "clipshift.models.convert",
     "evaluate": "clipshift.evaluation.evaluator",
     "load": "clipshift.inference.predictor",
     "predict": "clipshift.inference.predictor",

@@ -137,6 +137,32 @@ def predict(
 
 
 @app.command
+def convert(
+    file: str,
+    *,
+    to: str,
+    model: str | None = None,
+    segments: int | None = None,
+    classes: str | None = None,
+) -> None:
+    """Turn published weights of PaddleVideo, mmaction2, MIT's TSM, timm or torchvision into a model.
+
+    Args:
+        file: A .pdparams, .pth, .pth.tar or .safetensors file; nothing in it is run.
+        to: Folder for the model; must be new or empty.
+        model: The network, where the file does not tell: a name from 'clipshift models'.
+        segments: Frames per clip, where the file does not tell.
+        classes: kinetics400, ucf101, hmdb51, sthv2, jester, or a text file with one class name a line.
+    """
+    import clipshift
+
+    conversion = clipshift.convert(file, to, model=model, segments=segments, classes=classes)
+    for line in conversion.lines():
+        _stdout.print(line)
+    _stdout.print(f"\nclipshift predict {to} VIDEO")
+
+
+@app.command
 def config(
     recipe: str | None = None,
     *settings: str,

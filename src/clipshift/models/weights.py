@@ -177,10 +177,7 @@ def load_weights(network: Recognizer, path: str | Path, *, classes: Sequence[str
     misfit = placement.misfit(network)
     if misfit is not None:
         _refuse(f"The weights do not fit a {network.model.backbone}.", path, placement.layout, misfit)
-    broken = [name for name, value in placement.filled.items() if not torch.isfinite(value).all()]
-    if broken:
-        _refuse("Some weights are infinite or not a number.", path, placement.layout, _some(broken))
-    placement.fill(network)
+    placement.fill(network, path)
     return WeightsReport(
         source=str(path),
         layout=placement.layout.name,
@@ -233,8 +230,15 @@ class Placement:
         }
         return "; ".join(f"{what}: {_some(names)}" for what, names in problems.items() if names) or None
 
-    def fill(self, network: Recognizer) -> None:
-        """Copy the values into the recognizer."""
+    def fill(self, network: Recognizer, source: str | Path) -> None:
+        """Copy the values into the recognizer.
+
+        Raises:
+            WeightsError: A value is infinite or not a number; nothing was copied.
+        """
+        broken = [name for name, value in self.filled.items() if not torch.isfinite(value).all()]
+        if broken:
+            _refuse("Some weights are infinite or not a number.", source, self.layout, _some(broken))
         with torch.no_grad():
             for name, value in network.state_dict().items():
                 if name in self.filled:

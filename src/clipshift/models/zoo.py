@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -13,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clipshift.config import Config, resolve
 from clipshift.config.schema import ModelConfig
+from clipshift.errors import ConfigError
 from clipshift.models.backbones import build_backbone, check_name, timm_name
 from clipshift.models.folding import fold_branches
 from clipshift.models.placement import shift_points
@@ -205,6 +207,39 @@ ZOO: dict[str, ZooEntry] = {
     ),
 }
 """Every tried model by its name."""
+
+
+def zoo_entry(name: str) -> ZooEntry:
+    """The entry of a name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if name not in ZOO:
+        near = difflib.get_close_matches(name, ZOO, n=3)
+        raise ConfigError(
+            "There is no model of this name.",
+            got=name,
+            allowed=f"nearest names: {', '.join(near)}" if near else list(ZOO),
+            remedy="clipshift models lists them",
+        )
+    return ZOO[name]
+
+
+def zoo_name(model: ModelConfig, segments: int | None) -> str:
+    """The name of a network, whatever its shift and dropout; without one, what it is made of.
+
+    Args:
+        model: The network.
+        segments: Frames per clip, where they shall tell the names apart.
+    """
+
+    def parts(model: ModelConfig) -> tuple[object, ...]:
+        return model.architecture, model.backbone, model.activation, model.temporal_attention
+
+    named = [name for name, entry in ZOO.items() if parts(entry.model) == parts(model)]
+    exact = [name for name in named if ZOO[name].segments == segments]
+    return next(iter([*exact, *named]), f"{model.architecture.upper()} over {model.backbone}")
 
 
 @dataclass(frozen=True)

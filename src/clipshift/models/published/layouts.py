@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor
 
-from clipshift.config.schema import ModelConfig, ShiftConfig
+from clipshift.config.schema import InputConfig, ModelConfig, ShiftConfig
 from clipshift.errors import WeightsError
 
 CLASSIFIER = "classifier"
@@ -29,6 +30,25 @@ class Target:
 
 
 @dataclass(frozen=True)
+class HomeTest:
+    """How a home's own tool sees a video that it is to classify.
+
+    Attributes:
+        input: Frames, scaling, crop and colours.
+        crops: Crops per frame.
+        average: What is averaged over the crops.
+    """
+
+    input: InputConfig
+    crops: Literal["centre", "three", "ten"] = "centre"
+    average: Literal["logits", "probabilities"] = "logits"
+
+
+def _plain_test(_model: ModelConfig, segments: int | None) -> HomeTest:
+    return HomeTest(InputConfig(segments=segments or 8))
+
+
+@dataclass(frozen=True)
 class Layout:
     """One home's way to name the same parameters.
 
@@ -43,6 +63,8 @@ class Layout:
         segments: The number of frames per clip that shapes tell, or None; gets the file's names and shapes.
         unused: Names that the home's network holds and does not use, each with the reason.
         linear_transposed: Whether the weights of linear layers are (inputs, outputs).
+        test: The home's own way to see a video, of a network and a number of segments (or None for the home's own).
+        alphabetical: Data sets whose classes the home numbers alphabetically, against their own order.
         note: What to know before trusting the numbers of such a file.
     """
 
@@ -55,6 +77,8 @@ class Layout:
     segments: Callable[[Mapping[str, tuple[int, ...]]], int | None] = field(default=lambda _shapes: None)
     unused: Callable[[Collection[str]], dict[str, str]] = field(default=lambda _names: {})
     linear_transposed: bool = False
+    test: Callable[[ModelConfig, int | None], HomeTest] = field(default=_plain_test)
+    alphabetical: tuple[str, ...] = ()
     note: str | None = None
 
     def architecture(self, names: Collection[str]) -> str | None:

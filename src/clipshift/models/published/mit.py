@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from clipshift.config.schema import ModelConfig
+from clipshift.config.schema import InputConfig, ModelConfig
 from clipshift.models.published import timm, torchvision
-from clipshift.models.published.layouts import Layout, Target, refuse_other_shifts, shift_of_the_paper
+from clipshift.models.published.layouts import HomeTest, Layout, Target, refuse_other_shifts, shift_of_the_paper
 from clipshift.models.zoo import ZOO
 
 
@@ -45,6 +45,13 @@ def networks_with_wrapped_shift(names: Collection[str]) -> list[ModelConfig]:
     return [ZOO[entry].model.model_copy(update={"architecture": architecture}) for entry in entries]
 
 
+def _test(_model: ModelConfig, segments: int | None) -> HomeTest:
+    """One crop of torchvision's resizing and cropping (`test_models.py`, `--test_crops 1`)."""
+    return HomeTest(
+        InputConfig(segments=segments or 8, sampling="middle_or_first", resize_rounding="down", crop_rounding="even")
+    )
+
+
 LAYOUT = Layout(
     "MIT temporal-shift-module",
     is_mit,
@@ -52,4 +59,6 @@ LAYOUT = Layout(
     networks=networks_with_wrapped_shift,
     shift=shift_of_the_paper,
     wrapped=True,
+    test=_test,
+    alphabetical=("jester",),
 )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from clipshift.models.published.layouts import Layout, Target, refuse_other_shifts, shift_of_the_paper
+from clipshift.config.schema import InputConfig, ModelConfig
+from clipshift.models.published.layouts import HomeTest, Layout, Target, refuse_other_shifts, shift_of_the_paper
 from clipshift.models.published.mit import networks_with_wrapped_shift
 
 _RESNET = (
@@ -85,6 +86,17 @@ def _mobilenet_name(plain: str, target: Target) -> str | None:
     return f"{stage}.{modules[int(module)][kind]}.{plain[match.end() :]}"
 
 
+def _test(model: ModelConfig, segments: int | None) -> HomeTest:
+    """The `test_pipeline` of mmaction2's configurations: OpenCV's resizing, ten crops, 25 frames for TSN."""
+    own = 25 if model.architecture == "tsn" else 8
+    return HomeTest(
+        InputConfig(segments=segments or own, sampling="middle_float", antialias=False),
+        crops="ten",
+        # TSN's head averages the features of all views, TSM's test the probabilities.
+        average="logits" if model.architecture == "tsn" else "probabilities",
+    )
+
+
 LAYOUT = Layout(
     "mmaction2",
     is_mmaction2,
@@ -92,4 +104,5 @@ LAYOUT = Layout(
     networks=networks_with_wrapped_shift,
     shift=shift_of_the_paper,
     wrapped=True,
+    test=_test,
 )

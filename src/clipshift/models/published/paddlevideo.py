@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 
-from clipshift.config.schema import ModelConfig, ShiftConfig
-from clipshift.models.published.layouts import CLASSIFIER, Layout, Target, inverted_residual_names
+from clipshift.config.schema import InputConfig, ModelConfig, ShiftConfig
+from clipshift.models.published.layouts import CLASSIFIER, HomeTest, Layout, Target, inverted_residual_names
 from clipshift.models.zoo import ZOO
 
 _PREFIXES = ("Student.0.", "Student.", "0.", "backbone.")
@@ -220,6 +220,24 @@ def shift_of_paddle(segments: int) -> ShiftConfig:
     return ShiftConfig(fold_div=max(2, segments), order="past_first", rounding="total", deep_networks="every_block")
 
 
+def _test(model: ModelConfig, segments: int | None) -> HomeTest:
+    """What PaddleVideo's `tools/predict.py` does, which differs from the test of its configurations."""
+    if model.architecture == "tsn":
+        return HomeTest(
+            InputConfig(
+                segments=segments or 25,
+                sampling="middle_or_first",
+                aspect="four_thirds",
+                antialias=False,
+                crop_rounding="even",
+            ),
+            crops="ten",
+        )
+    return HomeTest(
+        InputConfig(segments=segments or 8, sampling="block_middle", aspect="four_thirds", crop_rounding="even")
+    )
+
+
 LAYOUT = Layout(
     "PaddleVideo",
     is_paddle,
@@ -229,4 +247,5 @@ LAYOUT = Layout(
     segments=segments_of_paddle,
     unused=unused_by_paddle,
     linear_transposed=True,
+    test=_test,
 )
