@@ -42,7 +42,7 @@ def corners(views_VTCHW: torch.Tensor) -> list[tuple[int, int]]:
     ],
 )
 def test_scaled_size_rounds_the_long_side(height: int, width: int, short: int, expected: tuple[int, int]) -> None:
-    assert scaled_size(height, width, short) == expected
+    assert scaled_size(height, width, InputConfig(resize=short, crop=1)) == expected
 
 
 def test_centre_view_of_an_unscaled_frame_is_its_middle() -> None:
@@ -84,7 +84,7 @@ def test_resizing_agrees_with_pil_to_one_level(shape: tuple[int, int]) -> None:
     random = generator()
     frames = np.clip(frames + random.normal(0, 6, frames.shape), 0, 255).astype(np.uint8)
     views = transforms.test_views(frames, InputConfig(resize=128, crop=128), "three")
-    height, width = scaled_size(*shape, 128)
+    height, width = scaled_size(*shape, InputConfig(resize=128, crop=128))
     for view, picture in zip(views[0], frames, strict=True):
         expected = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
         difference = view.permute(1, 2, 0).numpy().astype(int) - expected[:128, :128].astype(int)
