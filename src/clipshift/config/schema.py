@@ -243,5 +243,7 @@ class Config(Section):
     def _clips_fit_the_sampling(self) -> Self:
         most = MOST_CLIPS.get(self.input.sampling)
         if most is not None and self.evaluate.clips > most:
-            raise ValueError(f"input.sampling={self.input.sampling} knows at most {most} evaluate.clips; middle knows any")
+            raise ValueError(
+                f"input.sampling={self.input.sampling} knows at most {most} evaluate.clips; middle knows any"
+            )
         return self
