@@ -77,8 +77,8 @@ def evaluate(
     Args:
         model: Run folder or model folder.
         data: Folder with a folder per class, a list, or a data.yaml.
-        crops: Crops per frame: centre, three or ten.
-        clips: Sets of frames per video.
+        crops: Crops per frame: centre, three or ten; by default the model's own.
+        clips: Sets of frames per video; by default the model's own.
         batch_size: Views per forward pass; does not change the result.
         bad: How unreadable videos count: wrong, or exclude.
         device: auto, cpu, cuda or cuda:N.
@@ -107,8 +107,8 @@ def predict(
     *sources: str,
     json_file: Annotated[str | None, Parameter(name="--json")] = None,
     top: int = 5,
-    crops: Crops = "centre",
-    clips: int = 1,
+    crops: Crops | None = None,
+    clips: int | None = None,
     batch_size: int = 1,
     device: str = "auto",
 ) -> None:
@@ -119,8 +119,8 @@ def predict(
         sources: Videos, folders, globs and lists.
         json_file: File for one JSON line per video; '-' for standard output.
         top: Classes to show.
-        crops: Crops per frame: centre, three or ten.
-        clips: Sets of frames per video.
+        crops: Crops per frame: centre, three or ten; by default the model's own.
+        clips: Sets of frames per video; by default the model's own.
         batch_size: Views per forward pass.
         device: auto, cpu, cuda or cuda:N.
     """

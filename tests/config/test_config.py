@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clipshift.config import Config, describe, load_config, recipe_names, resolve, save_config
+from clipshift.config import Config, Settings, describe, load_config, recipe_names, resolve, save_config
 from clipshift.config.text import valid_keys
 from clipshift.errors import ConfigError
 
@@ -59,11 +59,20 @@ def test_many_errors_stay_within_eight_lines() -> None:
         ("train.epochs=[1", "The value of a setting is not valid YAML"),
         ("optim.schedule=step", "optim.schedule=step needs optim.steps"),
         ("input.crop=300", "crop (300) must not be larger than resize (256)"),
+        (
+            "input.sampling=start",
+            "'middle', 'middle_float', 'middle_or_first', 'block_middle' or 'ends', got 'start'",
+        ),
+        ("input.aspect=square", "'keep' or 'four_thirds', got 'square'"),
+        ("input.resize_rounding=up", "'nearest' or 'down', got 'up'"),
+        ("input.crop_rounding=up", "'down' or 'even', got 'up'"),
+        ("input.antialias=1", "input.antialias: input should be a valid boolean, got 1"),
+        ({"input.sampling": "ends", "evaluate.clips": 2}, "input.sampling=ends knows at most 1 evaluate.clips"),
         ("optim.lr=.nan", "optim.lr: input should be a"),
         ("train.amp=fp8", "input should be 'fp32', 'bf16' or 'fp16', got 'fp8'"),
     ],
 )
-def test_error_texts(setting: str, part: str) -> None:
+def test_error_texts(setting: Settings, part: str) -> None:
     with pytest.raises(ConfigError) as caught:
         resolve(settings=[setting])
     assert part in str(caught.value)

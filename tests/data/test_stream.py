@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from clipshift.config import DataConfig, InputConfig
 from clipshift.data import stream, transforms
 from clipshift.data.manifest import Clip, read_manifest
 from clipshift.data.stream import read_ahead, read_views, views_of_frames
-from clipshift.errors import VideoError
-from clipshift.video import decode, segment_middles
+from clipshift.errors import ConfigError, VideoError
+from clipshift.video import decode, frame_sets, segment_middles
 from tests.data.clips import touch, write_classes
 
 DATA = DataConfig()
@@ -44,6 +45,40 @@ def test_a_clip_shorter_than_the_segments_repeats_frames(clips: tuple[Clip, ...]
     views = read_views(clips[0], settings, DATA, crops="centre")
     frames = decode(clips[0].path, segment_middles(15, 40))
     assert torch.equal(views, transforms.test_views(frames, settings, "centre"))
+
+
+@pytest.mark.parametrize("sampling", ["middle_float", "middle_or_first", "block_middle", "ends"])
+@pytest.mark.parametrize("segments", [4, 18])  # fewer and more than the 15 frames
+def test_frames_are_those_of_the_sampling(clips: tuple[Clip, ...], sampling: str, segments: int) -> None:
+    settings = InputConfig.model_validate({"segments": segments, "resize": 36, "crop": 32, "sampling": sampling})
+    views = read_views(clips[0], settings, DATA, crops="centre")
+    [indices] = frame_sets(settings.sampling, 15, segments)
+    everything = decode(clips[0].path, range(15))
+    assert torch.equal(views, transforms.test_views(everything[indices], settings, "centre"))
+    assert torch.equal(views, views_of_frames(everything, settings, crops="centre"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_more_sets_of_frames_than_the_sampling_knows(clips: tuple[Clip, ...], workers: int) -> None:
+    settings = InputConfig(segments=4, resize=36, crop=32, sampling="ends")
+    with pytest.raises(ConfigError, match=r"clips=2 with input\.sampling=ends"):
+        list(read_ahead(clips, settings, DATA, clips_per_video=2, workers=workers))
+    assert reading_threads() == []
+
+
+def test_a_clip_becomes_what_paddlevideo_makes_of_it(shared: Path) -> None:
+    path = shared / "videos/clips/archery_320x240_mpeg4_131f.avi"
+    settings = InputConfig(sampling="block_middle", aspect="four_thirds", crop_rounding="even")
+    with np.load(shared / "reference/preprocessing/pptsm_archery.npz") as arrays:
+        [indices] = frame_sets("block_middle", 131, 8)
+        assert indices == arrays["frame_indices"].tolist()
+        count = len(arrays["decoded"])  # of the first frames alone
+        assert np.array_equal(decode(path, indices[:count]), arrays["decoded"])
+        views = read_views(Clip(path, path.name, None), settings, DATA, crops="centre")
+        assert views.shape == (1, 8, 3, 224, 224)
+        missed = views[0, :count].permute(0, 2, 3, 1).numpy().astype(int) - arrays["cropped"]
+    assert np.abs(missed).max() <= 1
+    assert np.count_nonzero(missed) < 0.001 * missed.size
 
 
 def test_reading_in_pieces_gives_the_same_views(clips: tuple[Clip, ...], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from clipshift._version import __version__
-from clipshift.config import DataConfig, EvaluateConfig, ModelConfig
+from clipshift.config import DataConfig, EvaluateConfig, InputConfig, ModelConfig
 from clipshift.data.manifest import Manifest
 from clipshift.data.stream import read_views
 from clipshift.data.transforms import normalise
@@ -26,7 +26,7 @@ from clipshift.evaluation import (
     score_clips,
 )
 from clipshift.evaluation.device import pick_device, pick_threads
-from clipshift.models.bundle import ModelSpec, save_bundle
+from clipshift.models.bundle import ModelSpec, load_bundle, save_bundle
 from clipshift.models.recognizer import Recognizer
 from tests.evaluation.synthetic import CLASSES, SETTINGS, SmallNetwork, make_manifest
 
@@ -211,6 +211,22 @@ def test_the_public_call_reads_a_run_and_a_folder(tmp_path: Path, model: Path) -
     assert (tmp_path / "out" / "metrics.json").is_file()
 
 
+def test_the_public_call_takes_the_models_own_views(tmp_path: Path, model: Path) -> None:
+    make_manifest(tmp_path / "data", clips=3)
+    network, spec = load_bundle(model / "model")
+    own = spec.model_copy(update={"crops": "three", "clips": 2, "average": "probabilities"})
+    found = evaluate((network, own), tmp_path / "data", device="cpu", workers=0)
+    assert found.protocol.startswith("2 frames, 2 clips x 3 crops")
+    assert found.protocol.endswith(", probabilities averaged over them")
+    for logits in logits_of(found):
+        assert np.exp(logits).sum() == pytest.approx(1, abs=1e-5)
+    asked = evaluate((network, own), tmp_path / "data", crops="centre", clips=1, device="cpu", workers=0)
+    assert "1 clip x 1 centre crop" in asked.protocol
+    ends = spec.model_copy(update={"input": spec.input.model_copy(update={"sampling": "ends"})})
+    with pytest.raises(ConfigError, match=r"clips=2 with input\.sampling=ends"):
+        evaluate((network, ends), tmp_path / "data", clips=2, device="cpu", workers=0)
+
+
 def test_the_public_call_says_what_is_wrong(tmp_path: Path, model: Path) -> None:
     make_manifest(tmp_path / "data", clips=1)
     with pytest.raises(ConfigError, match=r"evaluate\.clips"):
@@ -232,6 +248,14 @@ def test_protocols_are_described() -> None:
     )
     assert describe_protocol(SETTINGS, EvaluateConfig(crops="three", clips=10)) == (
         "2 frames, 10 clips x 3 crops of 16 px from short side 16 px, logits averaged over them"
+    )
+
+
+def test_protocols_name_another_sampling_and_aspect() -> None:
+    settings = InputConfig(sampling="block_middle", aspect="four_thirds")
+    assert describe_protocol(settings, EvaluateConfig(crops="ten"), "probabilities") == (
+        "8 frames (block_middle), 1 clip x 10 crops of 224 px from short side 256 px at 4:3, "
+        "probabilities averaged over them"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ import torch
 import clipshift
 from clipshift.config import InputConfig, ModelConfig
 from clipshift.data.motion import write_motion_clips
-from clipshift.errors import DataError, RunError, VideoError, WeightsError
+from clipshift.data.stream import views_of_frames
+from clipshift.data.transforms import normalise
+from clipshift.errors import ConfigError, DataError, RunError, VideoError, WeightsError
 from clipshift.inference.results import Failure, Prediction
 from clipshift.inference.writing import as_text, write_predictions
 from clipshift.models.bundle import ModelSpec, save_bundle
@@ -70,6 +73,55 @@ def test_more_views_average_their_logits(model: clipshift.Model, clips: Path, cr
     other = model.predict(frames, crops=crops, clips=clip_count)  # type: ignore[arg-type]
     np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-6)
     assert not np.allclose(one.probabilities, model.predict(path).probabilities, atol=1e-4)
+
+
+def with_spec(model: clipshift.Model, **changes: object) -> clipshift.Model:
+    return replace(model, spec=ModelSpec.model_validate({**model.spec.model_dump(), **changes}))
+
+
+def test_a_model_takes_its_own_views_unless_others_are_asked_for(model: clipshift.Model, clips: Path) -> None:
+    path = first_clip(clips)
+    frames = decode(path, range(probe(path).frames))
+    own = with_spec(model, crops="three", clips=2)
+    expected = model.predict(path, crops="three", clips=2).probabilities
+    for answer in (
+        own.predict(path),
+        own.predict(frames),
+        next(own.predict_many(path)),
+        next(clipshift.predict(own, path)),
+    ):
+        assert isinstance(answer, Prediction)
+        np.testing.assert_allclose(answer.probabilities, expected, atol=1e-6)
+    np.testing.assert_array_equal(
+        own.predict(path, crops="centre", clips=1).probabilities, model.predict(path).probabilities
+    )
+
+
+def test_probabilities_are_averaged_where_the_model_says_so(model: clipshift.Model, clips: Path) -> None:
+    path = first_clip(clips)
+    frames = decode(path, range(probe(path).frames))
+    views_VTCHW = views_of_frames(frames, model.spec.input, crops="ten", clips=2)
+    with torch.inference_mode():
+        logits_VK = model.network(normalise(views_VTCHW, model.spec.input.mean, model.spec.input.std))
+    expected = logits_VK.softmax(dim=1).mean(dim=0).numpy()
+    own = with_spec(model, average="probabilities")
+    for video in (path, frames):
+        found = own.predict(video, crops="ten", clips=2).probabilities
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert not np.allclose(expected, model.predict(path, crops="ten", clips=2).probabilities, atol=1e-4)
+
+
+def test_views_that_cannot_be(model: clipshift.Model, clips: Path) -> None:
+    path = first_clip(clips)
+    frames = decode(path, range(4))
+    ends = with_spec(model, input={**model.spec.input.model_dump(), "sampling": "ends"})
+    for video in (path, frames):
+        with pytest.raises(ConfigError, match="'centre', 'three' or 'ten', got 'five'"):
+            model.predict(video, crops="five")  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=r"evaluate\.clips"):
+            model.predict(video, clips=0)
+        with pytest.raises(ConfigError, match=r"clips=2 with input\.sampling=ends"):
+            ends.predict(video, clips=2)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16])

@@ -67,6 +67,35 @@ def _edit(folder: Path, **changes: object) -> None:
     (folder / "model.json").write_text(json.dumps(described | changes), encoding="utf-8")
 
 
+def test_models_of_before_have_the_views_of_before(tmp_path: Path) -> None:
+    save_bundle(tmp_path, _network(), SPEC)
+    described = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
+    for key in ("crops", "clips", "average"):
+        del described[key]
+    for key in ("sampling", "aspect", "resize_rounding", "crop_rounding", "antialias"):
+        del described["input"][key]
+    (tmp_path / "model.json").write_text(json.dumps(described), encoding="utf-8")
+    _, spec = load_bundle(tmp_path)
+    assert spec == SPEC
+    assert (spec.crops, spec.clips, spec.average) == ("centre", 1, "logits")
+    assert (spec.input.sampling, spec.input.aspect, spec.input.antialias) == ("middle", "keep", True)
+    assert (spec.input.resize_rounding, spec.input.crop_rounding) == ("nearest", "down")
+
+
+def test_views_survive_and_are_checked(tmp_path: Path) -> None:
+    own = SPEC.model_copy(update={"crops": "ten", "clips": 10, "average": "probabilities"})
+    save_bundle(tmp_path, _network(), own)
+    assert load_bundle(tmp_path)[1] == own
+    _edit(tmp_path, input={**own.input.model_dump(), "sampling": "ends"})
+    with pytest.raises(WeightsError, match="description is not valid") as caught:
+        load_bundle(tmp_path)
+    assert "clips (10) are more than input.sampling=ends knows (1)" in str(caught.value.got)
+    _edit(tmp_path, average="scores")
+    with pytest.raises(WeightsError, match="description is not valid") as caught:
+        load_bundle(tmp_path)
+    assert "'logits' or 'probabilities'" in str(caught.value.got)
+
+
 def test_newer_format_is_refused(tmp_path: Path) -> None:
     save_bundle(tmp_path, _network(), SPEC)
     _edit(tmp_path, format=2, clipshift="9.0", unheard_of=True)

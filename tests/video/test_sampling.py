@@ -6,10 +6,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from clipshift.video import segment_middles, segment_random
+from clipshift.errors import ConfigError
+from clipshift.video import frame_sets, segment_middles, segment_random
+from clipshift.video.sampling import block_middles, first_to_last, float_middles, middles_or_first
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from clipshift.config import Sampling
+
+RULES: list[Callable[[int, int], list[int]]] = [float_middles, middles_or_first, block_middles, first_to_last]
 
 
 def test_middles_of_the_docstring() -> None:
@@ -40,21 +47,86 @@ def test_clips_taken_together_are_the_middles_of_finer_segments() -> None:
     assert together == segment_middles(97, 24)
 
 
-def test_middles_equal_mmaction2s_in_test_mode(shared: Path) -> None:
-    table = json.loads((shared / "reference/preprocessing/frame_indices_mmaction2.json").read_text(encoding="utf-8"))
-    lists = [
-        (int(frames), int(name.removeprefix("test")), indices)
-        for frames, by_name in table.items()
-        for name, indices in by_name.items()
-        if name.startswith("test")
-    ]
-    assert len(lists) > 50
-    for frames, segments, theirs in lists:
-        ours = segment_middles(frames, segments)
+def test_other_rules_of_the_docstrings() -> None:
+    assert (float_middles(30, 25)[12], segment_middles(30, 25)[12]) == (14, 15)
+    assert float_middles(5, 8, clip=1) == [0, 0, 1, 1, 2, 3, 3, 4]
+    assert middles_or_first(131, 8) == [8, 24, 40, 57, 73, 90, 106, 122]
+    assert middles_or_first(8, 8) == [0] * 8
+    assert middles_or_first(9, 8) == segment_middles(9, 8)
+    assert block_middles(131, 8) == [7, 23, 39, 55, 71, 87, 103, 119]
+    assert block_middles(5, 8) == [0, 1, 2, 3, 4, 0, 1, 2]
+    assert first_to_last(131, 8) == [0, 18, 37, 55, 74, 92, 111, 130]
+    assert first_to_last(5, 8) == [0, 0, 1, 1, 2, 2, 3, 4]
+    assert first_to_last(131, 1) == [0]
+
+
+@pytest.mark.parametrize("segments", [1, 3, 8, 25])
+@pytest.mark.parametrize("rule", RULES)
+def test_rules_stay_inside_the_video(rule: Callable[[int, int], list[int]], segments: int) -> None:
+    for frames in [*range(1, 70), 131, 300, 99_999]:
+        indices = rule(frames, segments)
+        assert len(indices) == segments
+        assert all(0 <= index < frames for index in indices)
+        if rule is not block_middles or frames >= segments:
+            assert indices == sorted(indices)
+
+
+@pytest.mark.parametrize("segments", [3, 8, 10, 16, 25, 32])
+def test_floating_point_moves_whole_middles_at_most(segments: int) -> None:
+    moved = 0
+    for frames in range(1, 1001):
+        exact, rounded = segment_middles(frames, segments), float_middles(frames, segments)
         for i in range(segments):
-            # Where the exact middle is a whole number, mmaction2's floating point sometimes falls just below it.
-            rounded_down = (2 * i + 1) * frames % (2 * segments) == 0 and segments == 25
-            assert theirs[i] == ours[i] or (rounded_down and theirs[i] == ours[i] - 1), (frames, segments, i)
+            whole = (2 * i + 1) * frames % (2 * segments) == 0
+            assert rounded[i] == exact[i] or (whole and rounded[i] == exact[i] - 1)
+        moved += exact != rounded
+    assert (moved > 0) is (segments in (10, 25))
+
+
+def test_rules_by_name() -> None:
+    assert frame_sets("middle", 97, 8, clips=3) == [segment_middles(97, 8, clip, 3) for clip in range(3)]
+    assert frame_sets("middle_float", 30, 25, clips=2) == [float_middles(30, 25), float_middles(30, 25, clip=1)]
+    assert frame_sets("middle_or_first", 7, 8) == [middles_or_first(7, 8)]
+    assert frame_sets("block_middle", 131, 8) == [block_middles(131, 8)]
+    assert frame_sets("ends", 131, 8) == [first_to_last(131, 8)]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "clips", "allowed"),
+    [("middle_float", 3, "1 to 2"), ("middle_or_first", 2, "1"), ("block_middle", 2, "1"), ("ends", 10, "1")],
+)
+def test_rules_that_do_not_know_so_many_clips(sampling: Sampling, clips: int, allowed: str) -> None:
+    with pytest.raises(ConfigError, match=f"clips={clips} with input.sampling={sampling}") as caught:
+        frame_sets(sampling, 131, 8, clips)
+    assert caught.value.allowed == allowed
+    assert "input.sampling=middle" in str(caught.value.remedy)
+
+
+def test_frames_are_mmaction2s_in_test_mode(shared: Path) -> None:
+    table = json.loads((shared / "reference/preprocessing/frame_indices_mmaction2.json").read_text(encoding="utf-8"))
+    lists, inexact = 0, []
+    for text, by_name in table.items():
+        frames = int(text)
+        for segments in (3, 8, 16, 25):
+            theirs = by_name[f"test{segments}"]
+            assert frame_sets("middle_float", frames, segments) == [theirs], (frames, segments)
+            middles, starts = frame_sets("middle_float", frames, segments, clips=2)
+            assert middles + starts == by_name[f"twice{segments}"]
+            if segment_middles(frames, segments) != theirs:
+                inexact.append((frames, segments))
+            lists += 1
+    assert lists == 96
+    # Exact arithmetic differs where the floating point falls just below a whole number.
+    assert inexact == [(30, 25), (280, 25)]
+
+
+def test_frames_are_paddlevideos_in_validation_and_test(shared: Path) -> None:
+    table = json.loads((shared / "reference/preprocessing/frame_indices_paddlevideo.json").read_text(encoding="utf-8"))
+    names: dict[str, Sampling] = {"mid": "block_middle", "left": "middle_or_first", "linspace": "ends"}
+    lists = [entry for entry in table if entry["mode"] in names]
+    assert len(lists) == 360
+    for entry in lists:
+        assert frame_sets(names[entry["mode"]], entry["n"], entry["num_seg"]) == [entry["idx"]], entry
 
 
 @pytest.mark.parametrize(("frames", "segments"), [(80, 8), (11, 4), (131, 8), (300, 16)])
@@ -88,8 +160,13 @@ def test_arguments_out_of_range(frames: int, segments: int) -> None:
         segment_middles(frames, segments)
     with pytest.raises(ValueError, match="at least 1"):
         segment_random(frames, segments, np.random.default_rng(0))
+    for rule in RULES:
+        with pytest.raises(ValueError, match="at least 1"):
+            rule(frames, segments)
 
 
 def test_clip_out_of_range() -> None:
     with pytest.raises(ValueError, match=r"clip must be in \[0, 2\)"):
         segment_middles(10, 2, clip=2, clips=2)
+    with pytest.raises(ValueError, match="clip must be 0 or 1, got 2"):
+        float_middles(10, 2, clip=2)

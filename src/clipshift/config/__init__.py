@@ -3,6 +3,7 @@
 from clipshift.config.loading import Resolved, Settings, load_config, resolve, save_config
 from clipshift.config.recipes import recipe_names, recipe_path
 from clipshift.config.schema import (
+    MOST_CLIPS,
     AugmentConfig,
     Config,
     DataConfig,
@@ -10,12 +11,14 @@ from clipshift.config.schema import (
     InputConfig,
     ModelConfig,
     OptimConfig,
+    Sampling,
     ShiftConfig,
     TrainConfig,
 )
 from clipshift.config.text import describe, flatten
 
 __all__ = [
+    "MOST_CLIPS",
     "AugmentConfig",
     "Config",
     "DataConfig",
@@ -24,6 +27,7 @@ __all__ = [
     "ModelConfig",
     "OptimConfig",
     "Resolved",
+    "Sampling",
     "Settings",
     "ShiftConfig",
     "TrainConfig",

@@ -15,6 +15,10 @@ PositiveInt = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Colour = tuple[float, float, float]
+Sampling = Literal["middle", "middle_float", "middle_or_first", "block_middle", "ends"]
+
+MOST_CLIPS: dict[Sampling, int] = {"middle_float": 2, "middle_or_first": 1, "block_middle": 1, "ends": 1}
+"""Sets of frames per video that a rule of sampling knows; `middle` knows any number of them."""
 
 IMAGENET_MEAN: Colour = (0.485, 0.456, 0.406)
 IMAGENET_STD: Colour = (0.229, 0.224, 0.225)
@@ -77,12 +81,25 @@ class InputConfig(Section):
 
     segments: PositiveInt = 8
     """Frames per clip: the video is cut into as many equal parts and one frame is taken from each."""
+    sampling: Sampling = "middle"
+    """The frame of each part in a test: its `middle`; the same in floating point (`middle_float`: mmaction2, MIT);
+    that or, of videos with at most `segments` frames, always the first one (`middle_or_first`: PaddleVideo's left);
+    the middle of a whole number of frames (`block_middle`: its mid); evenly from first to last (`ends`: linspace)."""
     resize: PositiveInt = 256
-    """Short side in pixels to which frames are scaled before a test crop, the aspect kept."""
+    """Short side in pixels to which frames are scaled before a test crop."""
+    aspect: Literal["keep", "four_thirds"] = "keep"
+    """Shape of the scaled frame: its own, or always 4:3 unless the short side is `resize` already (PaddleVideo)."""
+    resize_rounding: Literal["nearest", "down"] = "nearest"
+    """How the long side is rounded that keeps the aspect: half up (mmaction2), or down (torchvision, PaddleVideo)."""
     crop: PositiveInt = 224
     """Side in pixels of the square that the network sees."""
+    crop_rounding: Literal["down", "even"] = "down"
+    """Where a centre crop begins if the space around it is odd: half of it rounded down (mmaction2), or to the even
+    neighbour (torchvision, PaddleVideo)."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    """Interpolation of all resizing; antialiased."""
+    """Interpolation of all resizing."""
+    antialias: bool = True
+    """Resizing averages over all pixels that it drops (Pillow), or takes only the nearest ones, as OpenCV does."""
     mean: Colour = IMAGENET_MEAN
     """Per-channel (RGB) mean that is subtracted, of values in [0, 1]."""
     std: Colour = IMAGENET_STD
@@ -238,4 +255,13 @@ class Config(Section):
             raise ValueError("optim.schedule=step needs optim.steps, for example optim.steps=[20,40]")
         if self.optim.optimizer == "sgd" and self.optim.nesterov and self.optim.momentum == 0:
             raise ValueError("optim.nesterov=true needs optim.momentum > 0")
+        return self
+
+    @model_validator(mode="after")
+    def _clips_fit_the_sampling(self) -> Self:
+        most = MOST_CLIPS.get(self.input.sampling)
+        if most is not None and self.evaluate.clips > most:
+            raise ValueError(
+                f"input.sampling={self.input.sampling} knows at most {most} evaluate.clips; middle knows any"
+            )
         return self

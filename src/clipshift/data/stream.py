@@ -13,7 +13,7 @@ from clipshift.data.ahead import map_ahead
 from clipshift.data.clips import Clip
 from clipshift.data.transforms import Crops, test_views
 from clipshift.errors import VideoError
-from clipshift.video import Limits, open_clip, segment_middles
+from clipshift.video import Limits, frame_sets, open_clip
 
 _PIECE_BYTES = 128 * 1024 * 1024
 """Decoded pixels that are held at once before they are scaled down."""
@@ -30,20 +30,21 @@ class ReadClip:
 
 
 def read_views(clip: Clip, settings: InputConfig, data: DataConfig, *, crops: Crops, clips: int = 1) -> torch.Tensor:
-    """Reads the test views of one clip: the middles of its segments, scaled and cropped.
+    """Reads the test views of one clip: the frames that `settings.sampling` takes, scaled and cropped.
 
     Args:
         clip: The clip.
-        settings: Segments, sizes and interpolation.
+        settings: Segments, sampling, sizes and interpolation.
         data: Limits and the pattern of frame folders.
         crops: Crops of every frame (`clipshift.data.transforms.test_views`).
-        clips: Sets of frames, spread evenly inside the segments.
+        clips: Sets of frames of the video.
 
     Returns:
         uint8 (V, T, 3, side, side) with V = clips x crops, the crops of the first set of frames first.
 
     Raises:
         VideoError: The clip cannot be read.
+        ConfigError: `settings.sampling` does not know so many sets of frames.
     """
     limits, pattern = Limits.of(data), data.frame_pattern
     with open_clip(clip.path, limits=limits, frame_pattern=pattern, frames=clip.frames) as reader:
@@ -57,15 +58,16 @@ def views_of_frames(frames_THWC: np.ndarray, settings: InputConfig, *, crops: Cr
 
     Args:
         frames_THWC: All its frames, uint8 (T, H, W, 3), RGB.
-        settings: Segments, sizes and interpolation.
+        settings: Segments, sampling, sizes and interpolation.
         crops: Crops of every frame.
-        clips: Sets of frames, spread evenly inside the segments.
+        clips: Sets of frames of the video.
 
     Returns:
         uint8 (V, T, 3, side, side), as of `read_views`.
 
     Raises:
         VideoError: The array is not a video.
+        ConfigError: `settings.sampling` does not know so many sets of frames.
     """
     shape = frames_THWC.shape
     if frames_THWC.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
@@ -91,7 +93,7 @@ def _views(
     piece: int,
 ) -> torch.Tensor:
     """The views of all sets of frames; every frame is read once, `piece` frames at a time."""
-    sets = [segment_middles(frames, settings.segments, k, clips) for k in range(clips)]
+    sets = frame_sets(settings.sampling, frames, settings.segments, clips)
     wanted = sorted({index for indices in sets for index in indices})
     pieces = [wanted[i : i + piece] for i in range(0, len(wanted), piece)]
     views_VTCHW = torch.cat([test_views(read(indices), settings, crops) for indices in pieces], dim=1)
@@ -117,7 +119,7 @@ def read_ahead(
 
     Args:
         clips: What to read; consumed step by step.
-        settings: Segments, sizes and interpolation.
+        settings: Segments, sampling, sizes and interpolation.
         data: Limits and the pattern of frame folders.
         crops: Crops of every frame.
         clips_per_video: Sets of frames of every clip.

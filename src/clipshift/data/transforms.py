@@ -98,10 +98,11 @@ def random_box(width: int, height: int, crop: int, augment: AugmentConfig, rando
 def test_views(frames_THWC: np.ndarray, settings: InputConfig, crops: Crops) -> torch.Tensor:
     """Scales frames to the short side `settings.resize` and takes the test crops. Nothing is random.
 
-    The long side becomes floor(long x resize / short + 0.5). Then, as published (mmaction2's CenterCrop, ThreeCrop
-    and TenCrop; W, H are the scaled sides):
+    The long side is that of `scaled_size`. Then, as published (mmaction2's CenterCrop, ThreeCrop and TenCrop;
+    PaddleVideo's CenterCrop and TenCrop; torchvision's CenterCrop; W, H are the scaled sides):
 
-    - `centre`: one square of side `crop` at ((W - crop) // 2, (H - crop) // 2).
+    - `centre`: one square of side `crop` at ((W - crop) / 2, (H - crop) / 2), halves rounded down, or to the even
+      neighbour (`settings.crop_rounding`).
     - `three`: squares of side `resize`, the whole short side: left, centre, right (of a portrait: top, centre,
       bottom), a step of (W - resize) // 2 apart. The network is fully convolutional: it takes this side, too.
     - `ten`: squares of side `crop` at (0, 0), (4w, 0), (0, 4h), (4w, 4h), (2w, 2h) with w = (W - crop) // 4 and
@@ -109,13 +110,13 @@ def test_views(frames_THWC: np.ndarray, settings: InputConfig, crops: Crops) -> 
 
     Args:
         frames_THWC: Decoded frames, uint8 (T, H, W, 3), RGB.
-        settings: Gives `resize`, `crop` and the interpolation.
+        settings: Gives `resize`, `crop`, how both are rounded, and the interpolation.
         crops: Which crops.
 
     Returns:
         uint8 (V, T, 3, side, side), contiguous; V = 1, 3, 10 and side = crop, resize, crop.
     """
-    height, width = scaled_size(frames_THWC.shape[1], frames_THWC.shape[2], settings.resize)
+    height, width = scaled_size(frames_THWC.shape[1], frames_THWC.shape[2], settings)
     frames_TCHW = _resize(_tensor(frames_THWC), height, width, settings)
     views = []
     for x, y, side in _test_boxes(width, height, settings, crops):
@@ -126,11 +127,31 @@ def test_views(frames_THWC: np.ndarray, settings: InputConfig, crops: Crops) -> 
     return torch.stack(views)
 
 
-def scaled_size(height: int, width: int, short: int) -> tuple[int, int]:
-    """The height and width of a frame whose short side is scaled to `short`: floor(long x short / old short + 0.5)."""
-    old = min(height, width)
+def scaled_size(height: int, width: int, settings: InputConfig) -> tuple[int, int]:
+    """The size to which a frame is scaled whose short side is to become r = `settings.resize`.
+
+    - `aspect` `keep`: the long side becomes long x r / short, half of a pixel rounded up (mmaction2), or any part of
+      one dropped (torchvision, PaddleVideo), as `resize_rounding` says.
+    - `aspect` `four_thirds`: it becomes floor(4 r / 3) whatever it was, and a square is taken as upright, as
+      PaddleVideo's `Scale` does with `fixed_ratio`; a frame whose short side is r already keeps its size.
+
+    Args:
+        height: Height of the frame, in pixels.
+        width: Its width.
+        settings: Gives `resize`, `aspect` and `resize_rounding`.
+
+    Returns:
+        The new height and width.
+    """
+    short, old = settings.resize, min(height, width)
+    if old == short:
+        return height, width
+    if settings.aspect == "four_thirds":
+        long = 4 * short // 3
+        return (short, long) if width > height else (long, short)
     # In whole numbers, (2 a + b) // (2 b) = floor(a / b + 0.5): no rounding error decides a pixel.
-    return (2 * height * short + old) // (2 * old), (2 * width * short + old) // (2 * old)
+    half = old if settings.resize_rounding == "nearest" else 0
+    return (2 * height * short + half) // (2 * old), (2 * width * short + half) // (2 * old)
 
 
 def normalise(clips: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
@@ -153,6 +174,8 @@ def _test_boxes(width: int, height: int, settings: InputConfig, crops: Crops) ->
     """Left, top and side of the test crops of a scaled frame."""
     crop = settings.crop
     if crops == "centre":
+        if settings.crop_rounding == "even":  # as Python's round
+            return [(round((width - crop) / 2), round((height - crop) / 2), crop)]
         return [((width - crop) // 2, (height - crop) // 2, crop)]
     if crops == "three":
         across, down = (width - settings.resize) // 2, (height - settings.resize) // 2
@@ -167,14 +190,71 @@ def _tensor(frames_THWC: np.ndarray) -> torch.Tensor:
 
 
 def _resize(frames_TCHW: torch.Tensor, height: int, width: int, settings: InputConfig) -> torch.Tensor:
-    """Antialiased resizing of uint8 frames; frames that already have the size are returned as they are."""
+    """Resizing of uint8 frames; frames that already have the size are returned as they are."""
     if tuple(frames_TCHW.shape[-2:]) == (height, width):
         return frames_TCHW
+    if settings.interpolation == "bilinear" and not settings.antialias:
+        return _resize_fixed_point(frames_TCHW, height, width)
     # The kernel that torchvision's resize calls, which takes uint8; torchvision itself would double the time and
     # memory that every loader process needs to start.
     return F.interpolate(
-        frames_TCHW, size=(height, width), mode=settings.interpolation, antialias=True, align_corners=False
+        frames_TCHW,
+        size=(height, width),
+        mode=settings.interpolation,
+        antialias=settings.antialias,
+        align_corners=False,
     )
+
+
+def _resize_fixed_point(frames_TCHW: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Bilinear resizing without antialiasing, to the last bit as OpenCV's `resize` with `INTER_LINEAR` on 8 bits.
+
+    Networks that learned from OpenCV's images see the same ones here. With weights a, b of 11 bits, the row of a pixel
+    gives t = (a left + b right) >> 4, and the two rows give ((a t_upper >> 16) + (b t_lower >> 16) + 2) >> 2
+    (OpenCV, modules/imgproc/src/resize.cpp). What the shifts drop makes pixels 0.1 levels darker, on average, than
+    exact arithmetic would.
+
+    Args:
+        frames_TCHW: uint8 (T, 3, H, W).
+        height: New height, in pixels.
+        width: New width.
+
+    Returns:
+        uint8 (T, 3, height, width).
+    """
+    old_height, old_width = frames_TCHW.shape[-2:]
+    above, row_weights = _taps(old_height, height)
+    left, column_weights = _taps(old_width, width)
+    # Beyond the first and the last column there is nothing to mix; rows are mixed with themselves there.
+    column_weights[:, (left < 0) | (left >= old_width - 1)] = torch.tensor([[2048], [0]], dtype=torch.int32)
+    columns_2W = torch.stack([left, left + 1]).clamp(0, old_width - 1)
+    rows_2H = torch.stack([above, above + 1]).clamp(0, old_height - 1)
+
+    frames_THWC = frames_TCHW.permute(0, 2, 3, 1)  # as they lie in memory
+    total_THWC = torch.full((len(frames_THWC), height, width, 3), 2, dtype=torch.int32)
+    for rows, weights_H in zip(rows_2H, row_weights, strict=True):
+        lines_THWC = frames_THWC.index_select(1, rows)
+        mixed_THWC = torch.zeros_like(total_THWC)
+        for columns, weights_W in zip(columns_2W, column_weights, strict=True):
+            mixed_THWC += lines_THWC.index_select(2, columns).to(torch.int32).mul_(weights_W[:, None])
+        mixed_THWC >>= 4
+        mixed_THWC *= weights_H[:, None, None]
+        mixed_THWC >>= 16
+        total_THWC += mixed_THWC
+    return (total_THWC >> 2).to(torch.uint8).permute(0, 3, 1, 2)
+
+
+def _taps(old: int, new: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where each new pixel lies between two old ones: index of the first, int64 (new,); weights, int32 (2, new).
+
+    Pixel i lies at (i + 1/2) old / new - 1/2, which may be outside; weights are parts of 2048, from a fraction in
+    float32, rounded half to even.
+    """
+    places = ((np.arange(new) + 0.5) * (1 / (new / old)) - 0.5).astype(np.float32)
+    first = np.floor(places)
+    fractions = places - first
+    weights = np.rint(np.stack([1 - fractions, fractions]) * np.float32(2048)).astype(np.int32)
+    return torch.from_numpy(first.astype(np.int64)), torch.from_numpy(weights)
 
 
 def _factor(random: np.random.Generator, size: float) -> float:

@@ -23,7 +23,7 @@ from clipshift.evaluation.device import Amp, pick_device, pick_threads
 from clipshift.evaluation.metrics import compute_metrics
 from clipshift.evaluation.results import ClipScore, Evaluation
 from clipshift.evaluation.scoring import VIEWS_PER_FRAME, network_engine, score_stream
-from clipshift.models.bundle import ModelSpec, find_bundle, load_bundle
+from clipshift.models.bundle import Average, ModelSpec, find_bundle, load_bundle
 from clipshift.models.recognizer import Recognizer
 
 Progress = Callable[[int, int], None]
@@ -52,8 +52,8 @@ def evaluate(  # noqa: PLR0913
         model: A run folder, a model folder, or what `load_bundle` returned.
         data: A folder with one folder per class, a list file, or a `data.yaml` (its validation, else its test part).
             Its classes are matched to the model's by name.
-        crops: Crops per frame: `centre` (1), `three` or `ten`. Default: centre.
-        clips: Sets of frames per video, spread evenly in time. Default: 1.
+        crops: Crops per frame: `centre` (1), `three` or `ten`. Default: the model's own.
+        clips: Sets of frames per video, spread evenly in time. Default: the model's own.
         batch_size: Views per forward pass; changes memory and speed, not the result. Default: 8.
         bad: How unreadable videos count. Default: wrong.
         device: `auto` (a GPU when there is one), `cpu`, `cuda` or `cuda:N`.
@@ -87,14 +87,16 @@ def evaluate(  # noqa: PLR0913
     if amp == "fp16" and chosen.type == "cpu":
         raise ConfigError("fp16 needs a GPU.", where="amp", got="fp16 on a CPU", allowed="fp32, bf16")
     network, spec = model if isinstance(model, tuple) else load_bundle(find_bundle(Path(model)))
+    protocol = config.evaluate.model_copy(update={"crops": crops or spec.crops, "clips": clips or spec.clips})
     manifest = read_manifest(data, config.data, classes=spec.classes)
     evaluation = evaluate_manifest(
         network.to(chosen),
         manifest,
         spec.input,
         config.data,
-        config.evaluate,
+        protocol,
         device=chosen,
+        average=spec.average,
         amp=config.train.amp,
         workers=config.data.workers,
         model={} if isinstance(model, tuple) else _identity(find_bundle(Path(model))),
@@ -113,6 +115,7 @@ def evaluate_manifest(  # noqa: PLR0913
     protocol: EvaluateConfig,
     *,
     device: torch.device | str,
+    average: Average = "logits",
     amp: Amp = "fp32",
     workers: int | Literal["auto"] = "auto",
     rank: int = 0,
@@ -133,6 +136,7 @@ def evaluate_manifest(  # noqa: PLR0913
         data: Limits and names for reading the clips.
         protocol: Crops, clips, batch size, and how bad videos count.
         device: Where `network` is.
+        average: What is averaged over a video's views.
         amp: Precision of the forward pass.
         workers: Threads that read clips ahead; 0 reads in this thread; `auto`: one per core.
         rank: This process's number in [0, ranks).
@@ -156,6 +160,7 @@ def evaluate_manifest(  # noqa: PLR0913
         data,
         protocol,
         device=device,
+        average=average,
         amp=amp,
         workers=workers,
         progress=progress,
@@ -174,7 +179,7 @@ def evaluate_manifest(  # noqa: PLR0913
             bad_labels=[score.label for score in scores if score.logits is None],
             bad=protocol.bad,
         ),
-        protocol=describe_protocol(settings, protocol),
+        protocol=describe_protocol(settings, protocol, average),
         seconds=time.perf_counter() - started,
         data=str(manifest.source),
         model=dict(model or {}),
@@ -189,11 +194,12 @@ def score_clips(  # noqa: PLR0913
     protocol: EvaluateConfig,
     *,
     device: torch.device | str,
+    average: Average = "logits",
     amp: Amp = "fp32",
     workers: int | Literal["auto"] = "auto",
     progress: Progress | None = None,
 ) -> list[ClipScore]:
-    """Scores clips: the logits of a video's views (clips x crops) are averaged, as the published systems do.
+    """Scores clips: the logits or probabilities of a video's views (clips x crops) are averaged.
 
     Args:
         network: On `device`: normalised clips (B, T, 3, H, W) to logits (B, K). Modes are left as they were.
@@ -202,6 +208,7 @@ def score_clips(  # noqa: PLR0913
         data: Limits and names for reading the clips.
         protocol: Crops, clips and batch size.
         device: Where `network` is.
+        average: What is averaged over a video's views.
         amp: Precision of the forward pass.
         workers: Threads that read clips ahead.
         progress: Called with (clips done, clips in all) after each clip.
@@ -215,7 +222,8 @@ def score_clips(  # noqa: PLR0913
     labels = [_label(clip) for clip in clips]
     engine = network_engine(network, settings, torch.device(device), amp)
     scores = []
-    stream = score_stream(engine, clips, settings, data, protocol, workers=pick_threads(workers))
+    threads = pick_threads(workers)
+    stream = score_stream(engine, clips, settings, data, protocol, average=average, workers=threads)
     with evaluating(network):
         for label, scored in zip(labels, stream, strict=True):
             logits = None if scored.logits is None else tuple(scored.logits.tolist())
@@ -225,15 +233,17 @@ def score_clips(  # noqa: PLR0913
     return scores
 
 
-def describe_protocol(settings: InputConfig, protocol: EvaluateConfig) -> str:
+def describe_protocol(settings: InputConfig, protocol: EvaluateConfig, average: Average = "logits") -> str:
     """One sentence for reports: frames, clips, crops, sizes and averaging."""
     many = protocol.clips * VIEWS_PER_FRAME[protocol.crops] > 1
     clips = "1 clip" if protocol.clips == 1 else f"{protocol.clips} clips"
     crops = "1 centre crop" if protocol.crops == "centre" else f"{VIEWS_PER_FRAME[protocol.crops]} crops"
     # Three crops have the whole short side, as published.
     side = settings.resize if protocol.crops == "three" else settings.crop
-    return f"{settings.segments} frames, {clips} x {crops} of {side} px from short side {settings.resize} px" + (
-        ", logits averaged over them" if many else ""
+    frames = f"{settings.segments} frames" + ("" if settings.sampling == "middle" else f" ({settings.sampling})")
+    shape = "" if settings.aspect == "keep" else " at 4:3"
+    return f"{frames}, {clips} x {crops} of {side} px from short side {settings.resize} px{shape}" + (
+        f", {average} averaged over them" if many else ""
     )
 
 

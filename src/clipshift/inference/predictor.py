@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clipshift.config import DataConfig, EvaluateConfig
+from clipshift.config import DataConfig, EvaluateConfig, resolve
 from clipshift.data.stream import views_of_frames
 from clipshift.errors import VideoError
 from clipshift.evaluation.device import Amp, pick_device, pick_threads
-from clipshift.evaluation.scoring import Engine, network_engine, score_stream
+from clipshift.evaluation.scoring import Engine, ViewAverage, network_engine, score_stream
 from clipshift.inference.results import Failure, Prediction
 from clipshift.inference.sources import find_clips
 from clipshift.models.bundle import ModelSpec, find_bundle, load_bundle
@@ -46,24 +46,33 @@ class Model:
         return self.spec.classes
 
     def predict(
-        self, video: str | Path | np.ndarray, *, crops: Literal["centre", "three", "ten"] = "centre", clips: int = 1
+        self,
+        video: str | Path | np.ndarray,
+        *,
+        crops: Literal["centre", "three", "ten"] | None = None,
+        clips: int | None = None,
     ) -> Prediction:
         """Classify one video.
 
         Args:
             video: A video file, a frame folder, or decoded frames `(T, H, W, 3)` uint8 RGB.
-            crops: Crops per frame, whose logits are averaged.
-            clips: Sets of frames, spread evenly in time, whose logits are averaged.
+            crops: Crops per frame, whose scores are averaged. Default: the model's own.
+            clips: Sets of frames, spread evenly in time, whose scores are averaged. Default: the model's own.
 
         Returns:
             The class probabilities.
 
         Raises:
             VideoError: It cannot be read.
+            ConfigError: `crops` or `clips` has a value that is not allowed, or not with the model's sampling.
         """
         if isinstance(video, np.ndarray):
-            views_BTCHW = views_of_frames(video, self.spec.input, crops=crops, clips=clips)
-            return Prediction("frames", self.classes, _softmax(self._engine()(views_BTCHW).double().mean(0)))
+            protocol = self._protocol(crops, clips)
+            views_VTCHW = views_of_frames(video, self.spec.input, crops=protocol.crops, clips=protocol.clips)
+            scores = ViewAverage(self.spec.average)
+            for logits in self._engine()(views_VTCHW).cpu():
+                scores.add(logits)
+            return Prediction("frames", self.classes, _softmax(scores.result()))
         answer = next(self.predict_many([video], crops=crops, clips=clips, workers=0))
         if isinstance(answer, Failure):
             raise VideoError(answer.error, where=video)
@@ -73,8 +82,8 @@ class Model:
         self,
         sources: str | Path | Iterable[str | Path],
         *,
-        crops: Literal["centre", "three", "ten"] = "centre",
-        clips: int = 1,
+        crops: Literal["centre", "three", "ten"] | None = None,
+        clips: int | None = None,
         batch_size: int = 1,
         workers: int | Literal["auto"] = "auto",
     ) -> Iterator[Prediction | Failure]:
@@ -82,8 +91,8 @@ class Model:
 
         Args:
             sources: Video files, folders, globs and lists; one, or any number, also an endless iterator.
-            crops: Crops per frame, whose logits are averaged.
-            clips: Sets of frames, spread evenly in time, whose logits are averaged.
+            crops: Crops per frame, whose scores are averaged. Default: the model's own.
+            clips: Sets of frames, spread evenly in time, whose scores are averaged. Default: the model's own.
             batch_size: Views in one forward pass.
             workers: Threads that decode ahead of the network.
 
@@ -92,22 +101,32 @@ class Model:
 
         Raises:
             DataError: A source does not exist, or holds no video.
+            ConfigError: An option has a value that is not allowed, or not with the model's sampling.
         """
         if isinstance(sources, str | Path):
             sources = [sources]
-        protocol = EvaluateConfig(crops=crops, clips=clips, batch_size=batch_size)
+        protocol = self._protocol(crops, clips, batch_size)
         for scored in score_stream(
             self._engine(),
             find_clips(sources, self.data),
             self.spec.input,
             self.data,
             protocol,
+            average=self.spec.average,
             workers=pick_threads(workers),
         ):
             if scored.logits is None:
                 yield Failure(scored.clip.name, scored.error or "")
             else:
                 yield Prediction(scored.clip.name, self.classes, _softmax(scored.logits))
+
+    def _protocol(self, crops: str | None, clips: int | None, batch_size: int = 1) -> EvaluateConfig:
+        """The views that were asked for, else the model's own, checked."""
+        views = {
+            "crops": self.spec.crops if crops is None else crops,
+            "clips": self.spec.clips if clips is None else clips,
+        }
+        return resolve(settings=[{"evaluate": {**views, "batch_size": batch_size}}]).config.evaluate
 
     def _engine(self) -> Engine:
         return network_engine(self.network, self.spec.input, self.device, self.amp)
@@ -135,8 +154,8 @@ def load(model: str | Path, *, device: str = "auto", amp: Amp = "fp32") -> Model
 def predict(
     model: str | Path | Model,
     *sources: str | Path,
-    crops: Literal["centre", "three", "ten"] = "centre",
-    clips: int = 1,
+    crops: Literal["centre", "three", "ten"] | None = None,
+    clips: int | None = None,
     batch_size: int = 1,
     device: str = "auto",
     workers: int | Literal["auto"] = "auto",

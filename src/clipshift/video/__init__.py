@@ -5,7 +5,7 @@ from __future__ import annotations
 from clipshift.video.clips import VIDEO_SUFFIXES, decode, is_video_file, open_clip, probe
 from clipshift.video.info import ClipInfo, ClipReader
 from clipshift.video.limits import Limits
-from clipshift.video.sampling import segment_middles, segment_random
+from clipshift.video.sampling import frame_sets, segment_middles, segment_random
 
 __all__ = [
     "VIDEO_SUFFIXES",
@@ -13,6 +13,7 @@ __all__ = [
     "ClipReader",
     "Limits",
     "decode",
+    "frame_sets",
     "is_video_file",
     "open_clip",
     "probe",

@@ -8,17 +8,54 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from clipshift.config import MOST_CLIPS, Sampling
+from clipshift.errors import ConfigError
+
 if TYPE_CHECKING:
     import numpy as np
+
+
+def frame_sets(sampling: Sampling, frames: int, segments: int, clips: int = 1) -> list[list[int]]:
+    """The sets of frames that a test takes of one video, by the rule that `input.sampling` names.
+
+    Args:
+        sampling: `middle` ([segment_middles][clipshift.video.sampling.segment_middles]), `middle_float`
+            (`float_middles`), `middle_or_first` (`middles_or_first`), `block_middle` (`block_middles`) or `ends`
+            (`first_to_last`).
+        frames: Number of frames of the video, at least 1.
+        segments: Frames per set, at least 1.
+        clips: Number of sets, at least 1.
+
+    Returns:
+        `clips` lists of `segments` indices, each 0 <= index < frames.
+
+    Raises:
+        ConfigError: The rule does not know so many sets of frames.
+        ValueError: `frames` or `segments` is less than 1.
+    """
+    most = MOST_CLIPS.get(sampling)
+    if most is not None and clips > most:
+        raise ConfigError(
+            "This rule of sampling does not say which frames so many clips of one video have.",
+            where="clips",
+            got=f"clips={clips} with input.sampling={sampling}",
+            allowed="1" if most == 1 else f"1 to {most}",
+            remedy="ask for fewer clips, or set input.sampling=middle",
+        )
+    if sampling == "middle":
+        return [segment_middles(frames, segments, clip, clips) for clip in range(clips)]
+    if sampling == "middle_float":
+        return [float_middles(frames, segments, clip) for clip in range(clips)]
+    rules = {"middle_or_first": middles_or_first, "block_middle": block_middles, "ends": first_to_last}
+    return [rules[sampling](frames, segments)]
 
 
 def segment_middles(frames: int, segments: int, clip: int = 0, clips: int = 1) -> list[int]:
     """Takes the middle frame of each of `segments` equal parts; no randomness, for evaluation.
 
     In exact arithmetic frame `floor((i + (clip + 1/2) / clips) * frames / segments)` of segment i; with one clip
-    `floor((i + 1/2) * frames / segments)`, as mmaction2's `SampleFrames` and MIT's TSM take them in test mode (whose
-    floating point now and then falls one short of a whole number). Several clips lie evenly inside each segment. A clip
-    with fewer frames than segments repeats frames, in order:
+    `floor((i + 1/2) * frames / segments)`. Several clips lie evenly inside each segment. A clip with fewer frames than
+    segments repeats frames, in order:
 
         segment_middles(80, 8)                   5 15 25 35 45 55 65 75
         segment_middles(80, 8, clip=0, clips=2)  2 12 22 32 42 52 62 72
@@ -42,6 +79,110 @@ def segment_middles(frames: int, segments: int, clip: int = 0, clips: int = 1) -
     if not 0 <= clip < clips:
         raise ValueError(f"clip must be in [0, {clips}), got {clip}")
     return [(2 * (i * clips + clip) + 1) * frames // (2 * segments * clips) for i in range(segments)]
+
+
+def float_middles(frames: int, segments: int, clip: int = 0) -> list[int]:
+    """Takes the middle frame of each part in the floating point of mmaction2 and of MIT's TSM, both in test mode.
+
+    With d = frames / segments in float64, frame `int(d / 2 + i d)` (mmaction2's `SampleFrames`, MIT's
+    `_get_test_indices`). Where the exact middle is a whole number, rounding errors sometimes end just below it, one
+    frame before `segment_middles`: with 25 segments in 7 of 100 lengths, with 3, 8, 16 and 32 segments never. The
+    second clip is mmaction2's `twice_sample`: the parts' first frames, `int(i d)`.
+
+        float_middles(30, 25)[12]   14   segment_middles: 15
+
+    Args:
+        frames: Number of frames of the video, at least 1.
+        segments: Number of parts, at least 1.
+        clip: 0: the middles; 1: the first frames.
+
+    Returns:
+        `segments` indices, each 0 <= index < frames, never falling.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+    _check(frames, segments)
+    if clip not in (0, 1):
+        raise ValueError(f"clip must be 0 or 1, got {clip}")
+    part = frames / segments
+    start = part / 2 if clip == 0 else 0.0
+    return [int(start + part * i) for i in range(segments)]
+
+
+def middles_or_first(frames: int, segments: int) -> list[int]:
+    """Takes the middles of the parts, or nothing but the first frame of a video with at most `segments` frames.
+
+    PaddleVideo's rule with `select_left` in its validation and test, and MIT's in its validation. The middles are
+    those of `float_middles`.
+
+        middles_or_first(131, 8)   8 24 40 57 73 90 106 122
+        middles_or_first(8, 8)     0  0  0  0  0  0   0   0
+
+    Args:
+        frames: Number of frames of the video, at least 1.
+        segments: Number of parts, at least 1.
+
+    Returns:
+        `segments` indices, each 0 <= index < frames, never falling.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+    _check(frames, segments)
+    return float_middles(frames, segments) if frames > segments else [0] * segments
+
+
+def block_middles(frames: int, segments: int) -> list[int]:
+    """Takes the middles of parts of a whole number of frames, so that what is left over at the end is never seen.
+
+    PaddleVideo's default in its validation and test: with d = frames // segments, frame `(d - 1) // 2 + i d`. A video
+    with fewer frames than segments is taken frame by frame and begun again:
+
+        block_middles(131, 8)   7 23 39 55 71 87 103 119
+        block_middles(5, 8)     0  1  2  3  4  0   1   2
+
+    Args:
+        frames: Number of frames of the video, at least 1.
+        segments: Number of parts, at least 1.
+
+    Returns:
+        `segments` indices, each 0 <= index < frames.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+    _check(frames, segments)
+    size = frames // segments
+    if size == 0:
+        return [i % frames for i in range(segments)]
+    return [(size - 1) // 2 + i * size for i in range(segments)]
+
+
+def first_to_last(frames: int, segments: int) -> list[int]:
+    """Takes frames at even distances, the first and the last one among them.
+
+    With d = (frames - 1) / (segments - 1) in float64, frame `int(i d)`, and the last one exactly: PaddleVideo's
+    `linspace`, which is numpy's, cut to whole numbers. A single frame is the first one.
+
+        first_to_last(131, 8)   0 18 37 55 74 92 111 130
+        first_to_last(5, 8)     0  0  1  1  2  2   3   4
+
+    Args:
+        frames: Number of frames of the video, at least 1.
+        segments: Number of frames to take, at least 1.
+
+    Returns:
+        `segments` indices, each 0 <= index < frames, never falling.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+    _check(frames, segments)
+    if segments == 1:
+        return [0]
+    step = (frames - 1) / (segments - 1)
+    return [int(step * i) for i in range(segments - 1)] + [frames - 1]
 
 
 def segment_random(frames: int, segments: int, random: np.random.Generator) -> list[int]:

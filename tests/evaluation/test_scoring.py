@@ -1,0 +1,63 @@
+"""Averages over a video's views, and how scores come out of a stream of clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from clipshift.config import DataConfig, EvaluateConfig
+from clipshift.data.stream import read_views
+from clipshift.evaluation.scoring import ViewAverage, network_engine, score_stream
+from clipshift.models.bundle import Average
+from tests.evaluation.synthetic import SETTINGS, SmallNetwork, make_manifest
+
+
+def averaged(logits_VK: torch.Tensor, average: Average) -> torch.Tensor:
+    scores = ViewAverage(average)
+    for logits in logits_VK:
+        scores.add(logits)
+    assert scores.views == len(logits_VK)
+    return scores.result()
+
+
+def test_logits_or_probabilities_are_averaged() -> None:
+    logits_VK = torch.tensor([[4.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 2.0, -3.0]])
+    torch.testing.assert_close(averaged(logits_VK, "logits"), logits_VK.mean(dim=0))
+    found = averaged(logits_VK, "probabilities")
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, logits_VK.softmax(dim=1).mean(dim=0).log())
+    torch.testing.assert_close(found.softmax(dim=0), logits_VK.softmax(dim=1).mean(dim=0))
+
+
+def test_one_view_keeps_its_answer() -> None:
+    logits = torch.tensor([[3.0, -1.0, 0.5]])
+    assert torch.equal(averaged(logits, "logits"), logits[0])
+    torch.testing.assert_close(averaged(logits, "probabilities"), logits[0].log_softmax(dim=0))
+
+
+def test_probabilities_too_small_for_a_number_have_logarithms() -> None:
+    found = averaged(torch.tensor([[2000.0, 0.0], [1000.0, 0.0]]), "probabilities")
+    torch.testing.assert_close(found, torch.tensor([0.0, -1000.0 - 0.6931472]))
+
+
+def test_an_average_of_nothing() -> None:
+    with pytest.raises(ValueError, match="no view"):
+        ViewAverage().result()
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_probabilities_of_a_stream_are_averaged_over_the_views(tmp_path: Path, batch_size: int) -> None:
+    manifest = make_manifest(tmp_path, clips=4, broken=[1])
+    network = SmallNetwork().eval()
+    engine = network_engine(network, SETTINGS, torch.device("cpu"))
+    protocol = EvaluateConfig(crops="three", clips=2, batch_size=batch_size)
+    stream = score_stream(engine, manifest.clips, SETTINGS, DataConfig(), protocol, average="probabilities", workers=0)
+    for clip, scored in zip(manifest.clips, stream, strict=True):
+        assert scored.clip == clip
+        if scored.logits is None:
+            assert scored.error
+            continue
+        logits_VK = engine(read_views(clip, SETTINGS, DataConfig(), crops="three", clips=2))
+        torch.testing.assert_close(scored.logits.exp(), logits_VK.softmax(dim=1).mean(dim=0), atol=1e-6, rtol=1e-4)
