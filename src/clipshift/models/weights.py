@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
 import torch
-from numpy.dtypes import Float32DType, Float64DType, Int64DType
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from clipshift.config.schema import ModelConfig
@@ -20,24 +15,10 @@ from clipshift.errors import WeightsError
 from clipshift.models.bundle import find_bundle, read_bundle
 from clipshift.models.published import CLASSIFIER, LAYOUTS, OWN, Layout, Target
 from clipshift.models.recognizer import Recognizer
+from clipshift.models.weight_files import read_weights
 
-_WRAPPERS = ("state_dict", "model", "model_state_dict")
-# What DataParallel and torch.compile put before every name.
-_PREFIXES = ("module.", "_orig_mod.")
 # Last parts of names that are no weights, and why they are there.
 _NO_WEIGHTS = {"total_ops": "a count of operations", "total_params": "a count of parameters"}
-# Beside the weights, checkpoints keep numbers (MIT: the best accuracy), often as NumPy scalars. These names only make
-# numbers; NumPy 1 and 2 write the first one under different names.
-_NUMPY_SCALAR: Any = np.float64(0).__reduce__()[0]
-_SAFE_NAMES: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (_NUMPY_SCALAR, "numpy.core.multiarray.scalar"),
-    (_NUMPY_SCALAR, "numpy._core.multiarray.scalar"),
-    np.dtype,
-    Float32DType,
-    Float64DType,
-    Int64DType,
-]
-_GLOBAL = re.compile(r"GLOBAL (\S+)")
 _SHOWN = 5
 
 
@@ -77,66 +58,12 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Names and tensors of a file, on the CPU; wrappers (`state_dict`, `model`, `module.`) are taken off.
 
     Args:
-        path: A `.safetensors` file, or a file of `torch.save` (any suffix, new or old format), which is read with
-            PyTorch's `weights_only` unpickler: a file that asks for code is refused.
+        path: A file of any format that [read_weights][clipshift.models.weight_files.read_weights] knows.
 
     Raises:
-        WeightsError: The file is missing, damaged, not of these formats, or not safe.
+        WeightsError: The file is missing, damaged, of no known format, or not safe.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError("There is no such file of weights.", where=path)
-    if path.stat().st_size == 0:
-        raise WeightsError("The file of weights is empty.", where=path)
-    loaded: object = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    for key in _WRAPPERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-    if not isinstance(loaded, Mapping) or not loaded:
-        got = "nothing" if isinstance(loaded, Mapping) else f"a {type(loaded).__name__}"
-        raise WeightsError("The file holds no table of weights.", where=path, got=got, allowed="names and tensors")
-    strange = [f"{name} ({type(value).__name__})" for name, value in loaded.items() if not isinstance(value, Tensor)]
-    if strange:
-        raise WeightsError("The file holds other things than weights.", where=path, got=_some(strange))
-    state = {str(name): value for name, value in loaded.items()}
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError("The safetensors file cannot be read.", where=path, got=_first_line(error)) from error
-
-
-def _read_torch(path: Path) -> object:
-    try:
-        with torch.serialization.safe_globals(_SAFE_NAMES):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # Damaged and hostile bytes end in many kinds of exceptions inside the unpickler; all mean the same here.
-        reason = error.__context__ or error  # what PyTorch wraps in a page of advice
-        forbidden = _GLOBAL.search(str(reason))
-        if forbidden is not None:
-            raise WeightsError(
-                "The file holds more than weights, and was not opened: reading it could run code.",
-                where=path,
-                got=forbidden[1],
-                remedy="where you trust it, save its weights alone: torch.save(checkpoint['state_dict'], ...)",
-            ) from error
-        raise WeightsError(
-            "The file of weights cannot be read: it is damaged, or not of a known format.",
-            where=path,
-            got=f"{type(reason).__name__} {_first_line(reason)}".strip(),
-            allowed=".safetensors, or a file of torch.save",
-        ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0][:160]
+    return read_weights(path).state
 
 
 def load_weights(network: Recognizer, path: str | Path, *, classes: Sequence[str] | None = None) -> WeightsReport:
