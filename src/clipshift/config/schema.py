@@ -37,8 +37,9 @@ class ShiftConfig(Section):
 
     fold_div: Annotated[int, Field(ge=2)] = 8
     """One part in `fold_div` of the channels moves in each direction (the paper: 8; PaddleVideo: segments)."""
-    order: Literal["future_first", "past_first"] = "future_first"
-    """Where the first moved channels come from: frame t+1 (the paper, MIT, mmaction2) or t-1 (PaddleVideo)."""
+    order: Literal["future_first", "past_first", "past_only"] = "future_first"
+    """Where the first moved channels come from: frame t+1 (the paper, MIT, mmaction2) or t-1 (PaddleVideo); the second
+    ones come from the other side. `past_only`: there are no second ones (MIT's online TSM, for streams)."""
     rounding: Literal["each", "total"] = "each"
     """Where C / fold_div is not whole: both folds have C // fold_div channels (`each`: MIT, mmaction2), or they end
     at C // fold_div and 2 C // fold_div (`total`: PaddleVideo)."""

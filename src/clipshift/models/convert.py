@@ -151,9 +151,10 @@ def _recognise(state: Mapping[str, Tensor], source: Path, model: str | None) -> 
                 misfits.append(f"{layout.name}, {name}: {problem}")
             elif bias is None or f"{CLASSIFIER}.weight" not in placement.filled:
                 raise WeightsError(
-                    f"The file holds the features of a {candidate.backbone} without a classifier: no model of its own.",
+                    "The file holds a network without its classifier, which is no model of its own.",
                     where=source,
-                    remedy=f"train with it: clipshift train DATA model.backbone={candidate.backbone} --weights {source}",
+                    got=f"{layout.name}, the backbone {candidate.backbone}",
+                    remedy=f"train with it: clipshift train DATA model.backbone={candidate.backbone} --weights FILE",
                 )
             else:
                 fitting.append((layout, candidate, bias.numel()))
@@ -214,17 +215,18 @@ def _segments(
     asked: int | None,
 ) -> tuple[int | None, list[str]]:
     """Frames per clip, or None for the home's own number; and what was taken for granted."""
+    own = [layout.note] if layout.note is not None else []
     told = layout.segments(_shapes(state))
     if told is not None and asked not in (None, told):
         raise WeightsError(
-            "The network was trained for another number of frames.", where=source, got=asked, allowed=told
+            "The network was trained for another number of frames.", where=source, got=asked, allowed=str(told)
         )
     segments = told or asked
     if segments is None and found.architecture == "tsm":
         segments = ZOO[model].segments if model is not None else 8
         note = f"{segments} frames per clip are taken for granted: nothing in the file tells; --segments changes it"
-        return segments, [note]
-    return segments, []
+        return segments, [note, *own]
+    return segments, own
 
 
 def _names(
@@ -239,7 +241,9 @@ def _names(
         return tuple(str(number) for number in range(count)), [f"the classes are numbered{hint}"]
     names = class_names(asked) if isinstance(asked, str | Path) else tuple(asked)
     if len(names) != count:
-        raise ConfigError("There are not as many names as classes.", where="classes", got=len(names), allowed=count)
+        raise ConfigError(
+            "There are not as many names as classes.", where="classes", got=len(names), allowed=str(count)
+        )
     return (tuple(sorted(names)) if asked in layout.alphabetical else names), []
 
 

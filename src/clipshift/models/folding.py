@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from timm.models import reparameterize_model
 
@@ -27,7 +29,7 @@ def fold_branches(network: Recognizer) -> Recognizer:
     Raises:
         WeightsError: The copy gives other numbers: weights or batch norms are out of any sensible range.
     """
-    folded: Recognizer = reparameterize_model(network).eval()
+    folded = cast("Recognizer", reparameterize_model(network).eval())
     if next(network.parameters()).device.type != "meta":
         _check_same(network, folded)
     return folded

@@ -45,8 +45,9 @@ def rebuild_as_paddle(backbone: nn.Module) -> None:
         act_layer=type(first.bn1.act),
     )
     for block in backbone.modules():
-        if isinstance(getattr(block, "se", None), inverted.SqueezeExcite):
-            channels = block.se.conv_expand.out_channels
+        squeeze: Any = getattr(block, "se", None)
+        if isinstance(squeeze, inverted.SqueezeExcite):
+            channels = squeeze.conv_expand.out_channels
             # A quarter of the channels, not rounded to a multiple of eight as in timm.
             block.se = inverted.SqueezeExcite(channels, rd_channels=channels // 4, gate_layer=PaddleHardSigmoid)
     if isinstance(network.conv_head, nn.Conv2d):

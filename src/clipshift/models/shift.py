@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Order = Literal["future_first", "past_first"]
+Order = Literal["future_first", "past_first", "past_only"]
 Rounding = Literal["each", "total"]
 
 
@@ -38,7 +38,8 @@ def temporal_shift(
     """Move some channels by one frame, within each clip; zeros enter at its ends (the paper, section 3.2).
 
     With `future_first` (the paper, MIT, mmaction2) the first group of channels takes the values of frame t+1 and the
-    second those of t-1; with `past_first` (PaddleVideo) it is the other way round.
+    second those of t-1; with `past_first` (PaddleVideo) it is the other way round. With `past_only` (the paper, section
+    4.2: online TSM) the first group takes those of t-1 and nothing else moves: no frame waits for a later one.
 
     Args:
         x: Features (B*T, C, H, W) of any floating type, on any device; not changed.
@@ -61,6 +62,8 @@ def temporal_shift(
     channel_axis = 4 if channels_last else 2
 
     first, second = fold_ends(x.shape[1], fold_div, rounding)
+    if order == "past_only":
+        second = first
     clips = torch.unflatten(frames, 0, (-1, segments))
     group_a, group_b, still = torch.split(clips, [first, second - first, x.shape[1] - second], dim=channel_axis)
     if order == "future_first":

@@ -30,6 +30,6 @@ class TemporalAttention(nn.Module):
         Returns:
             Features of the same shape.
         """
-        means_BT = x.mean(dim=(1, 2, 3)).unflatten(0, (-1, self.segments))
+        means_BT = x.mean(dim=(1, 2, 3)).view(-1, self.segments)
         weights_BT = torch.sigmoid(self.fc(means_BT))
         return x * weights_BT.flatten().view(-1, 1, 1, 1).to(x.dtype)

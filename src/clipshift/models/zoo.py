@@ -130,6 +130,11 @@ ZOO: dict[str, ZooEntry] = {
             PublishedResult(_K400, 69.5, "8 frames dense, 3 crops, 10 clips", _MIT),
         ),
     ),
+    "tsm-mobilenetv2-online": ZooEntry(
+        "TSM on MobileNetV2 that takes from past frames only: no frame waits for a later one.",
+        recipe="tsm-mobilenetv2",
+        settings=("model.shift.order=past_only",),
+    ),
     "pptsn-r50": ZooEntry(
         "PP-TSN on ResNet-50-vd: TSN with a better backbone.",
         recipe="pptsn-r50",
@@ -235,7 +240,8 @@ def zoo_name(model: ModelConfig, segments: int | None) -> str:
     """
 
     def parts(model: ModelConfig) -> tuple[object, ...]:
-        return model.architecture, model.backbone, model.activation, model.temporal_attention
+        online = model.architecture == "tsm" and model.shift.order == "past_only"
+        return model.architecture, model.backbone, model.activation, model.temporal_attention, online
 
     named = [name for name, entry in ZOO.items() if parts(entry.model) == parts(model)]
     exact = [name for name in named if ZOO[name].segments == segments]

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from clipshift.config.schema import ModelConfig
-from clipshift.models.published.layouts import Layout, Target, inverted_residual_names, replace_prefix
+from clipshift.config.schema import InputConfig, ModelConfig
+from clipshift.models.published.layouts import HomeTest, Layout, Target, inverted_residual_names, replace_prefix
 
 _WITH_EXPANSION = {
     "_expand_conv.": "conv_pw.",
@@ -58,11 +58,17 @@ def _networks(_names: Collection[str]) -> list[ModelConfig]:
     return [ModelConfig(architecture="tsn", backbone="tf_efficientnet_lite0", pretrained=False)]
 
 
+def _test(_model: ModelConfig, segments: int | None) -> HomeTest:
+    half = (0.5, 0.5, 0.5)
+    return HomeTest(InputConfig(segments=segments or 8, mean=half, std=half))
+
+
 LAYOUT = Layout(
     "efficientnet_pytorch",
     is_efficientnet_pytorch,
     rename_efficientnet_pytorch,
     networks=_networks,
+    test=_test,
     note="trained with TensorFlow's padding, as timm's tf_efficientnet_* have it; EfficientNet-Lite also wants "
     "input.mean=[0.5,0.5,0.5] and input.std=[0.5,0.5,0.5]",
 )

@@ -81,7 +81,7 @@ class Layout:
     alphabetical: tuple[str, ...] = ()
     note: str | None = None
 
-    def architecture(self, names: Collection[str]) -> str | None:
+    def architecture(self, names: Collection[str]) -> Literal["tsn", "tsm"] | None:
         """`tsn` or `tsm`, or None where the names do not tell."""
         if not self.wrapped:
             return None

@@ -48,7 +48,7 @@ def networks_with_wrapped_shift(names: Collection[str]) -> list[ModelConfig]:
 def _test(_model: ModelConfig, segments: int | None) -> HomeTest:
     """One crop of torchvision's resizing and cropping (`test_models.py`, `--test_crops 1`)."""
     return HomeTest(
-        InputConfig(segments=segments or 8, sampling="middle_or_first", resize_rounding="down", crop_rounding="even")
+        InputConfig(segments=segments or 8, sampling="middle_float", resize_rounding="down", crop_rounding="even")
     )
 
 

@@ -229,7 +229,6 @@ def _test(model: ModelConfig, segments: int | None) -> HomeTest:
                 sampling="middle_or_first",
                 aspect="four_thirds",
                 antialias=False,
-                crop_rounding="even",
             ),
             crops="ten",
         )

@@ -12,6 +12,7 @@ from collections.abc import Collection
 
 from clipshift.config.schema import ModelConfig
 from clipshift.models.published.layouts import Layout, Target, inverted_residual_names, replace_prefix
+from clipshift.models.zoo import ZOO
 
 # Where the convolutions and batch norms of timm's blocks stand in the two lists.
 _NESTED = {
@@ -56,8 +57,11 @@ def rename_mobilenet_v2(names: Collection[str], target: Target) -> dict[str, str
     return replace_prefix(names, prefixes)
 
 
-def _networks(_names: Collection[str]) -> list[ModelConfig]:
-    return [ModelConfig(architecture="tsn", backbone="mobilenetv2_100", pretrained=False)]
+def _networks(names: Collection[str]) -> list[ModelConfig]:
+    image = ModelConfig(architecture="tsn", backbone="mobilenetv2_100", pretrained=False)
+    # MIT's online TSM, of which nothing tells that it is no image network.
+    flat = "classifier.weight" in names and "features.1.conv.0.0.weight" not in names
+    return [image, ZOO["tsm-mobilenetv2-online"].model] if flat else [image]
 
 
 LAYOUT = Layout("torchvision MobileNetV2", is_mobilenet_v2, rename_mobilenet_v2, networks=_networks)
