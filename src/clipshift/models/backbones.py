@@ -85,13 +85,18 @@ def timm_name(name: str) -> str:
     return PADDLE_BACKBONES.get(name, name)
 
 
+def is_network(name: str) -> bool:
+    """Whether timm, or clipshift itself, has a network of this name; a tag is not looked at."""
+    return name in PADDLE_BACKBONES or name.partition(".")[0] in list_models()
+
+
 def check_name(name: str) -> None:
     """Raise a ConfigError unless timm, or clipshift itself, knows the network `name` and its tag."""
     if name in PADDLE_BACKBONES:
         return
     architecture = name.partition(".")[0]
-    known = [*list_models(), *PADDLE_BACKBONES]
-    if architecture not in known:
+    if not is_network(name):
+        known = [*list_models(), *PADDLE_BACKBONES]
         near = difflib.get_close_matches(architecture, known, n=5)
         raise ConfigError(
             "timm has no network of this name.",

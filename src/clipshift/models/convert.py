@@ -14,6 +14,7 @@ from torch import Tensor
 from clipshift._version import __version__
 from clipshift.config.schema import ModelConfig
 from clipshift.errors import ConfigError, RunError, WeightsError
+from clipshift.models.backbones import is_network
 from clipshift.models.bundle import ModelSpec, save_bundle
 from clipshift.models.class_names import class_names, data_sets
 from clipshift.models.placement import shift_points
@@ -81,7 +82,7 @@ def convert(
         file: `.pdparams`, `.pth`, `.pth.tar` or `.safetensors`; no code in it is run.
         to: Folder to write, which must not exist or be empty.
         model: The network by its name in `clipshift models`, where the file does not tell (PaddleVideo's TSN and TSM,
-            PP-TSN and PP-TSM have the same names and shapes).
+            PP-TSN and PP-TSM have the same names and shapes); a name of timm for a network of single images.
         segments: Frames per clip; by default what the file tells, else the named model's, else 8 for TSM and, for
             TSN, the home's own number in a test.
         classes: Class names in the order of the logits: `kinetics400`, `ucf101`, `hmdb51`, `sthv2` or `jester`, a text
@@ -170,17 +171,24 @@ def _recognise(state: Mapping[str, Tensor], source: Path, model: str | None) -> 
             allowed=names,
             remedy=" or ".join(f"--model {name}" for name in names),
         )
+    got = min(misfits, key=len)[:300] if misfits else f"names such as {', '.join(list(state)[:3])}"
+    if model is not None:
+        raise WeightsError(f"The weights are not of {model}.", where=source, got=got, remedy="another --model, or none")
     raise WeightsError(
-        "The weights are of no network that clipshift knows." if model is None else f"The weights are not of {model}.",
+        "The weights are of no network that clipshift knows.",
         where=source,
-        got=min(misfits, key=len) if misfits else f"names such as {', '.join(list(state)[:3])}",
+        got=got,
         allowed=[layout.name for layout in LAYOUTS],
-        remedy="--model NAME, if it is one of clipshift models" if model is None else "another --model, or none",
+        remedy="name the network with --model",
     )
 
 
 def _candidates(layout: Layout, state: Mapping[str, Tensor], model: str | None) -> Sequence[ModelConfig]:
-    return layout.networks(state) if model is None else [zoo_entry(model).model]
+    if model is None:
+        return layout.networks(state)
+    if model not in ZOO and is_network(model):
+        return [ModelConfig(architecture="tsn", backbone=model, pretrained=False)]
+    return [zoo_entry(model).model]
 
 
 def _empty(model: ModelConfig, segments: int) -> Recognizer:
@@ -223,7 +231,7 @@ def _segments(
         )
     segments = told or asked
     if segments is None and found.architecture == "tsm":
-        segments = ZOO[model].segments if model is not None else 8
+        segments = ZOO[model].segments if model in ZOO else 8
         note = f"{segments} frames per clip are taken for granted: nothing in the file tells; --segments changes it"
         return segments, [note, *own]
     return segments, own
@@ -241,9 +249,7 @@ def _names(
         return tuple(str(number) for number in range(count)), [f"the classes are numbered{hint}"]
     names = class_names(asked) if isinstance(asked, str | Path) else tuple(asked)
     if len(names) != count:
-        raise ConfigError(
-            "There are not as many names as classes.", where="classes", got=len(names), allowed=str(count)
-        )
+        raise ConfigError("There are more or fewer names than classes.", got=len(names), allowed=str(count))
     return (tuple(sorted(names)) if asked in layout.alphabetical else names), []
 
 

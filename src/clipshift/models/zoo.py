@@ -232,7 +232,7 @@ def zoo_entry(name: str) -> ZooEntry:
 
 
 def zoo_name(model: ModelConfig, segments: int | None) -> str:
-    """The name of a network, whatever its shift and dropout; without one, what it is made of.
+    """The name of a network, whatever its shift and dropout; of one outside the zoo that of its backbone.
 
     Args:
         model: The network.
@@ -245,7 +245,8 @@ def zoo_name(model: ModelConfig, segments: int | None) -> str:
 
     named = [name for name, entry in ZOO.items() if parts(entry.model) == parts(model)]
     exact = [name for name in named if ZOO[name].segments == segments]
-    return next(iter([*exact, *named]), f"{model.architecture.upper()} over {model.backbone}")
+    plain = model.backbone if model.architecture == "tsn" else f"TSM over {model.backbone}"
+    return next(iter([*exact, *named]), plain)
 
 
 @dataclass(frozen=True)

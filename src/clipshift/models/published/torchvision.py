@@ -64,4 +64,6 @@ def _networks(names: Collection[str]) -> list[ModelConfig]:
     return [image, ZOO["tsm-mobilenetv2-online"].model] if flat else [image]
 
 
-LAYOUT = Layout("torchvision MobileNetV2", is_mobilenet_v2, rename_mobilenet_v2, networks=_networks)
+LAYOUT = Layout(
+    "torchvision MobileNetV2", is_mobilenet_v2, rename_mobilenet_v2, networks=_networks, alphabetical=("jester",)
+)
