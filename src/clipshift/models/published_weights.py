@@ -890,6 +890,19 @@ def nearest_published(name: str) -> list[str]:
     return get_close_matches(name, PUBLISHED, n=5)
 
 
+def with_nearest_names(error: ConfigError, name: str) -> ConfigError:
+    """The error that no network is called `name`, with the names of the table that may have been meant, if any."""
+    near = nearest_published(name)
+    if not near:
+        return error
+    allowed = f"nearest names of published weights: {', '.join(near)}"
+    if error.allowed is not None:
+        allowed += f"; of networks: {error.allowed.removeprefix('nearest names: ')}"
+    return ConfigError(
+        "There are no published weights and no network of this name.", got=name, allowed=allowed, remedy=error.remedy
+    )
+
+
 def list_published() -> list[tuple[str, str]]:
     """(name, what the file is and how accurate) of every entry."""
     return [(name, _summary(entry)) for name, entry in PUBLISHED.items()]
