@@ -12,9 +12,9 @@ from clipshift.models.published_weights import (
     PUBLISHED,
     PublishedWeights,
     Views,
+    find_published,
     list_published,
     nearest_published,
-    published_weights,
 )
 from clipshift.models.zoo import ZOO
 
@@ -103,12 +103,12 @@ def test_classes_of_the_data_sets() -> None:
 
 
 def test_lookup() -> None:
-    assert published_weights("pptsm-r50-k400") is PUBLISHED["pptsm-r50-k400"]
+    assert find_published("pptsm-r50-k400") is PUBLISHED["pptsm-r50-k400"]
     assert nearest_published("pptsm-r50-k40")[0] == "pptsm-r50-k400"
     with pytest.raises(ConfigError, match="nearest names: pptsm-r50-k400"):
-        published_weights("pptsm-r50-k40")
+        find_published("pptsm-r50-k40")
     with pytest.raises(ConfigError, match="no published weights of this name"):
-        published_weights("%%%")
+        find_published("%%%")
 
 
 def test_list_says_what_and_how_accurate() -> None:

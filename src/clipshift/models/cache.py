@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from clipshift.errors import DownloadError, WeightsError
 from clipshift.models.download import Progress, discard, download, finish
-from clipshift.models.published_weights import DATA_SETS, PublishedWeights, published_weights
+from clipshift.models.published_weights import DATA_SETS, PublishedWeights, find_published
 
 VARIABLE = "CLIPSHIFT_CACHE"
 """The environment variable that names the cache folder."""
@@ -56,7 +56,7 @@ def cached_model_folder(name: str) -> Path:
     Raises:
         ConfigError: The table has no such name.
     """
-    published_weights(name)
+    find_published(name)
     return cache_folder() / "models" / name
 
 
@@ -126,7 +126,7 @@ def describe_published(name: str) -> str:
     Raises:
         ConfigError: The table has no such name.
     """
-    entry = published_weights(name)
+    entry = find_published(name)
     data = DATA_SETS[entry.data]
     path = cached_file(entry)
     frames = "single images" if entry.segments == 1 else f"{entry.segments} frames"
@@ -145,7 +145,7 @@ def describe_published(name: str) -> str:
 
 
 def _entry(published: str | PublishedWeights) -> PublishedWeights:
-    return published_weights(published) if isinstance(published, str) else published
+    return find_published(published) if isinstance(published, str) else published
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -172,9 +172,9 @@ def _attempt(
             raise DownloadError(
                 "The server has a file of another size.", where=url, got=f"{total} bytes", allowed=f"{size} bytes"
             )
-        _check_room(path, total, start)
         if start == 0:
             _write_notes(path, _Begun(url, _validator(response), total))
+        _check_room(path, total, start)
         received = _write(path, _parts(response, total, start), start, total, progress)
     if total is not None and received < total:
         raise _PassingFaultError(f"the connection ended after {received} of {total} bytes")
