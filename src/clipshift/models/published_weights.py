@@ -12,8 +12,8 @@ A name says what the file is: `MODEL-FRAMESf-DATA-VARIANT-HOME`, for example `ts
 
 Backbones for images are named `NETWORK-imagenet1k-paddle`, with `-ssld` before the end where they were distilled.
 
-Addresses and numbers are those of the homes' pages, read in November 2026; where two pages disagree the note says so.
-MIT's files moved: earlier versions of its page name hanlab.mit.edu and hanlab18.mit.edu with the same paths.
+Addresses and numbers are those of the homes' pages; where two pages disagree the note says so. No file was fetched to
+check its address. MIT's files moved: earlier versions of its page name hanlab.mit.edu with the same paths.
 Left out are networks that clipshift does not build: with non-local blocks, ResNeXt, DenseNet, Swin, MobileOne, optical
 flow, and MIT's online network.
 """
