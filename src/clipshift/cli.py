@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from clipshift._version import __version__
-from clipshift.errors import MissingDependencyError, TrainingInterrupted, UserError
+from clipshift.errors import ConfigError, MissingDependencyError, TrainingInterrupted, UserError
 
 app = App(
     name="clipshift",
@@ -190,20 +190,32 @@ def config(
 
 
 @app.command
-def models(name: str | None = None) -> None:
-    """List what can be trained, or describe one model: parameters, arithmetic, and where the shift goes.
+def models(name: str | None = None, *, fetch: Annotated[bool, Parameter(negative=())] = False) -> None:
+    """List what can be trained and the published weights, or describe one of them.
 
     Args:
-        name: A recipe's name, or any timm network.
+        name: A recipe's name, any timm network, or the name of published weights.
+        fetch: Fetch the published weights into the cache.
     """
-    from clipshift.models.zoo import describe_model, describe_models
+    from clipshift.models import cache, published_weights, zoo
 
-    if name is not None:
-        _stdout.print(describe_model(name).to_text())
-        return
-    for model, description in describe_models():
-        _stdout.print(f"{model:24}{description}")
-    _stdout.print("Any other network of timm works too: clipshift models NAME shows where TSM shifts in it.")
+    if fetch:
+        with _progress("fetching") as progress:
+            _stdout.print(str(cache.fetch(name or "", progress=progress)))
+    elif name in published_weights.PUBLISHED:
+        _stdout.print(cache.describe_published(name))
+    elif name is not None:
+        try:
+            _stdout.print(zoo.describe_model(name).to_text())
+        except ConfigError as error:
+            raise published_weights.with_nearest_names(error, name) from error
+    else:
+        for model, description in zoo.describe_models():
+            _stdout.print(f"{model:24}{description}")
+        _stdout.print("Any other network of timm works too: clipshift models NAME shows where TSM shifts in it.")
+        _stdout.print("\nPublished weights (clipshift models NAME shows where they come from, --fetch fetches them):")
+        for weights, description in published_weights.list_published():
+            _stdout.print(f"{weights:42}{description}")
 
 
 @app.command
@@ -294,8 +306,8 @@ def main() -> NoReturn:
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, nothing elsewhere; gives a function that takes what is done and the total."""
+def _progress(title: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on a terminal, nothing elsewhere; gives a function that takes what is done and the total, if known."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as live:
         task = live.add_task(title, total=None)

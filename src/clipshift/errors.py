@@ -83,6 +83,10 @@ class WeightsError(UserError):
     """A file of weights or a model folder does not fit, or cannot be trusted."""
 
 
+class DownloadError(UserError):
+    """A file cannot be fetched: there is no connection, the server refuses, or there is no room for it."""
+
+
 class RunError(UserError):
     """A run folder or checkpoint cannot be used, or cannot be written."""
 

@@ -136,7 +136,8 @@ def load(model: str | Path, *, device: str = "auto", amp: Amp = "fp32") -> Model
     """Load a trained model.
 
     Args:
-        model: A run folder or model folder.
+        model: A run folder or model folder, or the name of published weights (`clipshift models`), which are fetched
+            and converted into the cache at their first use.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         amp: Precision of the forward pass.
 
@@ -147,7 +148,7 @@ def load(model: str | Path, *, device: str = "auto", amp: Amp = "fp32") -> Model
         WeightsError: There is no model, or it is damaged.
     """
     chosen = pick_device(device)
-    network, spec = load_bundle(find_bundle(model))
+    network, spec = load_bundle(find_model(model))
     return Model(network.to(chosen).eval(), spec, chosen, amp)
 
 

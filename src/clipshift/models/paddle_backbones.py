@@ -18,7 +18,12 @@ PADDLE_BACKBONES = {
     "paddle_mobilenetv2_100": "mobilenetv2_100",
     "paddle_mobilenetv3_large_100": "mobilenetv3_large_100",
 }
-"""timm's network that each begins as."""
+"""The network of timm that each begins as."""
+PADDLE_WEIGHTS = {
+    "paddle_mobilenetv2_100": "mobilenetv2-imagenet1k-ssld-paddle",
+    "paddle_mobilenetv3_large_100": "mobilenetv3-imagenet1k-ssld-paddle",
+}
+"""The published ImageNet weights of each, by their name in the table."""
 
 
 class PaddleHardSigmoid(nn.Module):

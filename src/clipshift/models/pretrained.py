@@ -9,6 +9,7 @@ from torch import Tensor
 
 from clipshift.errors import WeightsError
 from clipshift.models.backbones import build_backbone, check_name
+from clipshift.models.paddle_backbones import PADDLE_WEIGHTS
 
 _TIMEOUT_SECONDS = 5.0
 # The names under which timm's weights lie on the Hugging Face hub, unless their description names another.
@@ -30,6 +31,8 @@ def fetch_pretrained(name: str, *, crop: int | None = None) -> dict[str, Tensor]
         WeightsError: There are no published weights, or they can be neither found in the cache nor downloaded.
     """
     check_name(name)
+    if name in PADDLE_WEIGHTS:
+        raise _unavailable(name, f"they are not timm's, but published as {PADDLE_WEIGHTS[name]}")
     described = get_pretrained_cfg(name)
     if described is None or not described.has_weights:
         raise _unavailable(name, "timm publishes no weights for it")

@@ -10,10 +10,12 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from clipshift.config.schema import ModelConfig
 from clipshift.errors import WeightsError
+from clipshift.config.schema import ModelConfig, ShiftConfig
 from clipshift.models.bundle import find_bundle, read_bundle
+from clipshift.models.cache import fetch
 from clipshift.models.published import CLASSIFIER, LAYOUTS, OWN, Layout, Target
+from clipshift.models.published_weights import PUBLISHED
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.weight_files import read_weights
 
@@ -74,7 +76,7 @@ def load_weights(network: Recognizer, path: str | Path, *, classes: Sequence[str
 
     Args:
         network: Filled in place; unchanged when an error is raised.
-        path: The folder or file.
+        path: The folder or file, or the name of published weights.
         classes: Names of the network's classes, in its order. Where the file names its own (a model folder does),
             a classifier of the same classes is used, whatever their order, and another is not. Without names, a
             classifier of the same size is used.
@@ -82,7 +84,7 @@ def load_weights(network: Recognizer, path: str | Path, *, classes: Sequence[str
     Raises:
         WeightsError: The file cannot be read, is of no known layout, or does not fit the network.
     """
-    state, theirs, their_classes = _read(Path(path))
+    state, theirs, their_classes = _read(find_weights(path))
     placement = place(state, network)
     if placement is None:
         raise WeightsError(
@@ -202,12 +204,46 @@ def place(state: Mapping[str, Tensor], network: Recognizer) -> Placement | None:
     return Placement(layout, names, filled, unused, homeless)
 
 
+def find_weights(name: str | Path) -> Path:
+    """The file or folder that `name` means: a path, or published weights by name, which are fetched first.
+
+    Raises:
+        DownloadError: The published weights cannot be fetched.
+        WeightsError: What was fetched is not what was published.
+    """
+    path = Path(name)
+    return fetch(str(name)) if str(name) in PUBLISHED and not path.exists() else path
+
+
+def shift_of_weights(path: str | Path, segments: int) -> ShiftConfig | None:
+    """The shift that the weights of a TSM were trained with, or None where they are of another network.
+
+    Args:
+        path: A run folder, a model folder or a file.
+        segments: Frames per clip, which PaddleVideo's shift depends on.
+
+    Raises:
+        WeightsError: It cannot be read.
+    """
+    if Path(path).is_dir():
+        model = read_bundle(find_bundle(path))[1].model
+        return model.shift if model.architecture == "tsm" else None
+    names = read_weights(path).state
+    nothing = Target((), "")
+    layout = next((layout for layout in LAYOUTS if layout.shift is not None and layout.matches(names, nothing)), None)
+    if layout is None or layout.shift is None:
+        return None
+    networks = layout.networks(names)
+    return layout.shift(segments) if any(model.architecture == "tsm" for model in networks) else None
+
+
 def _read(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None, tuple[str, ...] | None]:
     """State dict of a folder or file and, where it says so, its model's settings and classes."""
     if path.is_dir():
         state, spec = read_bundle(find_bundle(path))
         return state, spec.model, spec.classes
-    return read_state_dict(path), None, None
+    file = read_weights(path)
+    return file.state, None, file.classes
 
 
 def _timm_classifier(network: Recognizer) -> str:

@@ -126,7 +126,7 @@ ZOO: dict[str, ZooEntry] = {
         "TSM on MobileNetV2: small and quick on a CPU; the default.",
         recipe="tsm-mobilenetv2",
         published=(
-            PublishedResult(_K400, 68.71, "8 frames dense, 3 crops, 10 clips", _MMACTION2),
+            PublishedResult(_K400, 68.71, "8 frames, 3 crops", _MMACTION2),
             PublishedResult(_K400, 69.5, "8 frames dense, 3 crops, 10 clips", _MIT),
         ),
     ),

@@ -77,7 +77,8 @@ def train(
         out: The run folder; by default `runs/DATA-RECIPE`.
         recipe: Name or file of a recipe.
         config: YAML file with settings, between the recipe and `settings`.
-        weights: Start from these: a run or model folder, or a file.
+        weights: Start from these: a run or model folder, a file, or published weights by name. A TSM takes over their
+            shift, unless settings say otherwise.
         amp: Short for the setting `train.amp`: fp32, bf16 or fp16.
         overwrite: Replace a run that `out` holds.
 
@@ -95,6 +96,8 @@ def train(
     recipe = recipe or DEFAULT_RECIPE
     extra = {"--amp": {"train.amp": amp}} if amp else {}
     resolved = resolve(recipe, file=config, settings=settings, extra=extra)
+    start = starting_weights(resolved.config.model, weights)
+    resolved = follow_weights(resolved, start)
     run = Path(out) if out else Path("runs") / f"{Path(data).resolve().stem}-{Path(recipe).stem}"
     command = _command(data, settings, out=out, recipe=recipe, config=config, weights=weights, amp=amp)
     with join_ranks(resolved.config.train.device) as ranks, stop_on_signals() as stop:
@@ -106,7 +109,7 @@ def train(
         ranks.first_does(lambda: claim_run_folder(run, overwrite=overwrite))
         reporter = Reporter(run, speaks=ranks.first)
         with reporter.logging_to_file():
-            prepared = _prepare(dataset, resolved, run, weights, ranks, reporter, command)
+            prepared = _prepare(dataset, resolved, run, start, ranks, reporter, command)
             try:
                 _fit(prepared, stop)
             except StopAsked:
@@ -147,7 +150,7 @@ def _prepare(
     dataset: DataSet,
     resolved: Resolved,
     folder: Path,
-    weights: str | Path | None,
+    weights: Path | None,
     ranks: Ranks,
     reporter: Reporter,
     command: str,
@@ -155,7 +158,7 @@ def _prepare(
     """Build the network, and go back to the newest checkpoint if there is one."""
     config = resolved.config
     known = ranks.first_does(lambda: _fingerprints(dataset, folder, config, reporter))
-    origin = f"{Path(weights).name} {file_or_folder_hash(weights)}" if weights else None
+    origin = f"{weights.name} {file_or_folder_hash(weights)}" if weights else None
     identity = run_identity(config, dataset, {clip.path: clip.sha256 for clip in known}, origin, ranks.count)
     ranks.first_does(lambda: check_same_run(folder, identity))
     _say_data(dataset, reporter)

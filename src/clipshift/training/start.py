@@ -6,17 +6,58 @@ from pathlib import Path
 
 import torch
 
-from clipshift.config import Config
+from clipshift.config import Config, Resolved
+from clipshift.config.schema import ModelConfig
 from clipshift.data import DataSet
 from clipshift.data.stream import read_ahead
 from clipshift.data.transforms import normalise
 from clipshift.errors import DataError
 from clipshift.evaluation.device import pick_threads
 from clipshift.models.recognizer import Recognizer, build_recognizer
-from clipshift.models.weights import load_weights
+from clipshift.models.paddle_backbones import PADDLE_WEIGHTS
+from clipshift.models.weights import find_weights, load_weights, shift_of_weights
 from clipshift.training.distributed import Ranks
 from clipshift.training.probe import fit_linear_probe
 from clipshift.training.reporting import Reporter
+
+
+def starting_weights(model: ModelConfig, weights: str | Path | None) -> Path | None:
+    """The file or folder that a training starts from, fetched if it is published weights; None for timm's, or none.
+
+    Raises:
+        DownloadError: The published weights cannot be fetched.
+        WeightsError: What was fetched is not what was published.
+    """
+    if weights is None and model.pretrained:
+        weights = PADDLE_WEIGHTS.get(model.backbone)
+    return None if weights is None else find_weights(weights)
+
+
+def follow_weights(resolved: Resolved, weights: Path | None) -> Resolved:
+    """Settings with the temporal shift that the weights were trained with, unless somebody chose another one.
+
+    Args:
+        resolved: Settings and where they come from.
+        weights: What the training starts from.
+
+    Raises:
+        WeightsError: The weights cannot be read.
+    """
+    config = resolved.config
+    if weights is None or config.model.architecture != "tsm":
+        return resolved
+    shift = shift_of_weights(weights, config.input.segments)
+    if shift is None:
+        return resolved
+    adopted = {
+        key: value
+        for key, value in shift.model_dump().items()
+        if resolved.origin.get(f"model.shift.{key}", "recipe ").startswith("recipe ")
+        and value != getattr(config.model.shift, key)
+    }
+    model = config.model.model_copy(update={"shift": config.model.shift.model_copy(update=adopted)})
+    origin = {**resolved.origin, **{f"model.shift.{key}": f"weights {weights.name}" for key in adopted}}
+    return Resolved(config.model_copy(update={"model": model}), origin)
 
 
 def starting_network(

@@ -1,0 +1,60 @@
+"""Published weights by name, as models: fetched and converted once, into the cache."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from filelock import FileLock
+
+from clipshift.errors import WeightsError
+from clipshift.models.bundle import SPEC_FILE
+from clipshift.models.cache import cached_model_folder, fetch
+from clipshift.models.class_names import data_sets
+from clipshift.models.convert import convert
+from clipshift.models.download import Progress
+from clipshift.models.published_weights import find_published
+
+
+def published_model(name: str, *, progress: Progress | None = None) -> Path:
+    """The model folder of published weights, from the cache or made in it.
+
+    Args:
+        name: A name of [PUBLISHED][clipshift.models.published_weights.PUBLISHED].
+        progress: Is told how many bytes are there, and of how many, while the file is fetched.
+
+    Raises:
+        ConfigError: There are no published weights of this name.
+        DownloadError: They are not in the cache and cannot be fetched.
+        WeightsError: They are not what was published, or of a network that is only to train from.
+    """
+    entry = find_published(name)
+    if entry.segments == 1:
+        raise WeightsError(
+            "These weights are of a network of single images, to start a training from.",
+            got=name,
+            remedy=f"clipshift train DATA --recipe {entry.model} --weights {name}",
+        )
+    folder = cached_model_folder(name)
+    if (folder / SPEC_FILE).is_file():
+        return folder
+    file = fetch(entry, progress=progress)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        if (folder / SPEC_FILE).is_file():  # another process was first
+            return folder
+        coming = folder.with_name(f"{folder.name}.new")
+        for unfinished in (coming, folder):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        tsn = entry.model.startswith(("tsn", "pptsn"))
+        convert(
+            file,
+            coming,
+            # Whether a PP-TSMv2 has the temporal attention, its file tells.
+            model=None if entry.model.startswith("pptsmv2") else entry.model,
+            # A TSN is tested with other frames than it was trained with: its home's.
+            segments=None if tsn else entry.segments,
+            classes=entry.data if entry.data in data_sets() else None,
+        )
+        coming.rename(folder)
+    return folder
