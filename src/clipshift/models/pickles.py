@@ -374,6 +374,10 @@ def _encode(machine: _Machine, text: object, encoding: object) -> bytes:
     return text.encode("latin-1")
 
 
+def _no_bytes(_: _Machine) -> bytes:
+    return b""  # as protocol 2 writes it: a call without arguments
+
+
 def _make_dict(machine: _Machine, pairs: object = ()) -> dict[Any, Any]:
     made: dict[Any, Any] = {}
     if not isinstance(pairs, list | tuple):
@@ -453,6 +457,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "collections.Counter": _counts,
     "collections.defaultdict": _default_dict,
     "builtins.tuple": _same_tuple,
+    "builtins.bytes": _no_bytes,
     "builtins.getattr": _method,
     "builtins.set": _opaque,
     "builtins.complex": _opaque,
