@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # A checkpoint of a thousand tensors with two states of an optimizer each takes some 150 000.
-_MAX_OPERATIONS = 300_000
+_MAX_OPERATIONS = 200_000
 # More elements than any machine holds: refused before NumPy or PyTorch compute with them.
 _MAX_ELEMENTS = 2**48
 
