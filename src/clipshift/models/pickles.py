@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # A checkpoint of a thousand tensors with two states of an optimizer each takes some 150 000.
-_MAX_OPERATIONS = 300_000
+_MAX_OPERATIONS = 200_000
 # More elements than any machine holds: refused before NumPy or PyTorch compute with them.
 _MAX_ELEMENTS = 2**48
 
@@ -374,6 +374,10 @@ def _encode(machine: _Machine, text: object, encoding: object) -> bytes:
     return text.encode("latin-1")
 
 
+def _no_bytes(_: _Machine) -> bytes:
+    return b""  # as protocol 2 writes it: a call without arguments
+
+
 def _make_dict(machine: _Machine, pairs: object = ()) -> dict[Any, Any]:
     made: dict[Any, Any] = {}
     if not isinstance(pairs, list | tuple):
@@ -453,6 +457,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "collections.Counter": _counts,
     "collections.defaultdict": _default_dict,
     "builtins.tuple": _same_tuple,
+    "builtins.bytes": _no_bytes,
     "builtins.getattr": _method,
     "builtins.set": _opaque,
     "builtins.complex": _opaque,
