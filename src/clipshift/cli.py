@@ -49,7 +49,7 @@ def train(
         out: Run folder; by default runs/DATA-RECIPE.
         recipe: A name from 'clipshift models', or a YAML file; by default tsm-mobilenetv2.
         config: YAML file with settings.
-        weights: Start from a run folder, a model folder, or a file of weights.
+        weights: Start from a run folder, a model folder, a file of weights, or published weights by name.
         amp: Precision: fp32, bf16 or fp16.
         overwrite: Replace the run that the run folder holds.
     """
@@ -75,7 +75,7 @@ def evaluate(
     """Measure a model on labelled clips.
 
     Args:
-        model: Run folder or model folder.
+        model: Run folder, model folder, or published weights by name.
         data: Folder with a folder per class, a list, or a data.yaml.
         crops: Crops per frame: centre, three or ten; by default the model's own.
         clips: Sets of frames per video; by default the model's own.
@@ -85,10 +85,13 @@ def evaluate(
         out: Folder for metrics.json and predictions.jsonl.
     """
     import clipshift
+    from clipshift.models.published_models import find_model
 
+    with _progress("fetching") as progress:
+        folder = find_model(model, progress=progress)
     with _progress("evaluating") as progress:
         evaluation = clipshift.evaluate(
-            model,
+            folder,
             data,
             crops=crops,
             clips=clips,
@@ -115,7 +118,7 @@ def predict(
     """Classify videos; exit code 1 if one could not be read.
 
     Args:
-        model: Run folder or model folder.
+        model: Run folder, model folder, or published weights by name.
         sources: Videos, folders, globs and lists.
         json_file: File for one JSON line per video; '-' for standard output.
         top: Classes to show.
@@ -129,7 +132,9 @@ def predict(
 
     if not sources:
         raise UserError("Nothing was named to predict.", allowed="videos, folders, globs and lists")
-    answers = clipshift.predict(model, *sources, crops=crops, clips=clips, batch_size=batch_size, device=device)
+    with _progress("fetching") as progress:
+        loaded = clipshift.load(model, device=device, progress=progress)
+    answers = clipshift.predict(loaded, *sources, crops=crops, clips=clips, batch_size=batch_size)
     failed = write_predictions(answers, json_file, top=top, say=_stdout.print)
     if failed:
         Console(stderr=True, highlight=False).print(f"{failed} of the videos could not be read.")
@@ -310,8 +315,8 @@ def _progress(title: str) -> Iterator[Callable[[int, int | None], None]]:
     """A bar on a terminal, nothing elsewhere; gives a function that takes what is done and the total, if known."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as live:
-        task = live.add_task(title, total=None)
-        yield lambda done, total: live.update(task, completed=done, total=total)
+        task = live.add_task(title, total=None, visible=False)
+        yield lambda done, total: live.update(task, completed=done, total=total, visible=True)
 
 
 def _speaks() -> bool:

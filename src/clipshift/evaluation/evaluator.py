@@ -23,7 +23,8 @@ from clipshift.evaluation.device import Amp, pick_device, pick_threads
 from clipshift.evaluation.metrics import compute_metrics
 from clipshift.evaluation.results import ClipScore, Evaluation
 from clipshift.evaluation.scoring import VIEWS_PER_FRAME, network_engine, score_stream
-from clipshift.models.bundle import Average, ModelSpec, find_bundle, load_bundle
+from clipshift.models.bundle import Average, ModelSpec, load_bundle
+from clipshift.models.published_models import find_model
 from clipshift.models.recognizer import Recognizer
 
 Progress = Callable[[int, int], None]
@@ -49,7 +50,7 @@ def evaluate(  # noqa: PLR0913
     Every video of `data` counts: one that cannot be read is listed and, unless `bad="exclude"`, counted as wrong.
 
     Args:
-        model: A run folder, a model folder, or what `load_bundle` returned.
+        model: A run folder, a model folder, published weights by name, or what `load_bundle` returned.
         data: A folder with one folder per class, a list file, or a `data.yaml` (its validation, else its test part).
             Its classes are matched to the model's by name.
         crops: Crops per frame: `centre` (1), `three` or `ten`. Default: the model's own.
@@ -86,7 +87,13 @@ def evaluate(  # noqa: PLR0913
     chosen = pick_device(device)
     if amp == "fp16" and chosen.type == "cpu":
         raise ConfigError("fp16 needs a GPU.", where="amp", got="fp16 on a CPU", allowed="fp32, bf16")
-    network, spec = model if isinstance(model, tuple) else load_bundle(find_bundle(Path(model)))
+    identity: dict[str, str] = {}
+    if isinstance(model, tuple):
+        network, spec = model
+    else:
+        folder = find_model(model)
+        network, spec = load_bundle(folder)
+        identity = _identity(folder)
     protocol = config.evaluate.model_copy(update={"crops": crops or spec.crops, "clips": clips or spec.clips})
     manifest = read_manifest(data, config.data, classes=spec.classes)
     evaluation = evaluate_manifest(
@@ -99,7 +106,7 @@ def evaluate(  # noqa: PLR0913
         average=spec.average,
         amp=config.train.amp,
         workers=config.data.workers,
-        model={} if isinstance(model, tuple) else _identity(find_bundle(Path(model))),
+        model=identity,
         progress=progress,
     )
     if out is not None:

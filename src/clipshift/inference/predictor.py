@@ -18,7 +18,9 @@ from clipshift.evaluation.device import Amp, pick_device, pick_threads
 from clipshift.evaluation.scoring import Engine, ViewAverage, network_engine, score_stream
 from clipshift.inference.results import Failure, Prediction
 from clipshift.inference.sources import find_clips
-from clipshift.models.bundle import ModelSpec, find_bundle, load_bundle
+from clipshift.models.bundle import ModelSpec, load_bundle
+from clipshift.models.download import Progress
+from clipshift.models.published_models import find_model
 from clipshift.models.recognizer import Recognizer
 
 
@@ -132,7 +134,7 @@ class Model:
         return network_engine(self.network, self.spec.input, self.device, self.amp)
 
 
-def load(model: str | Path, *, device: str = "auto", amp: Amp = "fp32") -> Model:
+def load(model: str | Path, *, device: str = "auto", amp: Amp = "fp32", progress: Progress | None = None) -> Model:
     """Load a trained model.
 
     Args:
@@ -140,15 +142,17 @@ def load(model: str | Path, *, device: str = "auto", amp: Amp = "fp32") -> Model
             and converted into the cache at their first use.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         amp: Precision of the forward pass.
+        progress: Is told how many bytes are there, and of how many, while published weights are fetched.
 
     Returns:
         The model, ready to predict.
 
     Raises:
+        DownloadError: Published weights cannot be fetched.
         WeightsError: There is no model, or it is damaged.
     """
     chosen = pick_device(device)
-    network, spec = load_bundle(find_model(model))
+    network, spec = load_bundle(find_model(model, progress=progress))
     return Model(network.to(chosen).eval(), spec, chosen, amp)
 
 

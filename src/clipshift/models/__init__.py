@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from clipshift.models.bundle import ModelSpec, find_bundle, load_bundle, save_bundle
-from clipshift.models.placement import shift_points
 from clipshift.models.cache import cached_file, cached_model_folder, fetch
+from clipshift.models.placement import shift_points
 from clipshift.models.published_weights import PUBLISHED, PublishedWeights
 from clipshift.models.recognizer import Recognizer, build_recognizer
 from clipshift.models.shift import TemporalShift, temporal_shift

@@ -8,12 +8,38 @@ from pathlib import Path
 from filelock import FileLock
 
 from clipshift.errors import WeightsError
-from clipshift.models.bundle import SPEC_FILE
+from clipshift.models.bundle import SPEC_FILE, find_bundle
 from clipshift.models.cache import cached_model_folder, fetch
 from clipshift.models.class_names import data_sets
 from clipshift.models.convert import convert
 from clipshift.models.download import Progress
-from clipshift.models.published_weights import find_published
+from clipshift.models.published_weights import PUBLISHED, find_published, nearest_published
+
+
+def find_model(model: str | Path, *, progress: Progress | None = None) -> Path:
+    """The model folder that `model` means: a run folder, a model folder, or published weights by name.
+
+    A path that exists comes before a name.
+
+    Args:
+        model: The path or the name.
+        progress: As for [published_model][clipshift.models.published_models.published_model].
+
+    Raises:
+        DownloadError: The published weights are not in the cache and cannot be fetched.
+        WeightsError: There is no such model.
+    """
+    if Path(model).exists():
+        return find_bundle(model)
+    if str(model) in PUBLISHED:
+        return published_model(str(model), progress=progress)
+    near = nearest_published(str(model))
+    raise WeightsError(
+        "There is no such model.",
+        where=model,
+        allowed=f"a run folder, a model folder, or published weights such as {', '.join(near or list(PUBLISHED)[:1])}",
+        remedy="clipshift models lists the published weights",
+    )
 
 
 def published_model(name: str, *, progress: Progress | None = None) -> Path:

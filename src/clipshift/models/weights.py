@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from clipshift.errors import WeightsError
 from clipshift.config.schema import ModelConfig, ShiftConfig
+from clipshift.errors import WeightsError
 from clipshift.models.bundle import find_bundle, read_bundle
 from clipshift.models.cache import fetch
 from clipshift.models.published import CLASSIFIER, LAYOUTS, OWN, Layout, Target

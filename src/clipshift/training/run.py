@@ -35,7 +35,7 @@ from clipshift.training.run_folder import (
     file_or_folder_hash,
     run_identity,
 )
-from clipshift.training.start import starting_network
+from clipshift.training.start import follow_weights, starting_network, starting_weights
 
 
 @dataclass(frozen=True)

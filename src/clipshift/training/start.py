@@ -13,8 +13,8 @@ from clipshift.data.stream import read_ahead
 from clipshift.data.transforms import normalise
 from clipshift.errors import DataError
 from clipshift.evaluation.device import pick_threads
-from clipshift.models.recognizer import Recognizer, build_recognizer
 from clipshift.models.paddle_backbones import PADDLE_WEIGHTS
+from clipshift.models.recognizer import Recognizer, build_recognizer
 from clipshift.models.weights import find_weights, load_weights, shift_of_weights
 from clipshift.training.distributed import Ranks
 from clipshift.training.probe import fit_linear_probe
