@@ -1,7 +1,11 @@
-"""Every backbone keeps every contract; at 64 px, with batch norms made random so that no branch is silent."""
+"""Every network keeps every contract; at 64 px, with batch norms made random so that no branch is silent.
+
+A new entry of the zoo is held to all of them by itself; another network by one line in `_MORE`.
+"""
 
 from __future__ import annotations
 
+import copy
 from functools import cache
 from pathlib import Path
 
@@ -9,99 +13,126 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from clipshift.config.schema import InputConfig, ModelConfig
+from clipshift.config.schema import InputConfig, ModelConfig, ShiftConfig
+from clipshift.models.backbones import timm_name
 from clipshift.models.bundle import ModelSpec, load_bundle, save_bundle
+from clipshift.models.folding import fold_branches
+from clipshift.models.paddle_backbones import PADDLE_BACKBONES
+from clipshift.models.published.paddlevideo import shift_of_paddle
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
 
-SEGMENTS, CLASSES, CROP = 2, 3, 64
-_MORE = (
-    ("tsm", "resnet26d"),
-    ("tsm", "test_resnet"),
-    ("tsm", "mobilenetv2_050"),
-    ("tsm", "mobilenetv4_conv_small"),
-    ("tsn", "efficientnet_lite0"),
-    ("tsm", "regnety_002"),
-    ("tsn", "resnet18"),
-    ("tsn", "lcnetv2_base"),
-    ("tsn", "convnext_atto"),
-    ("tsn", "vit_tiny_patch16_224"),
-)
-MODELS = list(dict.fromkeys([*((entry.architecture, entry.backbone) for entry in ZOO.values()), *_MORE]))
-every_model = pytest.mark.parametrize(("architecture", "backbone"), MODELS)
+SEGMENTS, CLASSES, CROP = 4, 3, 64
+
+
+def _more(architecture: str, backbone: str, **settings: object) -> ModelConfig:
+    return ModelConfig.model_validate({"architecture": architecture, "backbone": backbone, **settings})
+
+
+_MORE = {
+    "pptsm-r50 as PaddleVideo shifts": ZOO["pptsm-r50"].model.model_copy(update={"shift": shift_of_paddle(SEGMENTS)}),
+    "pptsmv2 as PaddleVideo shifts": ZOO["pptsmv2"].model.model_copy(update={"shift": shift_of_paddle(SEGMENTS)}),
+    "tsm resnet26d": _more("tsm", "resnet26d"),
+    "tsm test_resnet": _more("tsm", "test_resnet", shift=ShiftConfig(fold_div=3).model_dump()),
+    "tsm resnest14d": _more("tsm", "resnest14d"),
+    "tsm regnety_002": _more("tsm", "regnety_002"),
+    "tsm mobilenetv2_050": _more("tsm", "mobilenetv2_050"),
+    "tsm mobilenetv4_conv_small": _more("tsm", "mobilenetv4_conv_small"),
+    "tsm lcnet_050": _more("tsm", "lcnet_050"),
+    "tsm mobilenetv1_100": _more("tsm", "mobilenetv1_100"),
+    "tsn lcnetv2_base": _more("tsn", "lcnetv2_base"),
+    "tsn convnext_atto": _more("tsn", "convnext_atto"),
+    "tsn vit_tiny_patch16_224": _more("tsn", "vit_tiny_patch16_224"),
+}
+MODELS = {**{name: entry.model for name, entry in ZOO.items()}, **_MORE}
+# The same network with another number of frames is tried once.
+NAMES = [name for name in MODELS if next(other for other in MODELS if MODELS[other] == MODELS[name]) == name]
+every_model = pytest.mark.parametrize("name", NAMES)
+
+
+def _build(name: str, segments: int = SEGMENTS) -> Recognizer:
+    model = MODELS[name].model_copy(update={"pretrained": False})
+    return Recognizer(model, segments=segments, classes=CLASSES, crop=CROP)
 
 
 @cache
-def _network(architecture: str, backbone: str) -> Recognizer:
-    model = ModelConfig.model_validate({"architecture": architecture, "backbone": backbone, "pretrained": False})
-    network = Recognizer(model, segments=SEGMENTS, classes=CLASSES, crop=CROP).eval()
+def _network(name: str) -> Recognizer:
+    network = _build(name)
     random = torch.Generator().manual_seed(1)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            # timm starts the last scale of residual branches at zero, which would hide what they compute.
-            nn.init.uniform_(module.weight, 0.8, 1.2, generator=random)
     nn.init.normal_(network.classifier.weight, generator=random)
-    return network
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        nn.init.uniform_(norm.weight, 0.6, 1.0, generator=random)
+        nn.init.normal_(norm.bias, std=0.1, generator=random)
+        norm.momentum = None
+    # Without statistics of its own, a network of depthwise convolutions hardly hears its input.
+    with torch.no_grad():
+        network.train()(_clips(clips=8))
+    for norm in norms:
+        norm.momentum = 0.1
+    return network.eval()
 
 
-def _clips() -> torch.Tensor:
-    return torch.randn(2, SEGMENTS, 3, CROP, CROP, generator=torch.Generator().manual_seed(2))
+def _clips(segments: int = SEGMENTS, clips: int = 2) -> torch.Tensor:
+    """Noise in blocks of 16 px: in noise of single pixels, deep random networks blow up every rounding error."""
+    blocks = torch.randn(clips, segments, 3, CROP // 16, CROP // 16, generator=torch.Generator().manual_seed(2))
+    return blocks.repeat_interleave(16, dim=-1).repeat_interleave(16, dim=-2)
 
 
 @cache
-def _features(architecture: str, backbone: str) -> torch.Tensor:
+def _logits(name: str) -> torch.Tensor:
     with torch.no_grad():
-        return _network(architecture, backbone).features(_clips())
-
-
-@cache
-def _logits(architecture: str, backbone: str) -> torch.Tensor:
-    with torch.no_grad():
-        return _network(architecture, backbone).classify(_features(architecture, backbone))
+        return torch.as_tensor(_network(name)(_clips()))
 
 
 def _difference(first: torch.Tensor, second: torch.Tensor) -> float:
-    return float((first - second).abs().max() / first.abs().max())
+    return float(((first - second).abs().max() / first.abs().max()).detach())
 
 
 @every_model
-def test_shapes(architecture: str, backbone: str) -> None:
-    width = _network(architecture, backbone).classifier.in_features
-    assert _features(architecture, backbone).shape == (2, SEGMENTS, width)
-    assert _logits(architecture, backbone).shape == (2, CLASSES)
-    assert torch.isfinite(_logits(architecture, backbone)).all()
+def test_shapes(name: str) -> None:
+    network = _network(name)
+    with torch.no_grad():
+        features = network.features(_clips())
+    assert features.shape == (2, SEGMENTS, network.classifier.in_features)
+    assert _logits(name).shape == (2, CLASSES)
+    assert torch.isfinite(_logits(name)).all()
 
 
 @every_model
-def test_names_are_those_of_timm(architecture: str, backbone: str) -> None:
-    network = _network(architecture, backbone)
+def test_names_are_those_of_timm(name: str) -> None:
+    network = _network(name)
+    backbone = network.model.backbone
+    names = [entry for entry in network.state_dict() if "temporal_attention" not in entry]
+    assert names[-2:] == ["classifier.weight", "classifier.bias"]
+    if backbone in PADDLE_BACKBONES:  # another first block, and no bias before the classifier
+        return
     with torch.device("meta"):
-        expected = list(timm.create_model(backbone, num_classes=0).state_dict())
-    assert list(network.backbone.state_dict()) == expected
-    names = [*(f"backbone.{name}" for name in expected), "classifier.weight", "classifier.bias"]
-    assert list(network.state_dict()) == names
+        expected = list(timm.create_model(timm_name(backbone), num_classes=0).state_dict())
+    assert names[:-2] == [f"backbone.{entry}" for entry in expected]
 
 
 @every_model
-def test_order_of_frames_counts_in_tsm_only_and_in_its_clip_only(architecture: str, backbone: str) -> None:
+def test_order_of_frames_counts_in_tsm_only_and_in_its_clip_only(name: str) -> None:
     backwards = _clips()
     backwards[0] = backwards[0].flip(0)
     with torch.no_grad():
-        logits = _network(architecture, backbone)(backwards)
-    expected = _logits(architecture, backbone)
-    if architecture == "tsm":
-        assert _difference(expected[:1], logits[:1]) > 1e-3
+        logits = _network(name)(backwards)
+    expected = _logits(name)
+    if MODELS[name].architecture == "tsm":
+        assert _difference(expected[:1], logits[:1]) > 1e-2
     else:
-        assert _difference(expected[:1], logits[:1]) < 1e-5
-    assert _difference(expected[1:], logits[1:]) < 1e-5
+        assert _difference(expected[:1], logits[:1]) < 1e-3
+    assert _difference(expected[1:], logits[1:]) < 1e-3
 
 
 @every_model
-def test_every_parameter_gets_a_gradient(architecture: str, backbone: str) -> None:
-    network = _network(architecture, backbone)
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    network = _network(name)
     # In evaluation mode: the batch norms' statistics stay as they are for the other tests.
-    logits = network(_clips()[:1])
+    logits = network(_clips())
     gradients = torch.autograd.grad(logits.logsumexp(1).sum(), list(network.parameters()), allow_unused=True)
     names = [name for name, _ in network.named_parameters()]
     silent = [n for n, gradient in zip(names, gradients, strict=True) if gradient is None or not gradient.any()]
@@ -109,17 +140,78 @@ def test_every_parameter_gets_a_gradient(architecture: str, backbone: str) -> No
 
 
 @every_model
-def test_channels_last_and_bundle_give_the_same(architecture: str, backbone: str, tmp_path: Path) -> None:
-    network = _network(architecture, backbone)
-    spec = ModelSpec(
-        clipshift="0",
-        model=network.model,
-        input=InputConfig(segments=SEGMENTS, resize=CROP, crop=CROP),
-        classes=("a", "b", "c"),
-    )
+def test_other_batch_sizes_and_numbers_of_frames(name: str) -> None:
+    network = _network(name)
+    with torch.no_grad():
+        one_by_one = torch.cat([network(clip[None]) for clip in _clips()])
+        assert _difference(_logits(name), one_by_one) < 1e-3
+        if MODELS[name].architecture == "tsn":
+            assert network(_clips(segments=1)).shape == network(_clips(segments=5)).shape == (2, CLASSES)
+        else:
+            with pytest.raises(ValueError, match=f"takes clips of {SEGMENTS} frames, got 5"):
+                network(_clips(segments=5))
+
+
+@pytest.mark.parametrize("segments", [1, 16])
+@pytest.mark.parametrize("name", ["tsm-mobilenetv2", "pptsmv2-16f-attention", "tsm test_resnet"])
+def test_built_for_other_numbers_of_frames(name: str, segments: int) -> None:
+    with torch.no_grad():
+        logits = _build(name, segments).eval()(_clips(segments, clips=1))
+    assert logits.shape == (1, CLASSES)
+    assert torch.isfinite(logits).all()
+
+
+@every_model
+def test_memory_order_folding_and_compiling_keep_the_numbers(name: str) -> None:
+    # In double precision: deep networks of random weights make much of every rounding error.
+    network, clips = copy.deepcopy(_network(name)).double(), _clips().double()
+    with torch.no_grad():
+        expected = network(clips)
+        assert _difference(expected, fold_branches(network)(clips)) < 1e-9
+        # The captured graph without a compiler of C++, which not every machine has.
+        compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+        try:
+            assert _difference(expected, compiled(clips)) < 1e-9
+        finally:
+            torch.compiler.reset()
+        assert _difference(expected, network.to(memory_format=torch.channels_last)(clips)) < 1e-9
+
+
+@every_model
+def test_half_precision_errs_as_its_digits_tell(name: str) -> None:
+    network, clips = _network(name), _clips()
+    with torch.no_grad():
+        exact = copy.deepcopy(network).double()(clips.double())
+        with torch.autocast("cpu", torch.bfloat16):
+            half = network(clips).double()
+    # bfloat16 has 16 binary digits fewer than float32.
+    assert _difference(exact, half) < 0.02 + 2**17 * _difference(exact, _logits(name).double())
+
+
+@every_model
+def test_bundle_gives_the_same_bits(name: str, tmp_path: Path) -> None:
+    network = _network(name)
+    settings = InputConfig(segments=SEGMENTS, resize=CROP, crop=CROP)
+    spec = ModelSpec(clipshift="0", model=network.model, input=settings, classes=("a", "b", "c"))
     save_bundle(tmp_path, network, spec)
     loaded, _ = load_bundle(tmp_path)
     with torch.no_grad():
-        assert torch.equal(loaded(_clips()), _logits(architecture, backbone))
-        last = loaded.to(memory_format=torch.channels_last)
-        assert _difference(_logits(architecture, backbone), last(_clips())) < 1e-4
+        assert torch.equal(loaded(_clips()), _logits(name))
+
+
+@every_model
+def test_overfits_eight_clips(name: str) -> None:
+    network = _build(name).train()
+    clips, labels = _clips(clips=8), torch.arange(8) % CLASSES
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.0)
+    for _ in range(_MOST_UPDATES):
+        loss = F.cross_entropy(network(clips), labels)
+        if loss < 0.1:
+            return
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    pytest.fail(f"the loss is still {loss:.3f} after {_MOST_UPDATES} updates")
+
+
+_MOST_UPDATES = 80

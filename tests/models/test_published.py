@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
-import pytest
 import torch
 import torchvision
 from torch import Tensor
 
-from clipshift.config.schema import ModelConfig, ShiftConfig
+from clipshift.config.schema import ModelConfig
 from clipshift.models.published import LAYOUTS, Target
 from clipshift.models.published.mmaction2 import rename_mmaction2
 from clipshift.models.recognizer import Recognizer, build_recognizer
@@ -32,77 +29,6 @@ def _randomised(state: dict[str, Tensor]) -> dict[str, Tensor]:
         else value
         for name, value in state.items()
     }
-
-
-@pytest.fixture(scope="session")
-def seeded(shared: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("seeded_weights", shared / "reference" / "seeded_weights.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize(
-    ("home", "folder", "backbone"),
-    [
-        ("MIT temporal-shift-module", "mit_tsm/tsm_r50_8f", "resnet50"),
-        ("MIT temporal-shift-module", "mit_tsm/tsn_r50", "resnet50"),
-        ("MIT temporal-shift-module", "mit_tsm/tsm_r18", "resnet18"),
-        ("MIT temporal-shift-module", "mit_tsm/tsm_mobilenetv2", "mobilenetv2_100"),
-        ("mmaction2", "mmaction2/tsm_r50_8f", "resnet50"),
-        ("mmaction2", "mmaction2/tsm_mobilenetv2", "mobilenetv2_100"),
-    ],
-)
-def test_logits_of_published_networks(
-    shared: Path, seeded: ModuleType, tmp_path: Path, home: str, folder: str, backbone: str
-) -> None:
-    meta, clips, logits = seeded.load(shared / "reference" / folder)
-    state = {f"module.{name}": torch.from_numpy(value.copy()) for name, value in seeded.checkpoint(meta).items()}
-    torch.save(
-        {"epoch": 50, "arch": backbone, "state_dict": state, "best_prec1": torch.tensor(71.2)}, tmp_path / "w.pth"
-    )
-    architecture = "tsm" if "/tsm" in folder else "tsn"
-    network = _network(architecture, backbone, segments=8, classes=logits.shape[1])
-    report = load_weights(network, tmp_path / "w.pth")
-    assert report.layout == home
-    assert report.filled == len(state) == len(network.state_dict())
-    assert (report.unused, report.missing, report.new_classifier) == ((), (), None)
-    with torch.no_grad():
-        result = network(torch.from_numpy(clips)).numpy()
-    assert seeded.relative_error(result, logits) <= 1e-5
-
-
-def _paddlevideo_resnet(name: str) -> str:
-    """Recognizer's name of an entry of PaddleVideo's ResNet-50."""
-    parts = name.removeprefix("backbone.").split(".")
-    if parts[0] == "head":
-        return f"classifier.{parts[2]}"
-    leaf = {"_mean": "running_mean", "_variance": "running_var"}.get(parts[-1], parts[-1])
-    norm = parts[-2] == "_batch_norm"
-    if parts[0] == "conv":
-        return f"backbone.{'bn1' if norm else 'conv1'}.{leaf}"
-    block = f"backbone.layer{int(parts[0][3]) - 1}.{ord(parts[0][4]) - ord('a')}"
-    if parts[1] == "short":
-        return f"{block}.downsample.{1 if norm else 0}.{leaf}"
-    return f"{block}.{'bn' if norm else 'conv'}{int(parts[1][4:]) + 1}.{leaf}"
-
-
-def test_past_first_network_gives_paddlevideos_logits(shared: Path, seeded: ModuleType, tmp_path: Path) -> None:
-    meta, clips, logits = seeded.load(shared / "reference" / "paddlevideo" / "tsm_r50")
-    state = {_paddlevideo_resnet(name): torch.from_numpy(value) for name, value in seeded.checkpoint(meta).items()}
-    state["classifier.weight"] = state["classifier.weight"].T.contiguous()
-    torch.save(state, tmp_path / "w.pth")
-    shift = ShiftConfig(fold_div=meta["num_seg"], order="past_first", rounding="total")
-    model = ModelConfig(architecture="tsm", backbone="resnet50", pretrained=False, shift=shift)
-    network = build_recognizer(model, segments=meta["num_seg"], classes=logits.shape[1]).eval()
-    report = load_weights(network, tmp_path / "w.pth")
-    # Paddle counts no batches.
-    assert {name.rpartition(".")[2] for name in report.missing} == {"num_batches_tracked"}
-    with torch.no_grad():
-        result = network(torch.from_numpy(clips)).numpy()
-    assert seeded.relative_error(result, logits) <= 1e-5
 
 
 def test_imagenet_files(shared: Path) -> None:

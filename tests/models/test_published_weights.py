@@ -18,11 +18,6 @@ from clipshift.models.published_weights import (
 )
 from clipshift.models.zoo import ZOO
 
-# Models that the table may name although the zoo does not train them under this name.
-READ_ONLY = {
-    *("tsn-r101", "pptsn-r50", "pptsm-r50", "pptsm-r101"),
-    *("pptsm-mobilenetv2", "pptsm-mobilenetv3", "pptsmv2"),
-}
 SHORT = {"kinetics400": "k400"}
 HOMES = {
     "PaddleVideo": ("paddlevideo", "bcebos.com"),
@@ -51,7 +46,7 @@ def test_name_follows_the_rule(name: str, entry: PublishedWeights) -> None:
 
 @entries
 def test_entry_is_sound(name: str, entry: PublishedWeights) -> None:
-    assert entry.model in ZOO or entry.model in READ_ONLY
+    assert entry.model in ZOO
     assert entry.url.startswith("https://")
     host = entry.url.split("/")[2]
     assert host.endswith(HOMES[entry.home.name][1])

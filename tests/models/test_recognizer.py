@@ -45,8 +45,8 @@ def test_dropout_is_before_the_mean_in_tsm_and_after_it_in_tsn() -> None:
 
 
 def test_classifier_initialisation() -> None:
-    for model, std in ((TSN, 0.01), (TSM, 0.001)):
-        network = Recognizer(model, segments=2, classes=100)
+    for std in (0.01, 0.001):
+        network = Recognizer(TSM.model_copy(update={"classifier_std": std}), segments=2, classes=100)
         assert float(network.classifier.weight.detach().std()) == pytest.approx(std, rel=0.05)
         assert float(network.classifier.bias.detach().abs().max()) == 0
     seeded = [Recognizer(TSM, segments=2, classes=9, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -145,21 +146,25 @@ def early_layers(backbone: nn.Module, stages: int) -> list[nn.Module]:
         The layers that hold parameters of their own, in the network's order.
 
     Raises:
-        ConfigError: The network does not tell its stages, or has fewer.
+        ConfigError: The network does not tell its stages, or has no such stage.
     """
     if stages == 0:
         return []
-    levels = [str(level["module"]) for level in getattr(backbone, "feature_info", [])]
-    if stages > len(levels):
+    info: list[dict[str, Any]] = list(getattr(backbone, "feature_info", []))
+    # Networks of one resolution (transformers) count their levels; the others' begin with any part of it.
+    flat = len({level["reduction"] for level in info}) <= 1
+    levels = {number if flat else round(math.log2(level["reduction"])): level for number, level in enumerate(info, 1)}
+    if stages not in levels:
         raise ConfigError(
-            "The backbone does not have so many stages.",
+            "The stages of the backbone are others.",
             where="train.frozen_stages",
             got=stages,
-            allowed=f"0 to {len(levels)}",
+            allowed=", ".join(str(number) for number in (0, *levels)),
         )
+    last = str(levels[stages]["module"])
     layers, seen = [], False
     for name, module in backbone.named_modules():
-        inside = name == levels[stages - 1] or name.startswith(f"{levels[stages - 1]}.")
+        inside = name == last or name.startswith(f"{last}.")
         if seen and not inside:
             break
         seen = seen or inside

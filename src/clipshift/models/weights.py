@@ -127,6 +127,7 @@ class Placement:
         names: {name in the file: name in the recognizer} of all that have a place.
         filled: {name in the recognizer: its value}.
         unused: {name in the file: why it is not used}.
+        variant: Which network the file is of that clipshift does not have, though its names may fit.
         homeless: Names in the file without a place of their own: the file is of a network not known here.
     """
 
@@ -134,10 +135,13 @@ class Placement:
     names: dict[str, str]
     filled: dict[str, Tensor]
     unused: dict[str, str]
+    variant: str | None
     homeless: list[str]
 
     def misfit(self, network: Recognizer) -> str | None:
         """What does not fit, in one line, or None where everything but the classifier does."""
+        if self.variant is not None:
+            return self.variant
         own = network.state_dict()
         missing = [
             name
@@ -185,9 +189,6 @@ def place(state: Mapping[str, Tensor], network: Recognizer) -> Placement | None:
     Args:
         state: Names and tensors of the file.
         network: Of any device; not changed.
-
-    Raises:
-        WeightsError: The names are of a variant of a network that clipshift does not have.
     """
     target = Target(tuple(network.state_dict()), _timm_classifier(network))
     layout = next((layout for layout in LAYOUTS if layout.matches(state, target)), None)
@@ -201,7 +202,7 @@ def place(state: Mapping[str, Tensor], network: Recognizer) -> Placement | None:
     first = {own: name for name, own in reversed(names.items())}
     homeless = [name for name in useful if first.get(names.get(name, "")) != name]
     filled = {own: layout.value(state[name]) for name, own in names.items()}
-    return Placement(layout, names, filled, unused, homeless)
+    return Placement(layout, names, filled, unused, layout.variant(state), homeless)
 
 
 def find_weights(name: str | Path) -> Path:

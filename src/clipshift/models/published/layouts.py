@@ -10,7 +10,6 @@ from typing import Literal
 from torch import Tensor
 
 from clipshift.config.schema import InputConfig, ModelConfig, ShiftConfig
-from clipshift.errors import WeightsError
 
 CLASSIFIER = "classifier"
 """The name of the recognizer's classifier; its entries are `classifier.weight` and `classifier.bias`."""
@@ -60,6 +59,7 @@ class Layout:
         networks: The networks that the names may be of, to try one after the other.
         shift: How the home shifts clips of so many segments, or None where it does not or its files may differ.
         wrapped: Whether a convolution with a shift before it is wrapped, so that `.net.` in its name tells a TSM.
+        variant: Which network of the home it is that clipshift does not have, though the names may fit, or None.
         segments: The number of frames per clip that shapes tell, or None; gets the file's names and shapes.
         unused: Names that the home's network holds and does not use, each with the reason.
         linear_transposed: Whether the weights of linear layers are (inputs, outputs).
@@ -74,6 +74,7 @@ class Layout:
     networks: Callable[[Collection[str]], Sequence[ModelConfig]]
     shift: Callable[[int], ShiftConfig] | None = None
     wrapped: bool = False
+    variant: Callable[[Collection[str]], str | None] = field(default=lambda _names: None)
     segments: Callable[[Mapping[str, tuple[int, ...]]], int | None] = field(default=lambda _shapes: None)
     unused: Callable[[Collection[str]], dict[str, str]] = field(default=lambda _names: {})
     linear_transposed: bool = False
@@ -97,20 +98,16 @@ def shift_of_the_paper(_segments: int) -> ShiftConfig:
     return ShiftConfig()
 
 
-def refuse_other_shifts(names: Collection[str]) -> None:
-    """Refuse the variants of MIT's code and mmaction2 that have the names of a TSM and another network.
+def variant_of_tsm(names: Collection[str]) -> str | None:
+    """Which variant of a TSM of MIT's code or mmaction2 the names are of that clipshift does not have, or None.
 
-    Raises:
-        WeightsError: The network has non-local blocks, pools over time, or shifts whole blocks.
+    Their names fit a TSM, but the network is another one.
     """
     for pattern, what in _VARIANTS.items():
         found = next((name for name in names if pattern.search(name)), None)
         if found is not None:
-            raise WeightsError(
-                f"The weights are of a TSM {what}, which clipshift does not have.",
-                got=found,
-                allowed="TSM with the shift on the residual branch, TSN",
-            )
+            return f"it is a TSM {what} ({found}), which clipshift does not have"
+    return None
 
 
 _VARIANTS = {

@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from clipshift.config.schema import InputConfig, ModelConfig
 from clipshift.models.published import timm, torchvision
-from clipshift.models.published.layouts import HomeTest, Layout, Target, refuse_other_shifts, shift_of_the_paper
+from clipshift.models.published.layouts import HomeTest, Layout, Target, shift_of_the_paper, variant_of_tsm
 from clipshift.models.zoo import ZOO
 
 
@@ -19,12 +19,7 @@ def is_mit(names: Collection[str], _target: Target) -> bool:
 
 
 def rename_mit(names: Collection[str], target: Target) -> dict[str, str]:
-    """MIT's names of ResNets and of MobileNetV2 to the recognizer's.
-
-    Raises:
-        WeightsError: The network is a variant that clipshift does not have.
-    """
-    refuse_other_shifts(names)
+    """MIT's names of ResNets and of MobileNetV2 to the recognizer's."""
     inner = {
         name: name.removeprefix("base_model.").replace(".net.", ".") for name in names if name.startswith("base_model.")
     }
@@ -59,6 +54,7 @@ LAYOUT = Layout(
     networks=networks_with_wrapped_shift,
     shift=shift_of_the_paper,
     wrapped=True,
+    variant=variant_of_tsm,
     test=_test,
     alphabetical=("jester",),
 )

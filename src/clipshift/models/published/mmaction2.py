@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 
 from clipshift.config.schema import InputConfig, ModelConfig
-from clipshift.models.published.layouts import HomeTest, Layout, Target, refuse_other_shifts, shift_of_the_paper
+from clipshift.models.published.layouts import HomeTest, Layout, Target, shift_of_the_paper, variant_of_tsm
 from clipshift.models.published.mit import networks_with_wrapped_shift
 
 _RESNET = (
@@ -43,12 +43,7 @@ def is_mmaction2(names: Collection[str], _target: Target) -> bool:
 
 
 def rename_mmaction2(names: Collection[str], target: Target) -> dict[str, str]:
-    """mmaction2's names of ResNets and of MobileNetV2 to the recognizer's; those of MMAction before it, too.
-
-    Raises:
-        WeightsError: The network is a variant that clipshift does not have.
-    """
-    refuse_other_shifts(names)
+    """mmaction2's names of ResNets and of MobileNetV2 to the recognizer's; those of MMAction before it, too."""
     mobilenet = "backbone.conv2.conv.weight" in names
     renamed = {}
     for name in names:
@@ -104,5 +99,6 @@ LAYOUT = Layout(
     networks=networks_with_wrapped_shift,
     shift=shift_of_the_paper,
     wrapped=True,
+    variant=variant_of_tsm,
     test=_test,
 )

@@ -1,0 +1,343 @@
+"""Files of other homes become models that give the numbers of their homes."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import clipshift
+from clipshift.cli import app
+from clipshift.errors import ConfigError, RunError, UserError, WeightsError
+from clipshift.models.bundle import load_bundle
+from clipshift.models.class_names import class_names, data_sets
+from clipshift.models.convert import convert
+from clipshift.models.published import mit, mmaction2, paddlevideo
+from clipshift.models.published_weights import DATA_SETS
+from clipshift.models.recognizer import Recognizer
+from clipshift.models.zoo import ZOO
+
+PADDLE, MMACTION2, MIT = "PaddleVideo", "mmaction2", "MIT temporal-shift-module"
+
+# Of every reference: what the file does not tell, and the name of the network that must be found.
+REFERENCES: dict[str, tuple[tuple[str, ...], str]] = {
+    "paddlevideo/tsn_r50": (("--model", "tsn-r50", "--segments", "3"), "tsn-r50"),
+    "paddlevideo/tsm_r50": (("--model", "tsm-r50"), "tsm-r50"),
+    "paddlevideo/pptsn_r50": (("--model", "pptsn-r50", "--segments", "3"), "pptsn-r50"),
+    "paddlevideo/pptsm_r50": (("--model", "pptsm-r50"), "pptsm-r50"),
+    "paddlevideo/pptsm_mobilenetv2": ((), "pptsm-mobilenetv2"),
+    "paddlevideo/pptsm_mobilenetv3": ((), "pptsm-mobilenetv3"),
+    "paddlevideo/pptsmv2_16f": (("--segments", "16"), "pptsmv2-16f"),
+    "paddlevideo/pptsmv2_16f_dml": ((), "pptsmv2-16f-attention"),
+    "mmaction2/tsn_r50": (("--segments", "8"), "tsn-r50"),
+    "mmaction2/tsm_r50_8f": ((), "tsm-r50"),
+    "mmaction2/tsm_mobilenetv2": ((), "tsm-mobilenetv2"),
+    "mit_tsm/tsn_r50": ((), "tsn-r50"),
+    "mit_tsm/tsm_r50_8f": ((), "tsm-r50"),
+    "mit_tsm/tsm_r18": ((), "tsm-r18"),
+    "mit_tsm/tsm_mobilenetv2": ((), "tsm-mobilenetv2"),
+    "mit_tsm/online_mobilenetv2": (("--model", "tsm-mobilenetv2-online", "--segments", "10"), "tsm-mobilenetv2-online"),
+}
+
+
+def _write(path: Path, home: str, state: dict[str, Any]) -> Path:
+    """A file of weights as its home writes it."""
+    if home == "paddlevideo":
+        path = path.with_suffix(".pdparams")
+        path.write_bytes(pickle.dumps({**state, "StructuredToParameterName@@": {name: name for name in state}}, 4))
+        return path
+    tensors = {name: torch.from_numpy(np.asarray(value)) for name, value in state.items()}
+    path = path.with_suffix(".pth")
+    if home == "mmaction2":
+        torch.save({"meta": {"mmaction_version": "1.2.0", "epoch": 50}, "state_dict": tensors}, path)
+    else:
+        parallel = {f"module.{name}": value for name, value in tensors.items()}
+        torch.save({"epoch": 50, "arch": "x", "state_dict": parallel, "best_prec1": torch.tensor(71.2)}, path)
+    return path
+
+
+def _run(*words: str) -> None:
+    app(list(words), result_action="return_value")
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_logits_are_those_of_the_home(
+    shared: Path, seeded: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], reference: str
+) -> None:
+    meta, inputs, logits = seeded.load(shared / "reference" / reference)
+    options, name = REFERENCES[reference]
+    file = _write(tmp_path / "weights", reference.partition("/")[0], seeded.checkpoint(meta))
+    _run("convert", str(file), "--to", str(tmp_path / "model"), *options)
+    printed = capsys.readouterr().out
+    assert f"network   {name}, {logits.shape[-1]} classes" in printed
+
+    network, spec = load_bundle(tmp_path / "model")
+    assert len(spec.classes) == logits.shape[-1]
+    assert spec.provenance["file"] == file.name
+    clips = torch.from_numpy(inputs)
+    with torch.no_grad():
+        # The online network answers to every frame as it comes.
+        online = name.endswith("online")
+        result = network.classifier(network.features(clips[None]))[0] if online else network(clips)
+    assert seeded.relative_error(result.numpy(), logits) <= 1e-5
+
+
+def test_every_reference_is_tried(shared: Path) -> None:
+    found = {f"{path.parent.parent.name}/{path.parent.name}" for path in shared.glob("reference/*/*/meta.json")}
+    assert found == set(REFERENCES)
+
+
+_PADDLE_LEAVES = {"running_mean": "_mean", "running_var": "_variance"}
+
+
+def _as_paddle(network: Recognizer, *, backbone: str = "backbone.") -> dict[str, Any]:
+    """The state of a PP-TSMv2 as PaddleVideo names it."""
+    state = {}
+    for name, value in network.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        inner = name.removeprefix("backbone.")
+        for theirs, own in {
+            ".se.conv1.": ".se.fc1.",
+            ".se.conv2.": ".se.fc2.",
+            ".pw_conv_1.": ".pw_conv.0.",
+            ".pw_conv_2.": ".pw_conv.1.",
+            "last_conv.": "conv_head.",
+            "global_attention.": "stages.temporal_attention.",
+            "fc.": "classifier.",
+        }.items():
+            if own != "classifier." or inner.startswith(own):
+                inner = inner.replace(own, theirs)
+        stem, _, leaf = inner.rpartition(".")
+        array = value.numpy()
+        state[f"{backbone}{stem}.{_PADDLE_LEAVES.get(leaf, leaf)}"] = array.T if array.ndim == 2 else array
+    return state
+
+
+def _network(name: str, classes: int = 5, segments: int = 4) -> Recognizer:
+    return Recognizer(
+        ZOO[name].model, segments=segments, classes=classes, generator=torch.Generator().manual_seed(3)
+    ).eval()
+
+
+def _as_mit(network: Recognizer) -> dict[str, Tensor]:
+    """The state of a residual network as MIT's code names it, shift and all."""
+    shifted = network.model.architecture == "tsm"
+    state = {}
+    for name, value in network.state_dict().items():
+        inner = f"base_model.{name.removeprefix('backbone.')}".replace("base_model.classifier.", "new_fc.")
+        state[inner.replace(".conv1.weight", ".conv1.net.weight") if shifted and ".layer" in inner else inner] = value
+    return state
+
+
+def test_paddlevideos_student_with_and_without_its_home(tmp_path: Path) -> None:
+    network = _network("pptsmv2-16f-attention", classes=27)
+    for number, prefix in enumerate(("0.", "backbone.", "Student.0.")):
+        state = _as_paddle(network, backbone=prefix)
+        if prefix == "Student.0.":
+            state["Teacher.head.fc.bias"] = np.zeros(27, np.float32)
+            state["Student.0.stages.2.0.dw_conv.bias"] = np.zeros(256, np.float32)
+        (tmp_path / "w.pdparams").write_bytes(pickle.dumps(state, 2))
+        conversion = convert(tmp_path / "w.pdparams", tmp_path / str(number), classes="jester")
+        assert (conversion.home, conversion.model) == (PADDLE, "pptsmv2-16f-attention")
+        # The temporal attention tells the number of frames, and this the shift.
+        assert conversion.spec.input.segments == 4
+        assert conversion.spec.model.shift == paddlevideo.shift_of_paddle(4)
+        assert conversion.spec.model.dropout_scaling == "inference"
+        assert conversion.spec.classes[0] == "Swiping Left"
+        assert conversion.notes == ()
+        loaded = load_bundle(tmp_path / str(number))[0]
+        assert all(torch.equal(loaded.state_dict()[k], v) for k, v in network.state_dict().items() if v.ndim)
+    assert conversion.unused == {
+        "Teacher.head.fc.bias": "of the teacher of the distillation",
+        "Student.0.stages.2.0.dw_conv.bias": "the place of the folded branches, empty in training",
+    }
+    assert "ignored   1 entries: of the teacher of the distillation" in conversion.lines()
+    with pytest.raises(WeightsError, match="another number of frames") as caught:
+        convert(tmp_path / "w.pdparams", tmp_path / "no", segments=8)
+    assert caught.value.allowed == "4"
+
+
+def test_image_network_of_paddle_is_to_train_from(tmp_path: Path) -> None:
+    network = _network("pptsmv2", classes=1000)
+    image = _as_paddle(network, backbone="")
+    (tmp_path / "w.pdparams").write_bytes(pickle.dumps(image))
+    conversion = convert(tmp_path / "w.pdparams", tmp_path / "model")
+    assert (conversion.model, conversion.spec.model.architecture) == ("lcnetv2_base", "tsn")
+    without = {name: value for name, value in image.items() if not name.startswith("fc.")}
+    (tmp_path / "w.pdparams").write_bytes(pickle.dumps(without))
+    with pytest.raises(WeightsError, match="without its classifier") as caught:
+        convert(tmp_path / "w.pdparams", tmp_path / "other")
+    assert "model.backbone=lcnetv2_base" in str(caught.value.remedy)
+    assert not (tmp_path / "other").exists()
+    fresh = _network("pptsmv2")
+    report = clipshift.models.load_weights(fresh, tmp_path / "w.pdparams")
+    assert report.new_classifier == "the file has none"
+    theirs = network.backbone.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in fresh.backbone.state_dict().items() if value.ndim)
+
+
+def test_what_a_file_does_not_tell_is_asked_for(tmp_path: Path) -> None:
+    state = {}
+    for name, value in _network("tsm-r50").state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            state[_paddle_resnet(name)] = value.numpy().T if value.ndim == 2 else value.numpy()
+    (tmp_path / "w.pdparams").write_bytes(pickle.dumps(state))
+    with pytest.raises(WeightsError, match="fit several networks") as caught:
+        convert(tmp_path / "w.pdparams", tmp_path / "model")
+    assert caught.value.remedy == "--model tsn-r50 or --model tsm-r50"
+    with pytest.raises(WeightsError, match=r"not of pptsm-r50"):
+        convert(tmp_path / "w.pdparams", tmp_path / "model", model="pptsm-r50")
+    with pytest.raises(ConfigError, match="no model of this name"):
+        convert(tmp_path / "w.pdparams", tmp_path / "model", model="tsm-r5O")
+    tsn = convert(tmp_path / "w.pdparams", tmp_path / "tsn", model="tsn-r50")
+    assert (tsn.spec.input.segments, tsn.spec.crops, tsn.spec.input.antialias) == (25, "ten", False)
+    tsm = convert(tmp_path / "w.pdparams", tmp_path / "tsm", model="tsm-r50")
+    assert (tsm.spec.input.segments, tsm.spec.crops, tsm.spec.input.aspect) == (8, "centre", "four_thirds")
+    assert "8 frames per clip are taken for granted" in tsm.notes[0]
+    sixteen = convert(tmp_path / "w.pdparams", tmp_path / "sixteen", model="tsm-r50-16f")
+    assert sixteen.spec.model.shift.fold_div == sixteen.spec.input.segments == 16
+    assert sixteen.model == "tsm-r50-16f"
+
+
+def _paddle_resnet(name: str) -> str:
+    """PaddleVideo's name of an entry of a plain ResNet-50."""
+    parts = name.removeprefix("backbone.").split(".")
+    if parts[0] == "classifier":
+        return f"head.fc.{parts[1]}"
+    leaf = _PADDLE_LEAVES.get(parts[-1], parts[-1])
+    kind = "_conv" if "conv" in parts[-2] or parts[-3:-1] == ["downsample", "0"] else "_batch_norm"
+    if not parts[0].startswith("layer"):
+        return f"backbone.conv.{kind}.{leaf}"
+    block = f"res{int(parts[0][5:]) + 1}{chr(ord('a') + int(parts[1]))}"
+    place = "short" if parts[2] == "downsample" else f"conv{int(parts[2][-1]) - 1}"
+    return f"backbone.{block}.{place}.{kind}.{leaf}"
+
+
+def test_mits_files(tmp_path: Path) -> None:
+    network = _network("tsm-r18", classes=27)
+    torch.save({"state_dict": _as_mit(network)}, tmp_path / "w.pth.tar")
+    conversion = convert(tmp_path / "w.pth.tar", tmp_path / "model", classes="jester")
+    assert (conversion.home, conversion.model, conversion.spec.input.sampling) == (MIT, "tsm-r18", "middle_float")
+    # MIT numbers Jester's classes alphabetically.
+    assert conversion.spec.classes[:2] == ("Doing other things", "Drumming Fingers")
+    clips = torch.randn(1, 8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = Recognizer(ZOO["tsm-r18"].model, segments=8, classes=27).eval()
+        expected.load_state_dict(network.state_dict())
+        assert torch.equal(load_bundle(tmp_path / "model")[0](clips), expected(clips))
+    with pytest.raises(WeightsError, match=r"not of tsn-r50"):
+        convert(tmp_path / "w.pth.tar", tmp_path / "no", model="tsn-r50")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "what"),
+    [
+        (".layer1.0.net.conv1.weight", "shifts whole blocks"),
+        (".layer2.net.0.conv1.net.weight", "temporal pooling"),
+        (".layer2.0.nl.theta.weight", "non-local blocks"),
+    ],
+)
+def test_other_variants_of_tsm_are_refused(tmp_path: Path, theirs: str, what: str) -> None:
+    state = _as_mit(_network("tsm-r18"))
+    own = ".layer1.0.conv1.net.weight"
+    extra = {f"base_model{theirs}": state[f"base_model{own}"]}
+    torch.save({"state_dict": {**state, **extra}}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=what):
+        convert(tmp_path / "w.pth", tmp_path / "model")
+    with pytest.raises(WeightsError, match=what):
+        clipshift.models.load_weights(_network("tsm-r18"), tmp_path / "w.pth")
+
+
+def test_network_that_shifts_elsewhere_is_refused(tmp_path: Path) -> None:
+    state = _as_mit(_network("tsm-r18"))
+    state["base_model.layer2.1.conv1.weight"] = state.pop("base_model.layer2.1.conv1.net.weight")
+    torch.save({"state_dict": state}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="no network that clipshift knows") as caught:
+        convert(tmp_path / "w.pth", tmp_path / "model")
+    assert "shifts in other places: backbone.layer2.1.conv1" in str(caught.value.got)
+
+
+def test_files_of_mmaction_before_mmaction2(tmp_path: Path) -> None:
+    network = _network("tsm-r18").state_dict()
+    state = {name.replace("classifier.", "cls_head.fc_cls."): value for name, value in network.items()}
+    torch.save({"state_dict": state, "meta": {}}, tmp_path / "w.pth")
+    conversion = convert(tmp_path / "w.pth", tmp_path / "model")
+    # Without a wrapped convolution it is a TSN, and there is a TSN on ResNet-18 by no name of the zoo.
+    assert (conversion.home, conversion.model, conversion.spec.average) == (MMACTION2, "resnet18", "logits")
+
+
+def test_bad_files_and_folders(tmp_path: Path) -> None:
+    state = _as_mit(_network("tsm-r18"))
+    file = tmp_path / "w.pth"
+
+    def broken(**changes: Tensor | None) -> UserError:
+        changed = {**state, **{name.replace("__", "."): value for name, value in changes.items()}}
+        torch.save({name: value for name, value in changed.items() if value is not None}, file)
+        with pytest.raises(UserError) as caught:
+            convert(file, tmp_path / "model")
+        assert not (tmp_path / "model").exists()
+        return caught.value
+
+    assert "1 of 122 missing: backbone.bn1.weight" in str(broken(base_model__bn1__weight=None))
+    assert "1 without a place: neck.weight" in str(broken(neck__weight=torch.ones(1)))
+    assert "of another shape: backbone.bn1.bias (3,) for (64,)" in str(broken(base_model__bn1__bias=torch.ones(3)))
+    assert "not a number" in str(broken(base_model__bn1__bias=torch.full((64,), float("nan"))))
+    assert "no network that clipshift knows" in str(broken(**dict.fromkeys(state), x=torch.ones(1)))
+    torch.save(state, file)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "note.txt").write_text("mine")
+    with pytest.raises(RunError, match="not empty"):
+        convert(file, tmp_path / "model")
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(RunError, match="not empty"):
+        convert(file, tmp_path / "taken")
+    with pytest.raises(WeightsError, match="no such file"):
+        convert(tmp_path / "nothing.pth", tmp_path / "new")
+
+
+def test_class_names(tmp_path: Path) -> None:
+    torch.save(_as_mit(_network("tsm-r18", classes=3)), tmp_path / "w.pth")
+    (tmp_path / "names.txt").write_text("one\ntwo\nthree\n", encoding="utf-8")
+    assert convert(tmp_path / "w.pth", tmp_path / "1", classes=tmp_path / "names.txt").spec.classes[2] == "three"
+    assert convert(tmp_path / "w.pth", tmp_path / "2", classes=["b", "a", "c"]).spec.classes == ("b", "a", "c")
+    numbered = convert(tmp_path / "w.pth", tmp_path / "3")
+    assert numbered.spec.classes == ("0", "1", "2")
+    assert "--classes FILE names them" in numbered.notes[-1]
+    with pytest.raises(ConfigError, match="more or fewer names") as caught:
+        convert(tmp_path / "w.pth", tmp_path / "4", classes="ucf101")
+    assert (caught.value.got, caught.value.allowed) == ("101", "3")
+    (tmp_path / "names.txt").write_text("one\none\nthree\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="another class"):
+        convert(tmp_path / "w.pth", tmp_path / "4", classes=tmp_path / "names.txt")
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        convert(tmp_path / "w.pth", tmp_path / "4", classes="kinetics4OO")
+    assert "kinetics400" in str(caught.value.allowed)
+    for data in data_sets():
+        assert len(class_names(data)) == DATA_SETS[data].classes
+    assert class_names("kinetics400")[5] == "archery"
+
+
+def test_converted_model_is_an_ordinary_one(tmp_path: Path) -> None:
+    torch.save(_as_mit(_network("tsm-r18", classes=3)), tmp_path / "w.pth")
+    convert(tmp_path / "w.pth", tmp_path / "model", classes=["a", "b", "c"])
+    frames = np.random.default_rng(0).integers(0, 255, (12, 120, 160, 3), dtype=np.uint8)
+    prediction = clipshift.load(tmp_path / "model", device="cpu").predict(frames)
+    assert prediction.classes == ("a", "b", "c")
+    described = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert described["provenance"]["home"] == MIT
+    assert described["input"]["crop_rounding"] == "even"
+
+
+def test_homes_with_wrapped_convolutions_tell_tsn_from_tsm() -> None:
+    for layout in (mit.LAYOUT, mmaction2.LAYOUT):
+        assert layout.architecture(["a.net.weight"]) == "tsm"
+        assert layout.architecture(["a.weight"]) == "tsn"
+    assert paddlevideo.LAYOUT.architecture(["a.net.weight"]) is None
