@@ -270,6 +270,6 @@ def test_exit_codes_and_a_bug_that_keeps_its_traceback(run: Path, data: Path, mo
     from clipshift import cli
 
     monkeypatch.setattr(clipshift, "evaluate", broken, raising=False)
-    monkeypatch.setattr(sys, "argv", ["clipshift", "evaluate", "a", "b"])
+    monkeypatch.setattr(sys, "argv", ["clipshift", "evaluate", str(run), "b"])
     with pytest.raises(ZeroDivisionError):
         cli.main()

@@ -221,6 +221,17 @@ def _paddle_resnet(name: str) -> str:
     return f"backbone.{block}.{place}.{kind}.{leaf}"
 
 
+def test_name_of_published_weights_tells_all(tmp_path: Path) -> None:
+    network = _network("pptsmv2-16f-attention", classes=400, segments=16)
+    (tmp_path / "w.pdparams").write_bytes(pickle.dumps(_as_paddle(network, backbone="0.")))
+    conversion = convert(tmp_path / "w.pdparams", tmp_path / "1", model="pptsmv2-16f-k400-dml-student")
+    assert (conversion.model, conversion.spec.classes[5], conversion.notes) == ("pptsmv2-16f-attention", "archery", ())
+    image = _as_paddle(_network("pptsmv2", classes=1000), backbone="")
+    (tmp_path / "w.pdparams").write_bytes(pickle.dumps(image))
+    conversion = convert(tmp_path / "w.pdparams", tmp_path / "2", model="pplcnetv2-imagenet1k-ssld-paddle")
+    assert conversion.model == "lcnetv2_base"
+
+
 def test_mits_files(tmp_path: Path) -> None:
     network = _network("tsm-r18", classes=27)
     torch.save({"state_dict": _as_mit(network)}, tmp_path / "w.pth.tar")

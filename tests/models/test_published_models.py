@@ -134,6 +134,12 @@ def test_names_that_mean_no_model(tmp_path: Path) -> None:
     assert "--recipe pptsm-r50 --weights r50vd-imagenet1k-ssld-paddle" in str(caught.value.remedy)
 
 
+def test_file_is_not_yet_a_model(file: Path) -> None:
+    with pytest.raises(WeightsError, match="becomes a model first") as caught:
+        clipshift.load(file)
+    assert caught.value.remedy == f"clipshift convert {file} --to FOLDER"
+
+
 def test_folder_comes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pptsm-r50-k400").mkdir()

@@ -156,7 +156,7 @@ def early_layers(backbone: nn.Module, stages: int) -> list[nn.Module]:
     levels = {number if flat else round(math.log2(level["reduction"])): level for number, level in enumerate(info, 1)}
     if stages not in levels:
         raise ConfigError(
-            "The stages of the backbone are others.",
+            "The backbone has no such stage: one ends where the resolution halves.",
             where="train.frozen_stages",
             got=stages,
             allowed=", ".join(str(number) for number in (0, *levels)),

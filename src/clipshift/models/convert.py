@@ -19,6 +19,7 @@ from clipshift.models.bundle import ModelSpec, save_bundle
 from clipshift.models.class_names import class_names, data_sets
 from clipshift.models.placement import shift_points
 from clipshift.models.published import CLASSIFIER, LAYOUTS, Layout
+from clipshift.models.published_weights import PUBLISHED
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.weight_files import read_weights
 from clipshift.models.weights import Placement, place
@@ -82,7 +83,8 @@ def convert(
         file: `.pdparams`, `.pth`, `.pth.tar` or `.safetensors`; no code in it is run.
         to: Folder to write, which must not exist or be empty.
         model: The network by its name in `clipshift models`, where the file does not tell (PaddleVideo's TSN and TSM,
-            PP-TSN and PP-TSM have the same names and shapes); a name of timm for a network of single images.
+            PP-TSN and PP-TSM have the same names and shapes); a name of timm for a network of single images; or the
+            name of the published weights that the file is, which tells segments and classes, too.
         segments: Frames per clip; by default what the file tells, else the named model's, else 8 for TSM and, for
             TSN, the home's own number in a test.
         classes: Class names in the order of the logits: `kinetics400`, `ucf101`, `hmdb51`, `sthv2` or `jester`, a text
@@ -99,6 +101,15 @@ def convert(
     source, folder = Path(file), Path(to)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError("The folder for the model is not empty.", where=folder, remedy="name another, or remove it")
+    if model in PUBLISHED:
+        entry = PUBLISHED[model]
+        image, network_name = entry.segments == 1, entry.model
+        # Files tell image networks, and whether a PP-TSMv2 has the temporal attention.
+        model = None if image or network_name.startswith("pptsmv2") else network_name
+        # A TSN is tested with other frames than it was trained with: its home's.
+        if not image and zoo_entry(network_name).model.architecture == "tsm":
+            segments = segments or entry.segments
+        classes = classes or (entry.data if entry.data in data_sets() else None)
     weights = read_weights(source)
     layout, found, count = _recognise(weights.state, source, model)
     asked, notes = _segments(weights.state, source, layout, found, model, segments)

@@ -10,7 +10,6 @@ from filelock import FileLock
 from clipshift.errors import WeightsError
 from clipshift.models.bundle import SPEC_FILE, find_bundle
 from clipshift.models.cache import cached_model_folder, fetch
-from clipshift.models.class_names import data_sets
 from clipshift.models.convert import convert
 from clipshift.models.download import Progress
 from clipshift.models.published_weights import PUBLISHED, find_published, nearest_published
@@ -29,6 +28,12 @@ def find_model(model: str | Path, *, progress: Progress | None = None) -> Path:
         DownloadError: The published weights are not in the cache and cannot be fetched.
         WeightsError: There is no such model.
     """
+    if Path(model).is_file():
+        raise WeightsError(
+            "This is a file of weights, which becomes a model first.",
+            where=model,
+            remedy=f"clipshift convert {model} --to FOLDER",
+        )
     if Path(model).exists():
         return find_bundle(model)
     if str(model) in PUBLISHED:
@@ -72,15 +77,6 @@ def published_model(name: str, *, progress: Progress | None = None) -> Path:
         coming = folder.with_name(f"{folder.name}.new")
         for unfinished in (coming, folder):
             shutil.rmtree(unfinished, ignore_errors=True)
-        tsn = entry.model.startswith(("tsn", "pptsn"))
-        convert(
-            file,
-            coming,
-            # Whether a PP-TSMv2 has the temporal attention, its file tells.
-            model=None if entry.model.startswith("pptsmv2") else entry.model,
-            # A TSN is tested with other frames than it was trained with: its home's.
-            segments=None if tsn else entry.segments,
-            classes=entry.data if entry.data in data_sets() else None,
-        )
+        convert(file, coming, model=name)
         coming.rename(folder)
     return folder
