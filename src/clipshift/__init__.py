@@ -1,4 +1,4 @@
-"""clipshift: video classification with TSN and TSM, from a folder of clips to a deployed classifier.
+"""clipshift: video classification with TSN, TSM and the PP networks, from a folder of clips to a measured classifier.
 
 The names below are the whole public interface; each is imported when it is first used, so that `import clipshift`
 and the command line's help do not wait for PyTorch.

@@ -20,7 +20,7 @@ from clipshift.errors import ConfigError, MissingDependencyError, TrainingInterr
 
 app = App(
     name="clipshift",
-    help="Video classification with TSN and TSM: from a folder of clips to a trained, measured classifier.",
+    help="Video classification with TSN, TSM, PP-TSM and PP-TSMv2: from a folder of clips to a measured classifier.",
     version=__version__,
     help_format="plaintext",
 )
