@@ -199,7 +199,7 @@ def models(name: str | None = None, *, fetch: Annotated[bool, Parameter(negative
     """List what can be trained and the published weights, or describe one of them.
 
     Args:
-        name: A recipe's name, any timm network, or the name of published weights.
+        name: A model, any timm network, or published weights.
         fetch: Fetch the published weights into the cache.
     """
     from clipshift.models import cache, published_weights, zoo

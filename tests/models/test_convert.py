@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -230,6 +231,23 @@ def test_name_of_published_weights_tells_all(tmp_path: Path) -> None:
     (tmp_path / "w.pdparams").write_bytes(pickle.dumps(image))
     conversion = convert(tmp_path / "w.pdparams", tmp_path / "2", model="pplcnetv2-imagenet1k-ssld-paddle")
     assert conversion.model == "lcnetv2_base"
+
+
+def test_views_are_those_that_a_published_file_was_tested_with(tmp_path: Path) -> None:
+    network = Recognizer(ZOO["tsm-r50"].model, segments=8, classes=174).eval()
+    state = {}
+    for name, value in network.state_dict().items():
+        inner = name.replace("classifier.", "cls_head.fc_cls.").replace("downsample.0", "downsample.conv")
+        inner = inner.replace("downsample.1", "downsample.bn").replace("backbone.bn1", "backbone.conv1.bn")
+        inner = re.sub(r"\.bn(\d)\.", r".conv\1.bn.", inner)
+        inner = re.sub(r"\.(conv\d)\.weight$", r".\1.conv.weight", inner)
+        state[re.sub(r"(layer.*conv1\.conv)\.weight", r"\1.net.weight", inner)] = value
+    torch.save({"state_dict": state}, tmp_path / "w.pth")
+    by_name = convert(tmp_path / "w.pth", tmp_path / "1", model="tsm-r50-8f-sthv2-mmaction2").spec
+    assert (by_name.crops, by_name.clips, by_name.average) == ("three", 2, "probabilities")
+    assert by_name.classes[0] == "Approaching something with your camera"
+    plain = convert(tmp_path / "w.pth", tmp_path / "2").spec
+    assert (plain.crops, plain.clips, plain.input) == ("ten", 1, by_name.input)
 
 
 def test_mits_files(tmp_path: Path) -> None:

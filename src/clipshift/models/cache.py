@@ -230,7 +230,10 @@ def _check_published(entry: PublishedWeights, path: Path, digest: str, *, remedy
 
 def _unavailable(error: DownloadError, path: Path) -> DownloadError:
     """The same error, with the ways around it."""
-    ways = f"or fetch the file elsewhere, and put it at {path} or convert it: clipshift convert FILE --to FOLDER --model NAME, this name"
+    ways = (
+        f"or fetch the file elsewhere, and put it at {path} or convert it: "
+        "clipshift convert FILE --to FOLDER --model NAME, this name"
+    )
     return DownloadError(
         f"Published weights cannot be fetched. {error.what}",
         where=error.where,

@@ -18,8 +18,8 @@ from clipshift.models.backbones import is_network
 from clipshift.models.bundle import ModelSpec, save_bundle
 from clipshift.models.class_names import class_names, data_sets
 from clipshift.models.placement import shift_points
-from clipshift.models.published import CLASSIFIER, LAYOUTS, Layout
-from clipshift.models.published_weights import PUBLISHED
+from clipshift.models.published import CLASSIFIER, LAYOUTS, Layout, mit, mmaction2
+from clipshift.models.published_weights import PUBLISHED, PublishedWeights, Views
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.weight_files import read_weights
 from clipshift.models.weights import Placement, place
@@ -55,8 +55,9 @@ class Conversion:
         spec = self.spec
         lines = [
             f"file      {self.source}: names of {self.home}; {self.filled} entries used, {len(self.unused)} ignored",
-            f"network   {self.model}, {len(spec.classes)} classes",
-            f"frames    {spec.input.segments} per clip, sampling {spec.input.sampling}; crops: {spec.crops}",
+            f"network   {self.model}, {len(spec.classes)} classes ({', '.join(spec.classes[:3])} ...)",
+            f"frames    {spec.input.segments} per clip, sampling {spec.input.sampling}; "
+            f"clips: {spec.clips}; crops: {spec.crops}",
         ]
         if spec.model.architecture == "tsm":
             shift = spec.model.shift
@@ -101,8 +102,10 @@ def convert(
     source, folder = Path(file), Path(to)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError("The folder for the model is not empty.", where=folder, remedy="name another, or remove it")
+    views: Views | None = None
     if model in PUBLISHED:
         entry = PUBLISHED[model]
+        views = _views(entry)
         image, network_name = entry.segments == 1, entry.model
         # Files tell image networks, and whether a PP-TSMv2 has the temporal attention.
         model = None if image or network_name.startswith("pptsmv2") else network_name
@@ -113,7 +116,7 @@ def convert(
     weights = read_weights(source)
     layout, found, count = _recognise(weights.state, source, model)
     asked, notes = _segments(weights.state, source, layout, found, model, segments)
-    home = layout.test(found, asked)
+    home = layout.test(found, views.frames if views is not None else asked)
     names, notes_on_names = _names(classes, weights.classes, count, layout)
     if layout.shift is not None:
         found = found.model_copy(update={"shift": layout.shift(home.input.segments)})
@@ -126,7 +129,8 @@ def convert(
         model=found,
         input=home.input,
         classes=names,
-        crops=home.crops,
+        crops=views.crops if views is not None else home.crops,
+        clips=views.clips if views is not None else 1,
         average=home.average,
         provenance={**weights.about, "home": layout.name, "file": source.name, "file_sha256": _digest(source)},
     )
@@ -144,6 +148,16 @@ def convert(
         unused=placement.unused,
         notes=(*notes, *notes_on_names),
     )
+
+
+def _views(entry: PublishedWeights) -> Views | None:
+    """What of a video the home's own test of a published file sees, or None for what its tool for prediction does.
+
+    mmaction2 and MIT have one for both; it differs from file to file.
+    """
+    if entry.segments == 1 or entry.home.name not in (mmaction2.LAYOUT.name, mit.LAYOUT.name):
+        return None
+    return next((result.views for result in entry.measured if result.views.sampling == "uniform"), None)
 
 
 def _recognise(state: Mapping[str, Tensor], source: Path, model: str | None) -> tuple[Layout, ModelConfig, int]:

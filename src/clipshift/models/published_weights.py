@@ -14,8 +14,8 @@ Backbones for images are named `NETWORK-imagenet1k-paddle`, with `-ssld` before 
 
 Addresses and numbers are those of the homes' pages; where two pages disagree the note says so. No file was fetched to
 check its address. MIT's files moved: earlier versions of its page name hanlab.mit.edu with the same paths.
-Left out are networks that clipshift does not build: with non-local blocks, ResNeXt, DenseNet, Swin, MobileOne, optical
-flow, and MIT's online network.
+Left out are networks that clipshift does not build (with non-local blocks, ResNeXt, DenseNet, Swin, MobileOne, optical
+flow), and MIT's online network, whose file is part of a demonstration.
 """
 
 from __future__ import annotations

@@ -105,7 +105,8 @@ def load_weights(network: Recognizer, path: str | Path, *, classes: Sequence[str
     )
     misfit = placement.misfit(network)
     if misfit is not None:
-        _refuse(f"The weights do not fit a {network.model.backbone}.", path, placement.layout, misfit)
+        remedy = "check that model.backbone is the network that the file was made for"
+        _refuse(f"The weights do not fit a {network.model.backbone}.", path, placement.layout, misfit, remedy)
     placement.fill(network, path)
     return WeightsReport(
         source=str(path),
@@ -171,7 +172,8 @@ class Placement:
         """
         broken = [name for name, value in self.filled.items() if not torch.isfinite(value).all()]
         if broken:
-            _refuse("Some weights are infinite or not a number.", source, self.layout, _some(broken))
+            remedy = "take an earlier file: this one is damaged, or its training diverged"
+            _refuse("Some weights are infinite or not a number.", source, self.layout, _some(broken), remedy)
         with torch.no_grad():
             for name, value in network.state_dict().items():
                 if name in self.filled:
@@ -302,14 +304,9 @@ def _notes(
     return notes
 
 
-def _refuse(what: str, path: str | Path, layout: Layout, got: str) -> NoReturn:
+def _refuse(what: str, path: str | Path, layout: Layout, got: str, remedy: str) -> NoReturn:
     names = "clipshift's own" if layout is OWN else f"those of {layout.name}"
-    raise WeightsError(
-        what,
-        where=path,
-        got=f"names are {names}; {got}",
-        remedy="check that model.backbone is the network that the file was made for",
-    )
+    raise WeightsError(what, where=path, got=f"names are {names}; {got}", remedy=remedy)
 
 
 def _some(names: Sequence[str]) -> str:

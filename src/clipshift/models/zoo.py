@@ -96,7 +96,7 @@ ZOO: dict[str, ZooEntry] = {
             PublishedResult(_K400, 73.18, "8 frames, 10 crops", _MMACTION2),
             PublishedResult(_K400, 71.2, "8 frames, 1 crop", _MIT),
             PublishedResult(_K400, 71.06, "8 frames, 1 crop", _PADDLE),
-            PublishedResult(_SSV2, 62.72, "8 frames, 3 crops", _MMACTION2),
+            PublishedResult(_SSV2, 62.72, "8 frames, 2 clips, 3 crops of 256 px", _MMACTION2),
             PublishedResult("UCF-101", 94.5, "8 frames, from Kinetics-400", "mmaction2 0.24.1"),
             PublishedResult("UCF-101", 94.42, "8 frames, 1 crop, from Kinetics-400", _PADDLE),
         ),
@@ -108,7 +108,7 @@ ZOO: dict[str, ZooEntry] = {
         published=(
             PublishedResult(_K400, 75.12, "16 frames, 10 crops", _MMACTION2),
             PublishedResult(_K400, 72.6, "16 frames, 1 crop", _MIT),
-            PublishedResult(_SSV2, 64.16, "16 frames, 3 crops", _MMACTION2),
+            PublishedResult(_SSV2, 64.16, "16 frames, 2 clips, 3 crops of 256 px", _MMACTION2),
         ),
     ),
     "tsn-r101": ZooEntry(
@@ -120,13 +120,13 @@ ZOO: dict[str, ZooEntry] = {
     "tsm-r101": ZooEntry(
         "TSM on ResNet-101, shifting in every second block.",
         recipe="tsm-r101",
-        published=(PublishedResult(_SSV2, 63.7, "8 frames, 3 crops", _MMACTION2),),
+        published=(PublishedResult(_SSV2, 63.7, "8 frames, 2 clips, 3 crops of 256 px", _MMACTION2),),
     ),
     "tsm-mobilenetv2": ZooEntry(
         "TSM on MobileNetV2: small and quick on a CPU; the default.",
         recipe="tsm-mobilenetv2",
         published=(
-            PublishedResult(_K400, 68.71, "8 frames, 3 crops", _MMACTION2),
+            PublishedResult(_K400, 68.71, "8 frames, 3 crops of 256 px", _MMACTION2),
             PublishedResult(_K400, 69.5, "8 frames dense, 3 crops, 10 clips", _MIT),
         ),
     ),
@@ -145,7 +145,7 @@ ZOO: dict[str, ZooEntry] = {
     ),
     "pptsn-r101": ZooEntry("PP-TSN on ResNet-101-vd.", recipe="pptsn-r50", settings=("model.backbone=resnet101d",)),
     "pptsm-r50": ZooEntry(
-        "PP-TSM on ResNet-50-vd with leaky ReLU: TSM with a better backbone at the same cost.",
+        "PP-TSM on ResNet-50-vd with leaky ReLU: TSM with a better backbone at nearly the same cost.",
         recipe="pptsm-r50",
         published=(
             PublishedResult(_K400, 74.54, "8 frames, 1 crop", _PADDLE),

@@ -40,7 +40,7 @@ def frame_sets(sampling: Sampling, frames: int, segments: int, clips: int = 1) -
             where="clips",
             got=f"clips={clips} with input.sampling={sampling}",
             allowed="1" if most == 1 else f"1 to {most}",
-            remedy="ask for fewer clips, or set input.sampling=middle",
+            remedy="ask for fewer clips; more crops are another way to see more of a video",
         )
     if sampling == "middle":
         return [segment_middles(frames, segments, clip, clips) for clip in range(clips)]
