@@ -12,8 +12,8 @@ from clipshift.cli import app
 from clipshift.config import resolve
 from clipshift.config.recipes import DEFAULT_RECIPE, recipe_names
 from clipshift.models.backbones import check_name
-from clipshift.models.published_weights import PUBLISHED
 from clipshift.models.zoo import ZOO, describe_model
+from clipshift.weights.table import PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL_PAGES = sorted((ROOT / "docs" / "models").glob("*.md"))

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from clipshift.evaluation.evaluator import evaluate
     from clipshift.inference.predictor import Model, load, predict
     from clipshift.inference.results import Failure, Prediction
-    from clipshift.models.convert import Conversion, convert
     from clipshift.training.run import train
+    from clipshift.weights.convert import Conversion, convert
 
 __all__ = [
     "Conversion",
@@ -33,12 +33,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Conversion": "clipshift.models.convert",
+    "Conversion": "clipshift.weights.convert",
     "Failure": "clipshift.inference.results",
     "Prediction": "clipshift.inference.results",
     "Model": "clipshift.inference.predictor",
     "check_data": "clipshift.data.check",
-    "convert": "clipshift.models.convert",
+    "convert": "clipshift.weights.convert",
     "evaluate": "clipshift.evaluation.evaluator",
     "load": "clipshift.inference.predictor",
     "predict": "clipshift.inference.predictor",

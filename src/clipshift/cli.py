@@ -85,7 +85,7 @@ def evaluate(
         out: Folder for metrics.json and predictions.jsonl.
     """
     import clipshift
-    from clipshift.models.published_models import find_model
+    from clipshift.weights.by_name import find_model
 
     with _progress("fetching") as progress:
         folder = find_model(model, progress=progress)
@@ -202,24 +202,25 @@ def models(name: str | None = None, *, fetch: Annotated[bool, Parameter(negative
         name: A model, any timm network, or published weights.
         fetch: Fetch the published weights into the cache.
     """
-    from clipshift.models import cache, published_weights, zoo
+    from clipshift.models import zoo
+    from clipshift.weights import cache, table
 
     if fetch:
         with _progress("fetching") as progress:
             _stdout.print(str(cache.fetch(name or "", progress=progress)))
-    elif name in published_weights.PUBLISHED:
+    elif name in table.PUBLISHED:
         _stdout.print(cache.describe_published(name))
     elif name is not None:
         try:
             _stdout.print(zoo.describe_model(name).to_text())
         except ConfigError as error:
-            raise published_weights.with_nearest_names(error, name) from error
+            raise table.with_nearest_names(error, name) from error
     else:
         for model, description in zoo.describe_models():
             _stdout.print(f"{model:24}{description}")
         _stdout.print("Any other network of timm works too: clipshift models NAME shows where TSM shifts in it.")
         _stdout.print("\nPublished weights (clipshift models NAME shows where they come from, --fetch fetches them):")
-        for weights, description in published_weights.list_published():
+        for weights, description in table.list_published():
             _stdout.print(f"{weights:42}{description}")
 
 

@@ -20,9 +20,9 @@ from clipshift.models.backbones import timm_name
 from clipshift.models.bundle import ModelSpec, load_bundle, save_bundle
 from clipshift.models.folding import fold_branches
 from clipshift.models.paddle_backbones import PADDLE_BACKBONES
-from clipshift.models.published.paddlevideo import shift_of_paddle
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
+from clipshift.weights.homes.paddlevideo import shift_of_paddle
 
 SEGMENTS, CLASSES, CROP = 4, 3, 64
 

@@ -12,10 +12,10 @@ import torch
 from clipshift.config import resolve
 from clipshift.config.schema import InputConfig, ShiftConfig
 from clipshift.models.bundle import ModelSpec, save_bundle
-from clipshift.models.published.paddlevideo import shift_of_paddle
 from clipshift.models.recognizer import Recognizer
 from clipshift.training import start
 from clipshift.training.start import follow_weights, starting_weights
+from clipshift.weights.homes.paddlevideo import shift_of_paddle
 
 PADDLE_TSM = dict.fromkeys(("backbone.conv._conv.weight", "backbone.conv._batch_norm._mean"), np.zeros(1, np.float32))
 

@@ -24,8 +24,8 @@ from clipshift.evaluation.metrics import compute_metrics
 from clipshift.evaluation.results import ClipScore, Evaluation
 from clipshift.evaluation.scoring import VIEWS_PER_FRAME, network_engine, score_stream
 from clipshift.models.bundle import Average, ModelSpec, load_bundle
-from clipshift.models.published_models import find_model
 from clipshift.models.recognizer import Recognizer
+from clipshift.weights.by_name import find_model
 
 Progress = Callable[[int, int], None]
 

@@ -19,9 +19,9 @@ from clipshift.evaluation.scoring import Engine, ViewAverage, network_engine, sc
 from clipshift.inference.results import Failure, Prediction
 from clipshift.inference.sources import find_clips
 from clipshift.models.bundle import ModelSpec, load_bundle
-from clipshift.models.download import Progress
-from clipshift.models.published_models import find_model
 from clipshift.models.recognizer import Recognizer
+from clipshift.weights.by_name import find_model
+from clipshift.weights.download import Progress
 
 
 @dataclass(frozen=True)

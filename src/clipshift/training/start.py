@@ -15,10 +15,10 @@ from clipshift.errors import DataError
 from clipshift.evaluation.device import pick_threads
 from clipshift.models.paddle_backbones import PADDLE_WEIGHTS
 from clipshift.models.recognizer import Recognizer, build_recognizer
-from clipshift.models.weights import find_weights, load_weights, shift_of_weights
 from clipshift.training.distributed import Ranks
 from clipshift.training.probe import fit_linear_probe
 from clipshift.training.reporting import Reporter
+from clipshift.weights.loading import find_weights, load_weights, shift_of_weights
 
 
 def starting_weights(model: ModelConfig, weights: str | Path | None) -> Path | None:

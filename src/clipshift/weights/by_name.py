@@ -9,10 +9,10 @@ from filelock import FileLock
 
 from clipshift.errors import WeightsError
 from clipshift.models.bundle import SPEC_FILE, find_bundle
-from clipshift.models.cache import cached_model_folder, fetch
-from clipshift.models.convert import convert
-from clipshift.models.download import Progress
-from clipshift.models.published_weights import PUBLISHED, find_published, nearest_published
+from clipshift.weights.cache import cached_model_folder, fetch
+from clipshift.weights.convert import convert
+from clipshift.weights.download import Progress
+from clipshift.weights.table import PUBLISHED, find_published, nearest_published
 
 
 def find_model(model: str | Path, *, progress: Progress | None = None) -> Path:
@@ -22,7 +22,7 @@ def find_model(model: str | Path, *, progress: Progress | None = None) -> Path:
 
     Args:
         model: The path or the name.
-        progress: As for [published_model][clipshift.models.published_models.published_model].
+        progress: As for [published_model][clipshift.weights.by_name.published_model].
 
     Raises:
         DownloadError: The published weights are not in the cache and cannot be fetched.
@@ -51,7 +51,7 @@ def published_model(name: str, *, progress: Progress | None = None) -> Path:
     """The model folder of published weights, from the cache or made in it.
 
     Args:
-        name: A name of [PUBLISHED][clipshift.models.published_weights.PUBLISHED].
+        name: A name of [PUBLISHED][clipshift.weights.table.PUBLISHED].
         progress: Is told how many bytes are there, and of how many, while the file is fetched.
 
     Raises:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from clipshift.models.published import efficientnet_pytorch, mit, mmaction2, paddlevideo, timm, torchvision
-from clipshift.models.published.layouts import CLASSIFIER, Layout, Target
-from clipshift.models.published.timm import OWN
+from clipshift.weights.homes import efficientnet_pytorch, mit, mmaction2, paddlevideo, timm, torchvision
+from clipshift.weights.homes.layouts import CLASSIFIER, Layout, Target
+from clipshift.weights.homes.timm import OWN
 
 __all__ = ["CLASSIFIER", "LAYOUTS", "OWN", "Layout", "Target"]
 

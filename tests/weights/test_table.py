@@ -7,7 +7,8 @@ import re
 import pytest
 
 from clipshift.errors import ConfigError
-from clipshift.models.published_weights import (
+from clipshift.models.zoo import ZOO
+from clipshift.weights.table import (
     DATA_SETS,
     PUBLISHED,
     PublishedWeights,
@@ -16,7 +17,6 @@ from clipshift.models.published_weights import (
     list_published,
     nearest_published,
 )
-from clipshift.models.zoo import ZOO
 
 SHORT = {"kinetics400": "k400"}
 HOMES = {

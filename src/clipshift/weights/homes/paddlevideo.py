@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Collection, Mapping
 
 from clipshift.config.schema import InputConfig, ModelConfig, ShiftConfig
-from clipshift.models.published.layouts import CLASSIFIER, HomeTest, Layout, Target, inverted_residual_names
 from clipshift.models.zoo import ZOO
+from clipshift.weights.homes.layouts import CLASSIFIER, HomeTest, Layout, Target, inverted_residual_names
 
 _PREFIXES = ("Student.0.", "Student.", "0.", "backbone.")
 _LEAVES = {"_mean": "running_mean", "_variance": "running_var"}

@@ -9,10 +9,11 @@ import torchvision
 from torch import Tensor
 
 from clipshift.config.schema import ModelConfig
-from clipshift.models.published import LAYOUTS, Target
-from clipshift.models.published.mmaction2 import rename_mmaction2
 from clipshift.models.recognizer import Recognizer, build_recognizer
-from clipshift.models.weights import load_weights, read_state_dict
+from clipshift.weights.files import read_weights
+from clipshift.weights.homes import LAYOUTS, Target
+from clipshift.weights.homes.mmaction2 import rename_mmaction2
+from clipshift.weights.loading import load_weights
 
 
 def _network(architecture: str, backbone: str, *, segments: int, classes: int) -> Recognizer:
@@ -44,7 +45,7 @@ def test_imagenet_files(shared: Path) -> None:
     report = load_weights(network, lite)
     assert report.filled == 296
     assert any("TensorFlow" in note for note in report.notes)
-    assert torch.equal(network.classifier.weight, read_state_dict(lite)["_fc.weight"])
+    assert torch.equal(network.classifier.weight, read_weights(lite).state["_fc.weight"])
 
 
 def test_torchvision_mobilenet_v2(tmp_path: Path) -> None:

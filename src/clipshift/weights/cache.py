@@ -17,8 +17,8 @@ from typing import Any
 from filelock import FileLock
 
 from clipshift.errors import DownloadError, WeightsError
-from clipshift.models.download import Progress, discard, download, finish
-from clipshift.models.published_weights import DATA_SETS, PublishedWeights, find_published
+from clipshift.weights.download import Progress, discard, download, finish
+from clipshift.weights.table import DATA_SETS, PublishedWeights, find_published
 
 VARIABLE = "CLIPSHIFT_CACHE"
 """The environment variable that names the cache folder."""

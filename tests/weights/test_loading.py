@@ -1,12 +1,7 @@
 from __future__ import annotations
 
-import argparse
-import os
-import pickle
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import timm
 import torch
@@ -17,7 +12,7 @@ from clipshift.config.schema import InputConfig, ModelConfig, ShiftConfig
 from clipshift.errors import WeightsError
 from clipshift.models.bundle import ModelSpec, save_bundle
 from clipshift.models.recognizer import Recognizer
-from clipshift.models.weights import load_weights, read_state_dict
+from clipshift.weights.loading import load_weights
 
 TSM = ModelConfig(backbone="test_resnet", pretrained=False)
 
@@ -29,98 +24,6 @@ def _network(model: ModelConfig = TSM, *, classes: int = 3, seed: int = 1) -> Re
 def _equal(first: Recognizer, second: Recognizer) -> bool:
     theirs = second.state_dict()
     return all(torch.equal(value, theirs[name]) for name, value in first.state_dict().items())
-
-
-class _Attack:
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[Callable[..., None], tuple[str]]:
-        return os.mkdir, (str(self.target),)
-
-
-def test_wrappers_and_prefixes_are_taken_off(tmp_path: Path) -> None:
-    weights = {"a.weight": torch.ones(2), "b": torch.zeros(3)}
-    parallel = {f"module.{name}": value for name, value in weights.items()}
-    compiled = {f"_orig_mod.{name}": value for name, value in weights.items()}
-    numbers = {"epoch": 3, "best": np.float64(71.5), "steps": np.int64(4), "arch": "resnet50"}
-    for content in (
-        weights,
-        {"state_dict": parallel, **numbers},
-        {"model": compiled},
-    ):
-        torch.save(content, tmp_path / "w.pth")
-        state = read_state_dict(tmp_path / "w.pth")
-        assert {name: value.tolist() for name, value in state.items()} == {"a.weight": [1, 1], "b": [0, 0, 0]}
-    torch.save(weights, tmp_path / "old.tar", _use_new_zipfile_serialization=False)
-    assert list(read_state_dict(tmp_path / "old.tar")) == list(weights)
-    save_file(weights, tmp_path / "w.safetensors")
-    assert sorted(read_state_dict(tmp_path / "w.safetensors")) == sorted(weights)
-
-
-@pytest.mark.parametrize("new_format", [True, False])
-def test_code_is_refused_and_not_run(tmp_path: Path, new_format: bool) -> None:
-    target = tmp_path / "made"
-    content = {"state_dict": {"a": torch.ones(1)}, "x": _Attack(target)}
-    torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=new_format)
-    with pytest.raises(WeightsError, match="reading it could run code") as caught:
-        read_state_dict(tmp_path / "w.pth")
-    assert "mkdir" in str(caught.value.got)
-    (tmp_path / "plain.pth").write_bytes(pickle.dumps(_Attack(target), protocol=2))
-    with pytest.raises(WeightsError):
-        read_state_dict(tmp_path / "plain.pth")
-    assert not target.exists()
-
-
-def test_other_classes_are_refused(tmp_path: Path) -> None:
-    torch.save({"state_dict": {"a": torch.ones(1)}, "args": argparse.Namespace(lr=1)}, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match="reading it could run code") as caught:
-        read_state_dict(tmp_path / "w.pth")
-    assert caught.value.got == "argparse.Namespace"
-    assert len(str(caught.value).splitlines()) <= 8
-
-
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-@pytest.mark.parametrize("damage", ["truncated", "text", "html", "noise"])
-def test_damaged_files(tmp_path: Path, suffix: str, damage: str) -> None:
-    path = tmp_path / f"w{suffix}"
-    weights = {"a": torch.ones(10_000)}
-    if suffix == ".pth":
-        torch.save(weights, path)
-    else:
-        save_file(weights, path)
-    path.write_bytes(
-        {
-            "truncated": path.read_bytes()[:9_000],
-            "text": b"version https://git-lfs.github.com/spec/v1\noid sha256:123\n",
-            "html": b"<!DOCTYPE html><html><body>Not found</body></html>",
-            "noise": np.random.default_rng(0).bytes(5_000),
-        }[damage]
-    )
-    with pytest.raises(WeightsError, match="cannot be read") as caught:
-        read_state_dict(path)
-    assert str(path) == caught.value.where
-    assert len(str(caught.value).splitlines()) <= 8
-
-
-def test_files_without_weights(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="no such file"):
-        read_state_dict(tmp_path / "none.pth")
-    with pytest.raises(WeightsError, match="no such file"):
-        read_state_dict(tmp_path)
-    (tmp_path / "empty.pth").touch()
-    with pytest.raises(WeightsError, match="is empty"):
-        read_state_dict(tmp_path / "empty.pth")
-    torch.save(torch.ones(2), tmp_path / "tensor.pth")
-    with pytest.raises(WeightsError, match="no table of weights"):
-        read_state_dict(tmp_path / "tensor.pth")
-    torch.save({}, tmp_path / "nothing.pth")
-    with pytest.raises(WeightsError, match="no table of weights"):
-        read_state_dict(tmp_path / "nothing.pth")
-    torch.save({"a": torch.ones(1), "lr": 0.1}, tmp_path / "mixed.pth")
-    with pytest.raises(WeightsError, match="other things than weights") as caught:
-        read_state_dict(tmp_path / "mixed.pth")
-    assert caught.value.got == "lr (float)"
 
 
 def test_own_names(tmp_path: Path) -> None:

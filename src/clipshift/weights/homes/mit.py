@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from clipshift.config.schema import InputConfig, ModelConfig
-from clipshift.models.published import timm, torchvision
-from clipshift.models.published.layouts import HomeTest, Layout, Target, shift_of_the_paper, variant_of_tsm
 from clipshift.models.zoo import ZOO
+from clipshift.weights.homes import timm, torchvision
+from clipshift.weights.homes.layouts import HomeTest, Layout, Target, shift_of_the_paper, variant_of_tsm
 
 
 def is_mit(names: Collection[str], _target: Target) -> bool:

@@ -26,8 +26,8 @@ import pytest
 
 from clipshift import cli
 from clipshift.errors import ConfigError, DownloadError, UserError, WeightsError
-from clipshift.models import cache, download
-from clipshift.models.published_weights import PUBLISHED, PublishedWeights
+from clipshift.weights import cache, download
+from clipshift.weights.table import PUBLISHED, PublishedWeights
 
 DATA = random.Random(7).randbytes(600_000)
 DIGEST = hashlib.sha256(DATA).hexdigest()

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from clipshift.config.schema import ModelConfig
-from clipshift.models.published.layouts import Layout, Target, inverted_residual_names, replace_prefix
 from clipshift.models.zoo import ZOO
+from clipshift.weights.homes.layouts import Layout, Target, inverted_residual_names, replace_prefix
 
 # Where the convolutions and batch norms of timm's blocks stand in the two lists.
 _NESTED = {

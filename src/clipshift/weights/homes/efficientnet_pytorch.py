@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from clipshift.config.schema import InputConfig, ModelConfig
-from clipshift.models.published.layouts import HomeTest, Layout, Target, inverted_residual_names, replace_prefix
+from clipshift.weights.homes.layouts import HomeTest, Layout, Target, inverted_residual_names, replace_prefix
 
 _WITH_EXPANSION = {
     "_expand_conv.": "conv_pw.",

@@ -13,11 +13,11 @@ from torch import Tensor
 from clipshift.config.schema import ModelConfig, ShiftConfig
 from clipshift.errors import WeightsError
 from clipshift.models.bundle import find_bundle, read_bundle
-from clipshift.models.cache import fetch
-from clipshift.models.published import CLASSIFIER, LAYOUTS, OWN, Layout, Target
-from clipshift.models.published_weights import PUBLISHED
 from clipshift.models.recognizer import Recognizer
-from clipshift.models.weight_files import read_weights
+from clipshift.weights.cache import fetch
+from clipshift.weights.files import read_weights
+from clipshift.weights.homes import CLASSIFIER, LAYOUTS, OWN, Layout, Target
+from clipshift.weights.table import PUBLISHED
 
 # Last parts of names that are no weights, and why they are there.
 _NO_WEIGHTS = {"total_ops": "a count of operations", "total_params": "a count of parameters"}
@@ -54,18 +54,6 @@ class WeightsReport:
         lines.extend(f"  not used: {entry}" for entry in self.unused)
         lines.extend(f"  note: {note}" for note in self.notes)
         return lines
-
-
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Names and tensors of a file, on the CPU; wrappers (`state_dict`, `model`, `module.`) are taken off.
-
-    Args:
-        path: A file of any format that [read_weights][clipshift.models.weight_files.read_weights] knows.
-
-    Raises:
-        WeightsError: The file is missing, damaged, of no known format, or not safe.
-    """
-    return read_weights(path).state
 
 
 def load_weights(network: Recognizer, path: str | Path, *, classes: Sequence[str] | None = None) -> WeightsReport:

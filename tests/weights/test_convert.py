@@ -18,12 +18,13 @@ import clipshift
 from clipshift.cli import app
 from clipshift.errors import ConfigError, RunError, UserError, WeightsError
 from clipshift.models.bundle import load_bundle
-from clipshift.models.class_names import class_names, data_sets
-from clipshift.models.convert import convert
-from clipshift.models.published import mit, mmaction2, paddlevideo
-from clipshift.models.published_weights import DATA_SETS
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
+from clipshift.weights.class_names import class_names, data_sets
+from clipshift.weights.convert import convert
+from clipshift.weights.homes import mit, mmaction2, paddlevideo
+from clipshift.weights.loading import load_weights
+from clipshift.weights.table import DATA_SETS
 
 PADDLE, MMACTION2, MIT = "PaddleVideo", "mmaction2", "MIT temporal-shift-module"
 
@@ -179,7 +180,7 @@ def test_image_network_of_paddle_is_to_train_from(tmp_path: Path) -> None:
     assert "model.backbone=lcnetv2_base" in str(caught.value.remedy)
     assert not (tmp_path / "other").exists()
     fresh = _network("pptsmv2")
-    report = clipshift.models.load_weights(fresh, tmp_path / "w.pdparams")
+    report = load_weights(fresh, tmp_path / "w.pdparams")
     assert report.new_classifier == "the file has none"
     theirs = network.backbone.state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in fresh.backbone.state_dict().items() if value.ndim)
@@ -282,7 +283,7 @@ def test_other_variants_of_tsm_are_refused(tmp_path: Path, theirs: str, what: st
     with pytest.raises(WeightsError, match=what):
         convert(tmp_path / "w.pth", tmp_path / "model")
     with pytest.raises(WeightsError, match=what):
-        clipshift.models.load_weights(_network("tsm-r18"), tmp_path / "w.pth")
+        load_weights(_network("tsm-r18"), tmp_path / "w.pth")
 
 
 def test_network_that_shifts_elsewhere_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from clipshift.config.schema import ModelConfig
-from clipshift.models.published.layouts import CLASSIFIER, Layout, Target
+from clipshift.weights.homes.layouts import CLASSIFIER, Layout, Target
 
 
 def is_own(names: Collection[str], target: Target) -> bool:

@@ -10,8 +10,8 @@ import re
 from collections.abc import Collection
 
 from clipshift.config.schema import InputConfig, ModelConfig
-from clipshift.models.published.layouts import HomeTest, Layout, Target, shift_of_the_paper, variant_of_tsm
-from clipshift.models.published.mit import networks_with_wrapped_shift
+from clipshift.weights.homes.layouts import HomeTest, Layout, Target, shift_of_the_paper, variant_of_tsm
+from clipshift.weights.homes.mit import networks_with_wrapped_shift
 
 _RESNET = (
     (re.compile(r"^conv1\.conv\."), "conv1."),

@@ -1,6 +1,6 @@
 """Reading files of weights: safetensors, PyTorch's and PaddlePaddle's. No code runs from a file.
 
-PyTorch's and PaddlePaddle's files hold pickles, which [clipshift.models.pickles][] reads without running them. A file
+PyTorch's and PaddlePaddle's files hold pickles, which [clipshift.weights.pickles][] reads without running them. A file
 is known by its content, not by its suffix.
 """
 
@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from clipshift.errors import WeightsError
-from clipshift.models.pickles import Array, ForbiddenNameError, Storage, View, plain_sizes, read_pickle
+from clipshift.weights.pickles import Array, ForbiddenNameError, Storage, View, plain_sizes, read_pickle
 
 Format = Literal["safetensors", "torch", "paddle"]
 

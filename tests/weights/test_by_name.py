@@ -15,11 +15,11 @@ import torch
 
 import clipshift
 from clipshift.errors import DownloadError, WeightsError
-from clipshift.models import cache, published_models, weights
-from clipshift.models.published_models import find_model, published_model
-from clipshift.models.published_weights import PUBLISHED, Home, PublishedWeights
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
+from clipshift.weights import by_name, cache, loading
+from clipshift.weights.by_name import find_model, published_model
+from clipshift.weights.table import PUBLISHED, Home, PublishedWeights
 
 NAME, CLASSES = "tsm-r18-8f-ucf101-test", 101
 
@@ -63,7 +63,7 @@ def server(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     )
     monkeypatch.setitem(PUBLISHED, NAME, entry)
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
-    for user in (published_models, weights):
+    for user in (by_name, loading):
         monkeypatch.setattr(user, "fetch", partial(cache.fetch, https_only=False, attempts=1, pause=0))
     yield server
     server.shutdown()
@@ -119,7 +119,7 @@ def test_file_fetched_by_hand_needs_no_server(server: ThreadingHTTPServer, file:
 
 def test_training_starts_from_a_name(server: ThreadingHTTPServer, network: Recognizer) -> None:
     fresh = Recognizer(ZOO["tsm-r18"].model, segments=8, classes=3)
-    report = weights.load_weights(fresh, NAME)
+    report = loading.load_weights(fresh, NAME)
     assert report.new_classifier == "the file's has 101 classes, the network 3"
     theirs = network.backbone.state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in fresh.backbone.state_dict().items())

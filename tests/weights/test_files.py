@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -18,11 +19,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from clipshift.errors import WeightsError
-from clipshift.models.weight_files import WeightsFile, read_weights
+from clipshift.weights.files import WeightsFile, read_weights
 
 ARRAYS: dict[str, np.ndarray[Any, Any]] = {
     "conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2),
@@ -623,7 +624,7 @@ def test_bombs(tmp_path: Path) -> None:
     script = """
 import resource, sys, time
 from pathlib import Path
-import clipshift.models.weight_files as weight_files
+import clipshift.weights.files as weight_files
 from clipshift.errors import WeightsError
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + 2**28
 resource.setrlimit(resource.RLIMIT_AS, (size, size))
@@ -709,3 +710,50 @@ def test_mutated_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: st
             else:
                 del mutated[place : place + int(random.integers(1, 20))]
         _read_or_refuse(_write(path, bytes(mutated)))
+
+
+def test_wrappers_and_prefixes_are_taken_off(tmp_path: Path) -> None:
+    weights = {"a.weight": torch.ones(2), "b": torch.zeros(3)}
+    parallel = {f"module.{name}": value for name, value in weights.items()}
+    compiled = {f"_orig_mod.{name}": value for name, value in weights.items()}
+    numbers = {"epoch": 3, "best": np.float64(71.5), "steps": np.int64(4), "arch": "resnet50"}
+    for content in (
+        weights,
+        {"state_dict": parallel, **numbers},
+        {"model": compiled},
+    ):
+        torch.save(content, tmp_path / "w.pth")
+        state = read_weights(tmp_path / "w.pth").state
+        assert {name: value.tolist() for name, value in state.items()} == {"a.weight": [1, 1], "b": [0, 0, 0]}
+    torch.save(weights, tmp_path / "old.tar", _use_new_zipfile_serialization=False)
+    assert list(read_weights(tmp_path / "old.tar").state) == list(weights)
+    save_file(weights, tmp_path / "w.safetensors")
+    assert sorted(read_weights(tmp_path / "w.safetensors").state) == sorted(weights)
+
+
+def test_other_classes_are_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.ones(1)}, "args": argparse.Namespace(lr=1)}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="reading it could run code") as caught:
+        read_weights(tmp_path / "w.pth")
+    assert caught.value.got == "argparse.Namespace"
+    assert len(str(caught.value).splitlines()) <= 8
+
+
+def test_files_without_weights(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no such file"):
+        read_weights(tmp_path / "none.pth")
+    with pytest.raises(WeightsError, match="no such file"):
+        read_weights(tmp_path)
+    (tmp_path / "empty.pth").touch()
+    with pytest.raises(WeightsError, match="is empty"):
+        read_weights(tmp_path / "empty.pth")
+    torch.save(torch.ones(2), tmp_path / "tensor.pth")
+    with pytest.raises(WeightsError, match="no table of weights"):
+        read_weights(tmp_path / "tensor.pth")
+    torch.save({}, tmp_path / "nothing.pth")
+    with pytest.raises(WeightsError, match="no table of weights"):
+        read_weights(tmp_path / "nothing.pth")
+    torch.save({"a": torch.ones(1), "lr": 0.1}, tmp_path / "mixed.pth")
+    with pytest.raises(WeightsError, match="other things than weights") as caught:
+        read_weights(tmp_path / "mixed.pth")
+    assert caught.value.got == "lr (float)"
