@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from clipshift.config import OptimConfig
+from clipshift.models.recognizer import Recognizer
+from clipshift.models.zoo import ZOO
 from clipshift.training.optimizer import (
     build_optimizer,
     learning_rate_factor,
@@ -59,49 +61,86 @@ def test_equal_to_paddlevideos_curve(shared: Path, recipe: str, base: float, sta
     assert mine == pytest.approx(curve["iters_95_125"], rel=1e-6)
 
 
-def small_network() -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(3, 4, 1, bias=True), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+def small_network() -> Recognizer:
+    """A PP-TSMv2: it has every kind of parameter."""
+    return Recognizer(ZOO["pptsmv2-16f-attention"].model, segments=2, classes=2)
 
 
-def test_only_weights_decay_and_the_classifier_is_faster() -> None:
-    network = small_network()
-    optimizer = build_optimizer(network, network[3], OptimConfig(lr=0.1, head_lr=5, head_bias_lr=10, weight_decay=0.01))
-    set_learning_rate(optimizer, 0.2)
+def rates_and_decays(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, tuple[float, float]]:
     by_parameter = {
         id(parameter): (group["lr"], group["weight_decay"])
         for group in optimizer.param_groups
         for parameter in group["params"]
     }
-    expected = {
-        "0.weight": (0.2, 0.01),
-        "0.bias": (0.2, 0),
-        "1.weight": (0.2, 0),
-        "1.bias": (0.2, 0),
-        "3.weight": (1.0, 0.01),
-        "3.bias": (2.0, 0),
-    }
-    assert {name: by_parameter[id(p)] for name, p in network.named_parameters()} == expected
+    return {name: by_parameter[id(parameter)] for name, parameter in network.named_parameters()}
+
+
+CONVOLUTION, NORM_SCALE, SE_BIAS = (
+    f"backbone.stages.2.0.{name}" for name in ("pw_conv.0.conv.weight", "pw_conv.0.bn.weight", "se.fc1.bias")
+)
+ATTENTION = "backbone.stages.temporal_attention.fc"
+
+
+@pytest.mark.parametrize(
+    ("optim", "expected"),
+    [
+        (
+            OptimConfig(lr=0.1, head_lr=5, head_bias_lr=10, weight_decay=0.01),
+            {
+                CONVOLUTION: (0.2, 0.01),
+                NORM_SCALE: (0.2, 0),
+                SE_BIAS: (0.2, 0),
+                f"{ATTENTION}.weight": (0.2, 0.01),
+                f"{ATTENTION}.bias": (0.2, 0),
+                "classifier.weight": (1.0, 0.01),
+                "classifier.bias": (2.0, 0),
+            },
+        ),
+        (
+            OptimConfig(weight_decay=0.01, decay_biases=True, decay_norms=True, attention_lr=5, attention_bias_lr=10),
+            {
+                CONVOLUTION: (0.2, 0.01),
+                NORM_SCALE: (0.2, 0.01),
+                SE_BIAS: (0.2, 0.01),
+                f"{ATTENTION}.weight": (1.0, 0.01),
+                f"{ATTENTION}.bias": (2.0, 0),
+                "classifier.weight": (0.2, 0.01),
+                "classifier.bias": (0.2, 0.01),
+            },
+        ),
+        (
+            OptimConfig(weight_decay=0.0, head_weight_decay=1e-4),
+            {CONVOLUTION: (0.2, 0), "classifier.weight": (0.2, 1e-4), "classifier.bias": (0.2, 0)},
+        ),
+    ],
+)
+def test_groups(optim: OptimConfig, expected: dict[str, tuple[float, float]]) -> None:
+    network = small_network()
+    optimizer = build_optimizer(network, optim)
+    set_learning_rate(optimizer, 0.2)
+    found = rates_and_decays(optimizer, network)
+    assert {name: found[name] for name in expected} == expected
 
 
 def test_frozen_parameters_are_left_out() -> None:
     network = small_network()
-    network[1].requires_grad_(False)
-    optimizer = build_optimizer(network, network[3], OptimConfig())
-    assert sum(len(group["params"]) for group in optimizer.param_groups) == 4
+    network.backbone.requires_grad_(False)
+    optimizer = build_optimizer(network, OptimConfig())
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
 def test_the_state_survives_by_name(kind: Literal["sgd", "adamw"]) -> None:
     def step(network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         optimizer.zero_grad()
-        network(torch.ones(2, 3, 1, 1)).square().sum().backward()
+        network(torch.ones(1, 2, 3, 32, 32)).square().sum().backward()
         optimizer.step()
 
     first, second = small_network().eval(), small_network().eval()
-    one = build_optimizer(first, first[3], OptimConfig(optimizer=kind, lr=0.01))
+    one = build_optimizer(first, OptimConfig(optimizer=kind, lr=0.01))
     step(first, one)
     second.load_state_dict(first.state_dict())
-    two = build_optimizer(second, second[3], OptimConfig(optimizer=kind, lr=0.01))
+    two = build_optimizer(second, OptimConfig(optimizer=kind, lr=0.01))
     restore_optimizer(second, two, {name: tensor.clone() for name, tensor in optimizer_tensors(first, one).items()})
     step(first, one)
     step(second, two)

@@ -169,12 +169,22 @@ class OptimConfig(Section):
     """Factor on the learning rate of the classifier's weight (TSM's published training: 5)."""
     head_bias_lr: Positive = 1.0
     """Factor on the learning rate of the classifier's bias (TSM's published training: 10)."""
+    head_weight_decay: NonNegative | None = None
+    """Decay of the classifier's weight, where it is not `weight_decay` (PaddleVideo's TSM on UCF-101)."""
+    attention_lr: Positive = 1.0
+    """Factor on the learning rate of the temporal attention's weight (PP-TSMv2: 5)."""
+    attention_bias_lr: Positive = 1.0
+    """Factor on the learning rate of the temporal attention's bias, which never decays (PP-TSMv2: 10)."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of SGD; for AdamW the first of its two decays, the second being 0.999."""
     nesterov: bool = True
     """Nesterov's form of SGD's momentum."""
     weight_decay: NonNegative = 1e-4
-    """Decay of weights (SGD: added to the gradient; AdamW: decoupled); never of biases and batch norms."""
+    """Decay of weights (SGD: added to the gradient; AdamW: decoupled)."""
+    decay_norms: bool = False
+    """Let the scales and offsets of batch norms decay, too (PaddleVideo's and mmaction2's TSN)."""
+    decay_biases: bool = False
+    """Let biases decay, too (PaddleVideo's and mmaction2's TSN, PaddleVideo's MobileNets and PP-TSMv2)."""
     clip_norm: NonNegative = 20.0
     """Gradients are scaled down to this global norm; 0 switches it off."""
     schedule: Literal["cosine", "step", "constant"] = "cosine"

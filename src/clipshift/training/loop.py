@@ -69,7 +69,7 @@ class Trainer:
         self._frozen += batch_norms(self.network, config.train.freeze_bn)
         for module in self._frozen:
             module.requires_grad_(False)
-        self.optimizer = build_optimizer(self.network, self.network.classifier, config.optim)
+        self.optimizer = build_optimizer(self.network, config.optim)
         self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=config.train.amp == "fp16")
         self._ema = None
         if config.train.ema:

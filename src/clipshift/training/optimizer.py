@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from clipshift.config import OptimConfig
+from clipshift.models.recognizer import Recognizer
+from clipshift.models.temporal_attention import TemporalAttention
 
 
 def learning_rate_factor(epoch: float, optim: OptimConfig, epochs: int) -> float:
@@ -38,30 +40,57 @@ def _scheduled(epoch: float, optim: OptimConfig, epochs: int) -> float:
     return 1.0
 
 
-def build_optimizer(network: nn.Module, classifier: nn.Module, optim: OptimConfig) -> torch.optim.Optimizer:
-    """SGD or AdamW over four groups: weights, biases and norms, the classifier's weight, and its bias.
+def build_optimizer(network: Recognizer, optim: OptimConfig) -> torch.optim.Optimizer:
+    """SGD or AdamW over groups of parameters, each with its own decay and, as `lr_scale`, factor on the rate.
 
-    Only weights decay. The classifier's weight learns `optim.head_lr` times faster, its bias `optim.head_bias_lr`
-    times. Each group carries its factor as `lr_scale`.
+    | parameters | factor | decay |
+    |---|---|---|
+    | weights of convolutions and linear layers | 1 | `weight_decay` |
+    | scales and offsets of norms | 1 | none, or `weight_decay` with `decay_norms` |
+    | biases | 1 | none, or `weight_decay` with `decay_biases` |
+    | the classifier's weight | `head_lr` | `head_weight_decay`, or `weight_decay` |
+    | the classifier's bias | `head_bias_lr` | as of other biases |
+    | the temporal attention's weight | `attention_lr` | `weight_decay` |
+    | the temporal attention's bias | `attention_bias_lr` | none |
 
     Args:
         network: The network; parameters that need no gradient are left out.
-        classifier: The part of it that is the classifier.
         optim: Rates, momentum and decay.
     """
-    head = {id(parameter) for parameter in classifier.parameters()}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for parameter in network.parameters():
-        if parameter.requires_grad:
-            groups.setdefault((id(parameter) in head, parameter.ndim > 1), []).append(parameter)
-    settings = []
-    for (is_head, is_weight), parameters in groups.items():
-        scale = (optim.head_lr if is_weight else optim.head_bias_lr) if is_head else 1.0
-        decay = optim.weight_decay if is_weight else 0.0
-        settings.append({"params": parameters, "weight_decay": decay, "lr_scale": scale})
+    attention = {module.fc for module in network.modules() if isinstance(module, TemporalAttention)}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for module in network.modules():
+        for parameter in module.parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
+            is_weight = parameter.ndim > 1
+            if module is network.classifier:
+                rules = _of_classifier(optim, is_weight=is_weight)
+            elif module in attention:
+                rules = (optim.attention_lr, optim.weight_decay) if is_weight else (optim.attention_bias_lr, 0.0)
+            elif is_weight:
+                rules = 1.0, optim.weight_decay
+            else:
+                decays = optim.decay_biases if isinstance(module, _WITH_BIAS) else optim.decay_norms
+                rules = 1.0, optim.weight_decay * decays
+            groups.setdefault(rules, []).append(parameter)
+    settings = [
+        {"params": parameters, "weight_decay": decay, "lr_scale": scale}
+        for (scale, decay), parameters in groups.items()
+    ]
     if optim.optimizer == "adamw":
         return torch.optim.AdamW(settings, lr=optim.lr, betas=(optim.momentum, 0.999))
     return torch.optim.SGD(settings, lr=optim.lr, momentum=optim.momentum, nesterov=optim.nesterov)
+
+
+def _of_classifier(optim: OptimConfig, *, is_weight: bool) -> tuple[float, float]:
+    if is_weight:
+        return optim.head_lr, optim.weight_decay if optim.head_weight_decay is None else optim.head_weight_decay
+    return optim.head_bias_lr, optim.weight_decay * optim.decay_biases
+
+
+# All other vectors among the parameters are scales and offsets.
+_WITH_BIAS = (nn.Linear, nn.modules.conv._ConvNd)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

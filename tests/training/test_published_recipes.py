@@ -1,0 +1,101 @@
+"""Two updates of the published recipes give the numbers of PaddleVideo's own two updates."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from clipshift.config import resolve
+from clipshift.data.loader import Batch
+from clipshift.models.recognizer import Recognizer
+from clipshift.training import loop
+from clipshift.training.distributed import Ranks
+from clipshift.training.loop import Trainer
+from clipshift.weights.loading import place
+
+# Of every trace: the recipe that is the configuration that it was made with.
+TRACES = {
+    "tsn_r50": "tsn-r50-k400",
+    "tsm_r50": "tsm-r50-k400",
+    "pptsn_r50": "pptsn-r50-k400",
+    "pptsm_r50": "pptsm-r50-k400-uniform",
+    "pptsmv2_16f": "pptsmv2-16f-k400",
+}
+
+
+@pytest.fixture(scope="session")
+def seeded(shared: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("seeded_weights", shared / "reference" / "seeded_weights.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reference", TRACES)
+def test_two_updates(shared: Path, seeded: ModuleType, monkeypatch: pytest.MonkeyPatch, reference: str) -> None:
+    folder = shared / "reference" / "paddlevideo" / reference
+    trace: dict[str, Any] = json.loads((folder / "train_step.json").read_text())
+    # Four clips take the place of the whole batch; the traces were made without dropout and with mixed clips.
+    settings = ["train.batch_size=4", "optim.lr_batch_size=4", "model.dropout=0.0", "augment.mixup=0.2"]
+    config = resolve(TRACES[reference], settings=[*settings, "train.channels_last=false"]).config
+    network = Recognizer(config.model, segments=config.input.segments, classes=400)
+    state = {name: torch.from_numpy(value) for name, value in seeded.checkpoint(seeded.load(folder)[0]).items()}
+    placement = place(state, network)
+    assert placement is not None
+    placement.fill(network, folder)
+
+    gradients: list[dict[str, float]] = []
+    norms: list[float] = []
+
+    def total_norm(tensors: list[Tensor]) -> Tensor:
+        gradients.append({n: float(p.grad.norm()) for n, p in network.named_parameters() if p.grad is not None})
+        norm = torch.nn.utils.get_total_norm(tensors)
+        norms.append(float(norm))
+        return norm
+
+    def mixed(clips: Tensor, alpha: float, random: object) -> tuple[Tensor, Tensor, float]:
+        assert alpha == 0.2
+        permutation, share = torch.tensor(trace["permutation"]), float(trace["lam"])
+        return share * clips + (1 - share) * clips[permutation], permutation, share
+
+    monkeypatch.setattr(loop, "get_total_norm", total_norm)
+    monkeypatch.setattr(loop, "mixup", mixed)
+    monkeypatch.setattr(loop, "normalise", lambda clips, _mean, _std: clips)
+    trainer = Trainer(network, config, Ranks(0, 1, 1, torch.device("cpu")), updates_per_epoch=10**9)
+    assert trainer.learning_rate == pytest.approx(trace["lr"])
+    clips = torch.from_numpy(seeded.training_input(trace["input"]["shape"], trace["input"]["seed"]))
+    batch = Batch(clips=clips, labels=torch.tensor(trace["labels_a"]), indices=torch.arange(4), bad=[])
+    trainer.train_mode()
+
+    first = trainer.update([batch])
+    assert first == pytest.approx(trace["step"][0]["loss"], rel=1e-5)
+    assert norms[0] == pytest.approx(trace["step"][0]["grad_norm"], rel=1e-3)
+    own = placement.names
+    theirs = {own[name]: value for name, value in trace["gradient_l2_step1"].items() if name in own}
+    assert set(theirs) == set(gradients[0])
+    errors = {name: abs(gradients[0][name] - value) / value for name, value in theirs.items()}
+    # Our own float64 differs from PaddlePaddle's float32 as much: up to 3 % where a gradient is a small difference of
+    # large numbers (the 1x1 branches of PP-TSMv2), some parts in ten thousand elsewhere.
+    assert float(np.median(list(errors.values()))) <= 1e-3
+    assert max(error for name, error in errors.items() if "dw_conv_list.2" not in name) <= 1e-2
+    assert max(errors.values()) <= 3e-2
+    after, parameters = network.state_dict(), dict(network.named_parameters())
+    for name, value in trace["state_after_step1"].items():
+        if own.get(name) in parameters:
+            # Offsets start near zero: what is left of them after an update is all gradient.
+            close = 1e-3 if name.endswith("bias") else 5e-5
+            assert float(after[own[name]].double().norm()) == pytest.approx(value["l2"], rel=close), name
+
+    second = trainer.update([batch])
+    assert second == pytest.approx(trace["step"][1]["loss"], rel=2e-2)
