@@ -17,7 +17,8 @@ from clipshift.training import start
 from clipshift.training.start import follow_weights, starting_weights
 from clipshift.weights.homes.paddlevideo import shift_of_paddle
 
-PADDLE_TSM = dict.fromkeys(("backbone.conv._conv.weight", "backbone.conv._batch_norm._mean"), np.zeros(1, np.float32))
+_NAMES = ("backbone.conv._conv.weight", "backbone.conv._batch_norm._mean", "head.fc.weight")
+PADDLE_TSM = dict.fromkeys(_NAMES, np.zeros(1, np.float32))
 
 
 def _pickled(folder: Path, state: dict[str, np.ndarray]) -> Path:
@@ -45,12 +46,15 @@ def test_what_somebody_chose_stays(tmp_path: Path) -> None:
 
 
 def test_weights_without_a_shift_change_nothing(tmp_path: Path) -> None:
-    image = {name.removeprefix("backbone."): value for name, value in PADDLE_TSM.items()}
+    image = {n.removeprefix("backbone.").replace("head.fc", "out"): value for n, value in PADDLE_TSM.items()}
     plain = resolve("tsm-r50")
     assert follow_weights(plain, _pickled(tmp_path, image)) is plain
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "torchvision.pth")
     assert follow_weights(plain, tmp_path / "torchvision.pth") is plain
-    torch.save({"base_model.conv1.weight": torch.zeros(1)}, tmp_path / "tsn.pth")  # no wrapped convolution
+    headless = {name: value for name, value in PADDLE_TSM.items() if not name.startswith("head.")}
+    assert follow_weights(plain, _pickled(tmp_path, headless)) is plain
+    tsn = {"base_model.conv1.weight": torch.zeros(1), "new_fc.weight": torch.zeros(1)}  # no wrapped convolution
+    torch.save(tsn, tmp_path / "tsn.pth")
     assert follow_weights(plain, tmp_path / "tsn.pth") is plain
 
 

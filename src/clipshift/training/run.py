@@ -162,6 +162,8 @@ def _prepare(
     identity = run_identity(config, dataset, {clip.path: clip.sha256 for clip in known}, origin, ranks.count)
     ranks.first_does(lambda: check_same_run(folder, identity))
     _say_data(dataset, reporter)
+    if any(source.startswith("weights ") for source in resolved.origin.values()):
+        reporter.say(f"The temporal shift is that of the weights: {config.model.shift}.")
     bad = BadSamples(folder / "bad_samples.jsonl", len(dataset.train), config.data.max_bad)
     bad.restore()
     unreadable = [clip for clip in known if clip.error is not None and clip.split == "train"]

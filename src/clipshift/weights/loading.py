@@ -224,8 +224,10 @@ def shift_of_weights(path: str | Path, segments: int) -> ShiftConfig | None:
     layout = next((layout for layout in LAYOUTS if layout.shift is not None and layout.matches(names, nothing)), None)
     if layout is None or layout.shift is None:
         return None
-    networks = layout.networks(names)
-    return layout.shift(segments) if any(model.architecture == "tsm" for model in networks) else None
+    # A file without a classifier is of an image network, whatever its names: it has seen no shift.
+    classifies = f"{CLASSIFIER}.weight" in layout.rename(names, Target((), "")).values()
+    is_tsm = any(model.architecture == "tsm" for model in layout.networks(names))
+    return layout.shift(segments) if classifies and is_tsm else None
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None, tuple[str, ...] | None]:
