@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -29,16 +28,6 @@ TRACES = {
     "pptsm_r50": "pptsm-r50-k400-uniform",
     "pptsmv2_16f": "pptsmv2-16f-k400",
 }
-
-
-@pytest.fixture(scope="session")
-def seeded(shared: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("seeded_weights", shared / "reference" / "seeded_weights.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.slow

@@ -36,9 +36,22 @@ _VD_STEM = {
     "conv1_3._conv.": "conv1.6.",
     "conv1_3._batch_norm.": "bn1.",
 }
+_V2_ENDS = {
+    "conv1._conv.": "conv_stem.",
+    "conv1._batch_norm.": "bn1.",
+    "conv9._conv.": "conv_head.",
+    "conv9._batch_norm.": "bn2.",
+}
 _V2_BLOCK = re.compile(
     r"^conv(\d)\.(?:_first_block|conv\d_(\d))\._(expand|bottleneck|linear)_conv\.(_conv|_batch_norm)\."
 )
+_V3_ENDS = {
+    "conv.conv.": "conv_stem.",
+    "conv.bn.": "bn1.",
+    "last_second_conv.conv.": "blocks.6.0.conv.",
+    "last_second_conv.bn.": "blocks.6.0.bn1.",
+    "last_conv.": "conv_head.",
+}
 _V3_BLOCK = re.compile(r"^blocks\.(\d+)\.(expand|bottleneck|linear)_conv\.(conv|bn)\.")
 _V3_SQUEEZE = re.compile(r"^blocks\.(\d+)\.mid_se\.conv([12])\.")
 _INVERTED = {
@@ -112,13 +125,15 @@ def _family(names: Collection[str]) -> Callable[[str, Target], str | None] | Non
     return next((rename for name, rename in families.items() if name in names), None)
 
 
+def _with_prefix(name: str, prefixes: Mapping[str, str]) -> str | None:
+    """The name with its first fitting prefix replaced, or None."""
+    return next((own + name.removeprefix(theirs) for theirs, own in prefixes.items() if name.startswith(theirs)), None)
+
+
 def _plain_resnet(name: str, _target: Target) -> str | None:
-    for theirs, own in {"conv._conv.": "conv1.", "conv._batch_norm.": "bn1."}.items():
-        if name.startswith(theirs):
-            return own + name.removeprefix(theirs)
     match = _PLAIN_BLOCK.match(name)
     if match is None:
-        return None
+        return _with_prefix(name, {"conv._conv.": "conv1.", "conv._batch_norm.": "bn1."})
     stage, letter, number, place, kind = match.groups()
     block = int(number) if number else ord(letter) - ord("a")
     part = _residual_part(place, kind, shortcut=0)
@@ -126,12 +141,9 @@ def _plain_resnet(name: str, _target: Target) -> str | None:
 
 
 def _resnet_vd(name: str, _target: Target) -> str | None:
-    for theirs, own in _VD_STEM.items():
-        if name.startswith(theirs):
-            return own + name.removeprefix(theirs)
     match = _VD_BLOCK.match(name)
     if match is None:
-        return None
+        return _with_prefix(name, _VD_STEM)
     stage, block, place, kind = match.groups()
     # timm has the pooling, or nothing, before the shortcut's convolution.
     return f"layer{int(stage) + 1}.{block}.{_residual_part(place, kind, shortcut=1)}.{name[match.end() :]}"
@@ -145,41 +157,22 @@ def _residual_part(place: str, kind: str, *, shortcut: int) -> str:
 
 
 def _mobilenet_v2(name: str, _target: Target) -> str | None:
-    ends = {
-        "conv1._conv.": "conv_stem.",
-        "conv1._batch_norm.": "bn1.",
-        "conv9._conv.": "conv_head.",
-        "conv9._batch_norm.": "bn2.",
-    }
-    for theirs, own in ends.items():
-        if name.startswith(theirs):
-            return own + name.removeprefix(theirs)
     match = _V2_BLOCK.match(name)
     if match is None:
-        return None
+        return _with_prefix(name, _V2_ENDS)
     stage, block, place, kind = match.groups()
     part = _INVERTED[place][kind == "_batch_norm"]
     return f"blocks.{int(stage) - 2}.{int(block or 1) - 1}.{part}.{name[match.end() :]}"
 
 
 def _mobilenet_v3(name: str, target: Target) -> str | None:
-    ends = {
-        "conv.conv.": "conv_stem.",
-        "conv.bn.": "bn1.",
-        "last_second_conv.conv.": "blocks.6.0.conv.",
-        "last_second_conv.bn.": "blocks.6.0.bn1.",
-        "last_conv.": "conv_head.",
-    }
-    for theirs, own in ends.items():
-        if name.startswith(theirs):
-            return own + name.removeprefix(theirs)
     blocks = [block.removeprefix("backbone.") for block in inverted_residual_names(target)]
     if (match := _V3_BLOCK.match(name)) is not None and int(match[1]) < len(blocks):
         part = _INVERTED[match[2]][match[3] == "bn"]
     elif (match := _V3_SQUEEZE.match(name)) is not None and int(match[1]) < len(blocks):
         part = _SQUEEZE[match[2]]
     else:
-        return None
+        return _with_prefix(name, _V3_ENDS)
     return f"{blocks[int(match[1])]}.{part}.{name[match.end() :]}"
 
 
