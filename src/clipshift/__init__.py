@@ -12,6 +12,8 @@ from clipshift._version import __version__
 
 if TYPE_CHECKING:
     from clipshift.data.check import check_data
+    from clipshift.data.prepare import Prepared, prepare_data
+    from clipshift.data.writing import WrittenLists, write_lists
     from clipshift.evaluation.evaluator import evaluate
     from clipshift.inference.predictor import Model, load, predict
     from clipshift.inference.results import Failure, Prediction
@@ -23,13 +25,17 @@ __all__ = [
     "Failure",
     "Model",
     "Prediction",
+    "Prepared",
+    "WrittenLists",
     "__version__",
     "check_data",
     "convert",
     "evaluate",
     "load",
     "predict",
+    "prepare_data",
     "train",
+    "write_lists",
 ]
 
 _HOMES = {
@@ -37,12 +43,16 @@ _HOMES = {
     "Failure": "clipshift.inference.results",
     "Prediction": "clipshift.inference.results",
     "Model": "clipshift.inference.predictor",
+    "Prepared": "clipshift.data.prepare",
+    "WrittenLists": "clipshift.data.writing",
     "check_data": "clipshift.data.check",
     "convert": "clipshift.weights.convert",
     "evaluate": "clipshift.evaluation.evaluator",
     "load": "clipshift.inference.predictor",
     "predict": "clipshift.inference.predictor",
+    "prepare_data": "clipshift.data.prepare",
     "train": "clipshift.training.run",
+    "write_lists": "clipshift.data.writing",
 }
 
 
