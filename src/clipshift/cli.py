@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -17,6 +17,9 @@ from rich.progress import Progress
 
 from clipshift._version import __version__
 from clipshift.errors import ConfigError, MissingDependencyError, TrainingInterrupted, UserError
+
+if TYPE_CHECKING:
+    from clipshift.data.rewrite import Rewritten
 
 app = App(
     name="clipshift",
@@ -282,6 +285,91 @@ def lists(data: str, *, to: str, form: Annotated[ListFormat, Parameter(name="--f
 
     for line in clipshift.write_lists(data, to, form=form).lines():
         _stdout.print(line)
+
+
+@app.command
+def frames(
+    data: str,
+    *settings: str,
+    to: str,
+    short_side: int | None = None,
+    quality: int = 95,
+    plain_names: Annotated[bool, Parameter(negative=())] = False,
+    workers: int | None = None,
+) -> None:
+    """Write every clip as a folder of JPEG frames; the same command again goes on; exit code 1 if one failed.
+
+    Args:
+        data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml; stays as it is.
+        settings: key=value of the section data.
+        to: Folder for the frames, their lists and a data.yaml.
+        short_side: Scale the shorter side down to so many pixels; by default the size stays.
+        quality: Of the JPEG images, 1 to 100.
+        plain_names: Blanks in names become underscores.
+        workers: Processes; by default one a core.
+    """
+    import clipshift
+    from clipshift.config import resolve
+
+    with _progress("writing frames") as progress:
+        written = clipshift.extract_frames(
+            data,
+            to,
+            short_side=short_side,
+            quality=quality,
+            plain_names=plain_names,
+            settings=resolve(settings=settings).config.data,
+            workers=workers,
+            progress=progress,
+        )
+    _print_rewritten(written)
+
+
+@app.command
+def repack(
+    data: str,
+    *settings: str,
+    to: str,
+    short_side: int = 256,
+    crf: int = 20,
+    group: int = 12,
+    plain_names: Annotated[bool, Parameter(negative=())] = False,
+    workers: int | None = None,
+) -> None:
+    """Write every clip as H.264, small and quick to seek in; the same command again goes on; exit code 1 if one failed.
+
+    Args:
+        data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml; stays as it is.
+        settings: key=value of the section data.
+        to: Folder for the videos, their lists and a data.yaml.
+        short_side: Scale the shorter side down to so many pixels; smaller clips keep their size.
+        crf: Quality, 0 to 51; less is better and larger.
+        group: Pictures from one key frame to the next.
+        plain_names: Blanks in names become underscores.
+        workers: Processes; by default one a core.
+    """
+    import clipshift
+    from clipshift.config import resolve
+
+    with _progress("repacking") as progress:
+        written = clipshift.repack_videos(
+            data,
+            to,
+            short_side=short_side,
+            crf=crf,
+            group=group,
+            plain_names=plain_names,
+            settings=resolve(settings=settings).config.data,
+            workers=workers,
+            progress=progress,
+        )
+    _print_rewritten(written)
+
+
+def _print_rewritten(written: Rewritten) -> NoReturn:
+    for line in written.lines():
+        _stdout.print(line)
+    sys.exit(0 if written.ok else 1)
 
 
 prepare = App(name="prepare", help="Make or convert data sets.")

@@ -102,7 +102,7 @@ def write_parts(
     folder, root = absolute(to), absolute(root)
     parts = {name: clips for name, clips in parts.items() if clips}
     _check_classes(classes, folder)
-    _check_own(folder)
+    check_folder(folder)
     suffix = ".jsonl" if form == "clipshift" else ".txt"
     if form != "clipshift":
         _check_writable(classes, parts, root, form)
@@ -170,8 +170,12 @@ def _with_frames(clips: Sequence[Clip], settings: DataConfig) -> tuple[Clip, ...
     return tuple(counted(clip) for clip in clips)
 
 
-def _check_own(folder: Path) -> None:
-    """Raises DataError where writing would replace lists that somebody else wrote."""
+def check_folder(folder: Path) -> None:
+    """Sees that writing replaces no lists of others.
+
+    Raises:
+        DataError: The folder holds lists that clipshift did not write.
+    """
     names = [DATA_FILE, CLASSES_FILE, LABEL_MAP]
     names += [f"{part}{suffix}" for part in ("train", "val", "test") for suffix in (".jsonl", ".txt")]
     present = [name for name in names if (folder / name).exists()]
