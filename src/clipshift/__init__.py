@@ -12,6 +12,9 @@ from clipshift._version import __version__
 
 if TYPE_CHECKING:
     from clipshift.data.check import check_data
+    from clipshift.data.prepare import Prepared, prepare_data
+    from clipshift.data.rewrite import Rewritten, extract_frames, repack_videos
+    from clipshift.data.writing import WrittenLists, write_lists
     from clipshift.evaluation.evaluator import evaluate
     from clipshift.inference.predictor import Model, load, predict
     from clipshift.inference.results import Failure, Prediction
@@ -23,13 +26,20 @@ __all__ = [
     "Failure",
     "Model",
     "Prediction",
+    "Prepared",
+    "Rewritten",
+    "WrittenLists",
     "__version__",
     "check_data",
     "convert",
     "evaluate",
+    "extract_frames",
     "load",
     "predict",
+    "prepare_data",
+    "repack_videos",
     "train",
+    "write_lists",
 ]
 
 _HOMES = {
@@ -37,12 +47,19 @@ _HOMES = {
     "Failure": "clipshift.inference.results",
     "Prediction": "clipshift.inference.results",
     "Model": "clipshift.inference.predictor",
+    "Prepared": "clipshift.data.prepare",
+    "Rewritten": "clipshift.data.rewrite",
+    "WrittenLists": "clipshift.data.writing",
     "check_data": "clipshift.data.check",
     "convert": "clipshift.weights.convert",
     "evaluate": "clipshift.evaluation.evaluator",
+    "extract_frames": "clipshift.data.rewrite",
     "load": "clipshift.inference.predictor",
     "predict": "clipshift.inference.predictor",
+    "prepare_data": "clipshift.data.prepare",
+    "repack_videos": "clipshift.data.rewrite",
     "train": "clipshift.training.run",
+    "write_lists": "clipshift.data.writing",
 }
 
 

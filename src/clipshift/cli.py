@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -17,6 +17,9 @@ from rich.progress import Progress
 
 from clipshift._version import __version__
 from clipshift.errors import ConfigError, MissingDependencyError, TrainingInterrupted, UserError
+
+if TYPE_CHECKING:
+    from clipshift.data.rewrite import Rewritten
 
 app = App(
     name="clipshift",
@@ -28,6 +31,8 @@ _stdout = Console(highlight=False, soft_wrap=True, markup=False)
 
 Crops = Literal["centre", "three", "ten"]
 Amp = Literal["fp32", "bf16", "fp16"]
+ListFormat = Literal["clipshift", "mmaction2", "paddlevideo"]
+PrepareName = Literal["ucf101", "hmdb51", "kinetics400", "sthv2", "jester", "folder"]
 
 
 @app.command
@@ -267,6 +272,106 @@ def doctor() -> None:
     sys.exit(0 if well else 1)
 
 
+@app.command
+def lists(data: str, *, to: str, form: Annotated[ListFormat, Parameter(name="--format")] = "clipshift") -> None:
+    """Write the lists of a data set in another form, with a data.yaml beside them.
+
+    Args:
+        data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml.
+        to: Folder for the lists.
+        form: clipshift, mmaction2 or paddlevideo.
+    """
+    import clipshift
+
+    for line in clipshift.write_lists(data, to, form=form).lines():
+        _stdout.print(line)
+
+
+@app.command
+def frames(
+    data: str,
+    *settings: str,
+    to: str,
+    short_side: int | None = None,
+    quality: int = 95,
+    plain_names: Annotated[bool, Parameter(negative=())] = False,
+    workers: int | None = None,
+) -> None:
+    """Write every clip as a folder of JPEG frames; the same command again goes on; exit code 1 if one failed.
+
+    Args:
+        data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml; stays as it is.
+        settings: key=value of the section data.
+        to: Folder for the frames, their lists and a data.yaml.
+        short_side: Scale the shorter side down to so many pixels; by default the size stays.
+        quality: Of the JPEG images, 1 to 100.
+        plain_names: Blanks in names become underscores.
+        workers: Processes; by default one a core.
+    """
+    import clipshift
+    from clipshift.config import resolve
+
+    with _progress("writing frames") as progress:
+        written = clipshift.extract_frames(
+            data,
+            to,
+            short_side=short_side,
+            quality=quality,
+            plain_names=plain_names,
+            settings=resolve(settings=settings).config.data,
+            workers=workers,
+            progress=progress,
+        )
+    _print_rewritten(written)
+
+
+@app.command
+def repack(
+    data: str,
+    *settings: str,
+    to: str,
+    short_side: int = 256,
+    crf: int = 20,
+    group: int = 12,
+    plain_names: Annotated[bool, Parameter(negative=())] = False,
+    workers: int | None = None,
+) -> None:
+    """Write every clip as H.264, small and quick to seek in; the same command again goes on; exit code 1 if one failed.
+
+    Args:
+        data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml; stays as it is.
+        settings: key=value of the section data.
+        to: Folder for the videos, their lists and a data.yaml.
+        short_side: Scale the shorter side down to so many pixels; smaller clips keep their size.
+        crf: Quality, 0 to 51; less is better and larger.
+        group: Pictures from one key frame to the next.
+        plain_names: Blanks in names become underscores.
+        workers: Processes; by default one a core.
+    """
+    import clipshift
+    from clipshift.config import resolve
+
+    with _progress("repacking") as progress:
+        written = clipshift.repack_videos(
+            data,
+            to,
+            short_side=short_side,
+            crf=crf,
+            group=group,
+            plain_names=plain_names,
+            settings=resolve(settings=settings).config.data,
+            workers=workers,
+            progress=progress,
+        )
+    _print_rewritten(written)
+
+
+def _print_rewritten(written: Rewritten) -> NoReturn:
+    for line in written.lines():
+        _stdout.print(line)
+    sys.exit(0 if written.ok else 1)
+
+
 prepare = App(name="prepare", help="Make or convert data sets.")
 app.command(prepare)
 
@@ -282,6 +387,99 @@ def motion(folder: str, *, seed: int = 0) -> None:
     from clipshift.data.motion import write_motion_clips
 
     _stdout.print(f"Wrote {write_motion_clips(Path(folder), seed=seed)}")
+
+
+@prepare.command
+def ucf101(videos: str, *, to: str, lists: str | None = None, split: int = 1, decode: bool = False) -> None:
+    """Lists of UCF-101 with an official split; exit code 1 if clips are missing or broken.
+
+    Args:
+        videos: Folder (or zip, tar) of the class folders; nothing in it is changed.
+        to: Folder for the lists and the data.yaml.
+        lists: Folder (or zip) ucfTrainTestlist; by default looked for in and beside the videos.
+        split: 1, 2 or 3.
+        decode: Open every clip, to find broken ones.
+    """
+    _prepare("ucf101", videos, to, lists=lists, split=split, decode=decode)
+
+
+@prepare.command
+def hmdb51(videos: str, *, to: str, lists: str | None = None, split: int = 1, decode: bool = False) -> None:
+    """Lists of HMDB51 with an official split; exit code 1 if clips are missing or broken.
+
+    Args:
+        videos: Folder (or zip, tar) of the class folders; nothing in it is changed.
+        to: Folder for the lists and the data.yaml.
+        lists: Folder (or zip) testTrainMulti_7030_splits; by default looked for in and beside the videos.
+        split: 1, 2 or 3.
+        decode: Open every clip, to find broken ones.
+    """
+    _prepare("hmdb51", videos, to, lists=lists, split=split, decode=decode)
+
+
+@prepare.command
+def kinetics400(videos: str, *, to: str, lists: str | None = None, decode: bool = False) -> None:
+    """Lists of Kinetics-400; clips that are gone from their home are noted.
+
+    Args:
+        videos: Folder of ID_START_END.mp4, flat or in any folders, or of the archives of these.
+        to: Folder for the lists and the data.yaml.
+        lists: Folder of train.csv and val.csv; by default looked for in and beside the videos.
+        decode: Open every clip, to find broken ones.
+    """
+    _prepare("kinetics400", videos, to, lists=lists, decode=decode)
+
+
+@prepare.command
+def sthv2(videos: str, *, to: str, lists: str | None = None, decode: bool = False) -> None:
+    """Lists of Something-Something V2; exit code 1 if clips are missing or broken.
+
+    Args:
+        videos: Folder of NUMBER.webm.
+        to: Folder for the lists and the data.yaml.
+        lists: Folder of labels.json, train.json and validation.json; by default looked for in and beside the videos.
+        decode: Open every clip, to find broken ones.
+    """
+    _prepare("sthv2", videos, to, lists=lists, decode=decode)
+
+
+@prepare.command
+def jester(videos: str, *, to: str, lists: str | None = None, decode: bool = False) -> None:
+    """Lists of Jester; exit code 1 if clips are missing or broken.
+
+    Args:
+        videos: Folder of the frame folders.
+        to: Folder for the lists and the data.yaml.
+        lists: Folder of jester-v1-train.csv and so on; by default looked for in and beside the videos.
+        decode: Open every clip, to find broken ones.
+    """
+    _prepare("jester", videos, to, lists=lists, decode=decode)
+
+
+@prepare.command
+def folder(videos: str, *, to: str, lists: str | None = None, split: int = 1, decode: bool = False) -> None:
+    """Lists of an own folder with split lists as UCF-101's; exit code 1 if clips are missing or broken.
+
+    Args:
+        videos: Folder (or zip, tar) of the class folders; nothing in it is changed.
+        to: Folder for the lists and the data.yaml.
+        lists: Folder of trainlist01.txt, testlist01.txt, perhaps classInd.txt; by default in or beside the videos.
+        split: Number of the split, from 1.
+        decode: Open every clip, to find broken ones.
+    """
+    _prepare("folder", videos, to, lists=lists, split=split, decode=decode)
+
+
+def _prepare(
+    name: PrepareName, videos: str, to: str, *, lists: str | None = None, split: int = 1, decode: bool = False
+) -> None:
+    import clipshift
+
+    with _progress("decoding") as progress:
+        prepared = clipshift.prepare_data(name, videos, to, lists=lists, split=split, decode=decode, progress=progress)
+    for line in prepared.lines():
+        _stdout.print(line)
+    sys.exit(0 if prepared.ok else 1)
 
 
 def main() -> NoReturn:

@@ -16,11 +16,11 @@ from torch import Tensor
 
 import clipshift
 from clipshift.cli import app
+from clipshift.data.class_names import class_names, data_sets
 from clipshift.errors import ConfigError, RunError, UserError, WeightsError
 from clipshift.models.bundle import load_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
-from clipshift.weights.class_names import class_names, data_sets
 from clipshift.weights.convert import convert
 from clipshift.weights.homes import mit, mmaction2, paddlevideo
 from clipshift.weights.loading import load_weights

@@ -34,6 +34,7 @@ __all__ = [
     "make_split",
     "read_dataset",
     "read_manifest",
+    "read_parts",
 ]
 
 _YAML_KEYS = ("train", "validation", "val", "test", "classes", "root")
@@ -52,6 +53,18 @@ class Parts:
     bases: tuple[Path, ...]
     """Folders in which relative paths of lists are looked for, after the list's own."""
     root: Path
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelledParts:
+    """All parts that a data set brings."""
+
+    root: Path
+    """What the clips' names are relative to."""
+    classes: tuple[str, ...]
+    parts: dict[str, Manifest]
+    """`train`, `val` and `test`, those that there are."""
     notes: tuple[str, ...] = ()
 
 
@@ -134,6 +147,30 @@ def read_manifest(source: str | Path, data: DataConfig, *, classes: Sequence[str
     if classes is not None and own is not None:
         manifest = _renamed(manifest, tuple(classes))
     return replace(manifest, notes=(*parts.notes, *manifest.notes))
+
+
+def read_parts(source: str | Path, data: DataConfig) -> LabelledParts:
+    """Reads every part that a data set brings; none is made by splitting.
+
+    Args:
+        source: As for `read_dataset`.
+        data: The settings for reading.
+
+    Returns:
+        The parts by name; what has no parts (a folder of classes, one list) counts as `train`.
+
+    Raises:
+        DataError: The data is not as described.
+    """
+    found = _find_parts(absolute(source), data)
+    classes = found.classes
+    parts = {}
+    for name, part in (("train", found.train), ("val", found.validation), ("test", found.test)):
+        if part is not None:
+            parts[name] = _read_part(part, found, data, classes=classes, training=name == "train")
+            classes = parts[name].classes
+    notes = (*found.notes, *(note for part in parts.values() for note in part.notes))
+    return LabelledParts(found.root, classes or (), parts, tuple(dict.fromkeys(notes)))
 
 
 def _check_exists(path: Path) -> None:

@@ -27,7 +27,7 @@ from clipshift.video.orientation import Orientation, read_orientation
 from clipshift.video.source import PacketSource
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -97,10 +97,21 @@ class VideoFile:
                     frames_THWC[place] = picture_HWC
                 found += 1
         if found < len(places):
-            raise VideoError(
-                "The video ended before a wanted frame: the file changed while it was open.", where=self._path
-            )
+            raise self._ended()
         return frames_THWC
+
+    def frames(self) -> Generator[np.ndarray]:
+        """Decodes all frames one after the other; see [clipshift.video.ClipReader.frames][]."""
+        if self._decoder is None:
+            raise ValueError("the clip is closed")
+        found = 0
+        with closing(self._decoder.frames(list(range(self._info.frames)))) as frames:
+            for _, frame in frames:
+                self._check_size(frame)
+                yield np.ascontiguousarray(self._picture(frame))
+                found += 1
+        if found < self._info.frames:
+            raise self._ended()
 
     def close(self) -> None:
         """Gives back the file handle and the decoder; may be called twice."""
@@ -120,6 +131,11 @@ class VideoFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _ended(self) -> VideoError:
+        return VideoError(
+            "The video ended before a wanted frame: the file changed while it was open.", where=self._path
+        )
 
     def _count(self, decoder: FrameDecoder, index: PacketIndex) -> int:
         """Counts the frames; from the first one it learns their size and orientation."""

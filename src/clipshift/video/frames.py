@@ -18,7 +18,7 @@ from clipshift.errors import ConfigError, VideoError
 from clipshift.video.info import ClipInfo, check_indices
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
     from types import TracebackType
 
     from clipshift.video.limits import Limits
@@ -69,6 +69,11 @@ class FrameFolder:
         for index, where in places.items():
             frames_THWC[where] = self._image(index)
         return frames_THWC
+
+    def frames(self) -> Generator[np.ndarray]:
+        """Decodes all images one after the other; see [clipshift.video.ClipReader.frames][]."""
+        for index in range(self._info.frames):
+            yield self._image(index)
 
     def close(self) -> None:
         """Does nothing: no image stays open."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -57,6 +57,16 @@ class ClipReader(Protocol):
         Raises:
             VideoError: A frame cannot be decoded.
             IndexError: An index lies outside the clip.
+        """
+
+    def frames(self) -> Generator[np.ndarray]:
+        """Decodes all frames one after the other, and holds one at a time.
+
+        Yields:
+            uint8 (H, W, 3), RGB; the same as `read` gives.
+
+        Raises:
+            VideoError: A frame cannot be decoded.
         """
 
     def close(self) -> None:

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from clipshift._version import __version__
 from clipshift.config.schema import ModelConfig
+from clipshift.data.class_names import class_names, data_sets
 from clipshift.errors import ConfigError, RunError, WeightsError
 from clipshift.models.backbones import is_network
 from clipshift.models.bundle import ModelSpec, save_bundle
 from clipshift.models.placement import shift_points
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO, zoo_entry, zoo_name
-from clipshift.weights.class_names import class_names, data_sets
 from clipshift.weights.files import read_weights
 from clipshift.weights.homes import CLASSIFIER, LAYOUTS, Layout, mit, mmaction2
 from clipshift.weights.loading import Placement, place
