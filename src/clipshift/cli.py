@@ -26,7 +26,7 @@ app = App(
 )
 _stdout = Console(highlight=False, soft_wrap=True, markup=False)
 
-Crops = Literal["centre", "three", "ten"]
+Crops = Literal["centre", "three", "three_small", "ten"]
 Amp = Literal["fp32", "bf16", "fp16"]
 
 
@@ -77,7 +77,7 @@ def evaluate(
     Args:
         model: Run folder, model folder, or published weights by name.
         data: Folder with a folder per class, a list, or a data.yaml.
-        crops: Crops per frame: centre, three or ten; by default the model's own.
+        crops: Crops per frame: centre, three, three_small or ten; by default the model's own.
         clips: Sets of frames per video; by default the model's own.
         batch_size: Views per forward pass; does not change the result.
         bad: How unreadable videos count: wrong, or exclude.
@@ -122,7 +122,7 @@ def predict(
         sources: Videos, folders, globs and lists.
         json_file: File for one JSON line per video; '-' for standard output.
         top: Classes to show.
-        crops: Crops per frame: centre, three or ten; by default the model's own.
+        crops: Crops per frame: centre, three, three_small or ten; by default the model's own.
         clips: Sets of frames per video; by default the model's own.
         batch_size: Views per forward pass.
         device: auto, cpu, cuda or cuda:N.

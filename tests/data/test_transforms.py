@@ -126,6 +126,13 @@ def test_three_views_cover_the_long_side_in_order(height: int, width: int, expec
     assert corners(views) == expected
 
 
+def test_three_small_views_are_left_right_and_centre() -> None:
+    views = transforms.test_views(numbered(8, 15), InputConfig(resize=8, crop=4), "three_small")
+    assert views.shape == (3, 2, 3, 4, 4)
+    # Quarters of (15 - 4) // 4 = 2 and (8 - 4) // 4 = 1.
+    assert corners(views) == [(2, 0), (2, 8), (2, 4)]
+
+
 def test_ten_views_are_corners_and_centre_each_followed_by_its_mirror() -> None:
     views = transforms.test_views(numbered(8, 15), InputConfig(resize=8, crop=4), "ten")
     assert views.shape == (10, 2, 3, 4, 4)
@@ -269,6 +276,8 @@ def test_crops_are_paddlevideos(shared: Path, shape: str) -> None:
             assert set(differences(views[:, 0], arrays[f"{shape}/pptsm/{name}"][None])) == {0}
         views = transforms.test_views(frames, InputConfig(resize=32, crop=28), "ten")
         assert set(differences(views[:, 0], arrays[f"{shape}/pptsm/ten28"])) == {0}
+        views = transforms.test_views(frames, InputConfig(resize=32, crop=28), "three_small")
+        assert set(differences(views[:, 0], arrays[f"{shape}/pptsm/dense3_28"])) == {0}
 
 
 def test_frames_of_a_clip_are_paddlevideos(shared: Path) -> None:

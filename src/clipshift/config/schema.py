@@ -15,10 +15,12 @@ PositiveInt = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Colour = tuple[float, float, float]
-Sampling = Literal["middle", "middle_float", "middle_or_first", "block_middle", "ends"]
+Sampling = Literal["middle", "middle_float", "middle_or_first", "block_middle", "ends", "dense"]
+TrainSampling = Literal["random", "block_random", "block_random_or_first", "block_random_or_spread", "dense"]
+Crops = Literal["centre", "three", "three_small", "ten"]
 
 MOST_CLIPS: dict[Sampling, int] = {"middle_float": 2, "middle_or_first": 1, "block_middle": 1, "ends": 1}
-"""Sets of frames per video that a rule of sampling knows; `middle` knows any number of them."""
+"""Sets of frames per video that a rule of sampling knows; `middle` and `dense` know any number of them."""
 
 IMAGENET_MEAN: Colour = (0.485, 0.456, 0.406)
 IMAGENET_STD: Colour = (0.229, 0.224, 0.225)
@@ -85,7 +87,8 @@ class InputConfig(Section):
     sampling: Sampling = "middle"
     """The frame of each part in a test: its `middle`; the same in floating point (`middle_float`: mmaction2, MIT);
     that or, of videos with at most `segments` frames, always the first one (`middle_or_first`: PaddleVideo's left);
-    the middle of a whole number of frames (`block_middle`: its mid); evenly from first to last (`ends`: linspace)."""
+    the middle of a whole number of frames (`block_middle`: its mid); evenly from first to last (`ends`: linspace); or
+    every (64 // `segments`)-th frame of windows of 64 frames, one for each clip (`dense`)."""
     resize: PositiveInt = 256
     """Short side in pixels to which frames are scaled before a test crop."""
     aspect: Literal["keep", "four_thirds"] = "keep"
@@ -118,6 +121,11 @@ class InputConfig(Section):
 class AugmentConfig(Section):
     """Random changes of the training clips; one draw per clip, the same for all its frames."""
 
+    sampling: TrainSampling = "random"
+    """Training frames: one of each part, all reachable (`random`); of parts of a whole number of frames, where fewer
+    frames than segments are begun again (`block_random`: PaddleVideo's mid), give the first only
+    (`block_random_or_first`: its left, MIT) or are spread (`block_random_or_spread`: mmaction2); or every
+    (64 // `input.segments`)-th frame of a window of 64 frames at a random place (`dense`)."""
     crop_scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 0.875, 0.75, 0.66)
     """Multi-scale crop (TSN, section 3.2): width and height are each one of these shares of the short side, at
     most one step apart; the crop is then scaled to `input.crop`."""
@@ -229,8 +237,9 @@ class TrainConfig(Section):
 class EvaluateConfig(Section):
     """Validation and test."""
 
-    crops: Literal["centre", "three", "ten"] = "centre"
-    """Crops per frame, as published: one; left, right and centre of full height; corners and centre, mirrored too."""
+    crops: Crops = "centre"
+    """Crops per frame, as published: one; left, centre and right of full height (`three`) or of side `input.crop`
+    (`three_small`: PaddleVideo's dense test); corners and centre, mirrored too (`ten`)."""
     clips: PositiveInt = 1
     """Sets of frames per video, spread evenly in time."""
     batch_size: PositiveInt = 8

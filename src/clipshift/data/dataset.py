@@ -13,7 +13,7 @@ from clipshift.config import Config
 from clipshift.data.clips import Clip, Manifest
 from clipshift.data.transforms import training_clip
 from clipshift.errors import VideoError
-from clipshift.video import Limits, open_clip, segment_random
+from clipshift.video import Limits, open_clip, training_frames
 
 Key = tuple[int, int]
 """Epoch, and index into the manifest."""
@@ -104,7 +104,8 @@ class TrainingClips(Dataset[Sample]):
         random = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, index, _SAMPLE_TAG]))
         limits, pattern = Limits.of(self.data), self.data.frame_pattern
         with open_clip(clip.path, limits=limits, frame_pattern=pattern, frames=clip.frames) as reader:
-            frames_THWC = reader.read(segment_random(reader.info.frames, self.input.segments, random))
+            wanted = training_frames(self.augment.sampling, reader.info.frames, self.input.segments, random)
+            frames_THWC = reader.read(wanted)
         return training_clip(frames_THWC, self.input, self.augment, random)
 
     def _substitutes(self, epoch: int, index: int) -> list[int]:

@@ -7,19 +7,18 @@ Training, validation, prediction and the exported file all see frames through th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from clipshift.config import AugmentConfig, InputConfig
+from clipshift.config import AugmentConfig, Crops, InputConfig
 
-Crops = Literal["centre", "three", "ten"]
 Box = tuple[int, int, int, int]
 """x, y, width, height in pixels."""
 
-VIEWS: dict[Crops, int] = {"centre": 1, "three": 3, "ten": 10}
+VIEWS: dict[Crops, int] = {"centre": 1, "three": 3, "three_small": 3, "ten": 10}
+"""Crops of a frame."""
 
 _SNAP = 2
 """Pixels by which a crop's side may miss `input.crop` and still be taken as it: no needless resampling."""
@@ -27,6 +26,7 @@ _SNAP = 2
 # Quarters of the free space to the left of and above a crop: corners and centre, then the eight between them.
 _FIVE = ((0, 0), (4, 0), (0, 4), (4, 4), (2, 2))
 _EIGHT = ((0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3))
+_LEFT_RIGHT_CENTRE = ((0, 2), (4, 2), (2, 2))
 
 
 def training_clip(
@@ -105,6 +105,8 @@ def test_views(frames_THWC: np.ndarray, settings: InputConfig, crops: Crops) -> 
       neighbour (`settings.crop_rounding`).
     - `three`: squares of side `resize`, the whole short side: left, centre, right (of a portrait: top, centre,
       bottom), a step of (W - resize) // 2 apart. The network is fully convolutional: it takes this side, too.
+    - `three_small`: squares of side `crop` at (0, 2h), (4w, 2h), (2w, 2h) with w = (W - crop) // 4 and
+      h = (H - crop) // 4: left, right, centre (PaddleVideo's `GroupFullResSample`).
     - `ten`: squares of side `crop` at (0, 0), (4w, 0), (0, 4h), (4w, 4h), (2w, 2h) with w = (W - crop) // 4 and
       h = (H - crop) // 4, each followed by its mirror.
 
@@ -114,7 +116,7 @@ def test_views(frames_THWC: np.ndarray, settings: InputConfig, crops: Crops) -> 
         crops: Which crops.
 
     Returns:
-        uint8 (V, T, 3, side, side), contiguous; V = 1, 3, 10 and side = crop, resize, crop.
+        uint8 (V, T, 3, side, side), contiguous; V = 1, 3, 3, 10 and side = crop, resize, crop, crop.
     """
     height, width = scaled_size(frames_THWC.shape[1], frames_THWC.shape[2], settings)
     frames_TCHW = _resize(_tensor(frames_THWC), height, width, settings)
@@ -181,7 +183,7 @@ def _test_boxes(width: int, height: int, settings: InputConfig, crops: Crops) ->
         across, down = (width - settings.resize) // 2, (height - settings.resize) // 2
         return [(step * across, step * down, settings.resize) for step in range(3)]
     across, down = (width - crop) // 4, (height - crop) // 4
-    return [(i * across, j * down, crop) for i, j in _FIVE]
+    return [(i * across, j * down, crop) for i, j in (_LEFT_RIGHT_CENTRE if crops == "three_small" else _FIVE)]
 
 
 def _tensor(frames_THWC: np.ndarray) -> torch.Tensor:
