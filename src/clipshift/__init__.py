@@ -13,6 +13,7 @@ from clipshift._version import __version__
 if TYPE_CHECKING:
     from clipshift.data.check import check_data
     from clipshift.evaluation.evaluator import evaluate
+    from clipshift.evaluation.fusion import fuse
     from clipshift.inference.predictor import Model, load, predict
     from clipshift.inference.results import Failure, Prediction
     from clipshift.training.run import train
@@ -27,6 +28,7 @@ __all__ = [
     "check_data",
     "convert",
     "evaluate",
+    "fuse",
     "load",
     "predict",
     "train",
@@ -40,6 +42,7 @@ _HOMES = {
     "check_data": "clipshift.data.check",
     "convert": "clipshift.weights.convert",
     "evaluate": "clipshift.evaluation.evaluator",
+    "fuse": "clipshift.evaluation.fusion",
     "load": "clipshift.inference.predictor",
     "predict": "clipshift.inference.predictor",
     "train": "clipshift.training.run",

@@ -9,6 +9,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from clipshift.data.transforms import VIEWS
 from clipshift.errors import ConfigError, DataError, DivergedError
 from clipshift.evaluation.device import Amp, pick_device, pick_threads
 from clipshift.evaluation.metrics import compute_metrics
+from clipshift.evaluation.protocols import with_protocol
 from clipshift.evaluation.results import ClipScore, Evaluation
 from clipshift.evaluation.scoring import network_engine, score_stream
 from clipshift.models.bundle import Average, ModelSpec, load_bundle
@@ -35,6 +37,7 @@ def evaluate(  # noqa: PLR0913
     model: str | Path | tuple[Recognizer, ModelSpec],
     data: str | Path,
     *,
+    protocol: str | None = None,
     crops: Crops | None = None,
     clips: int | None = None,
     batch_size: int | None = None,
@@ -54,6 +57,8 @@ def evaluate(  # noqa: PLR0913
         model: A run folder, a model folder, published weights by name, or what `load_bundle` returned.
         data: A folder with one folder per class, a list file, or a `data.yaml` (its validation, else its test part).
             Its classes are matched to the model's by name.
+        protocol: A published test by one word (`clipshift.evaluation.PROTOCOLS`), which stands for `crops`, `clips`,
+            the frames and the averaging. Default: none.
         crops: Crops per frame: `centre` (1), `three`, `three_small` or `ten`. Default: the model's own.
         clips: Sets of frames per video, spread evenly in time. Default: the model's own.
         batch_size: Views per forward pass; changes memory and speed, not the result. Default: 8.
@@ -85,6 +90,10 @@ def evaluate(  # noqa: PLR0913
         "train.amp": amp,
     }
     config = resolve(settings=[{key: value for key, value in given.items() if value is not None}]).config
+    if protocol is not None and (crops is not None or clips is not None):
+        raise ConfigError(
+            "A protocol says the crops and clips itself.", where="protocol", got=f"{protocol}, and crops or clips"
+        )
     chosen = pick_device(device)
     if amp == "fp16" and chosen.type == "cpu":
         raise ConfigError("fp16 needs a GPU.", where="amp", got="fp16 on a CPU", allowed="fp32, bf16")
@@ -95,14 +104,16 @@ def evaluate(  # noqa: PLR0913
         folder = find_model(model)
         network, spec = load_bundle(folder)
         identity = _identity(folder)
-    protocol = config.evaluate.model_copy(update={"crops": crops or spec.crops, "clips": clips or spec.clips})
+    if protocol is not None:
+        spec = with_protocol(spec, protocol)
+    views = config.evaluate.model_copy(update={"crops": crops or spec.crops, "clips": clips or spec.clips})
     manifest = read_manifest(data, config.data, classes=spec.classes)
     evaluation = evaluate_manifest(
         network.to(chosen),
         manifest,
         spec.input,
         config.data,
-        protocol,
+        views,
         device=chosen,
         average=spec.average,
         amp=config.train.amp,
@@ -110,6 +121,8 @@ def evaluate(  # noqa: PLR0913
         model=identity,
         progress=progress,
     )
+    if protocol is not None:
+        evaluation = replace(evaluation, protocol=f"{protocol}: {evaluation.protocol}")
     if out is not None:
         evaluation.save(out)
     return evaluation
