@@ -11,6 +11,7 @@ import pytest
 from clipshift.cli import app
 from clipshift.config import resolve
 from clipshift.config.recipes import DEFAULT_RECIPE, recipe_names
+from clipshift.evaluation import PROTOCOLS
 from clipshift.models.backbones import check_name
 from clipshift.models.zoo import ZOO, describe_model
 from clipshift.weights.table import PUBLISHED
@@ -87,6 +88,11 @@ def test_published_accuracies_are_those_of_the_table(path: Path) -> None:
 def test_every_published_name_is_on_a_page_of_the_models() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in MODEL_PAGES)
     assert {name for name in PUBLISHED if f"`{name}`" not in text} == set()
+
+
+def test_protocols_are_those_of_the_table() -> None:
+    cells = {row[0].strip("`"): row[2:] for row in rows(PAGES["docs/data.md"], 5) if row[0].strip("`") in PROTOCOLS}
+    assert cells == {name: [str(one.clips), one.crops, one.about] for name, one in PROTOCOLS.items()}
 
 
 @pages

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from clipshift.data.rewrite import Rewritten, extract_frames, repack_videos
     from clipshift.data.writing import WrittenLists, write_lists
     from clipshift.evaluation.evaluator import evaluate
+    from clipshift.evaluation.fusion import fuse
     from clipshift.inference.predictor import Model, load, predict
     from clipshift.inference.results import Failure, Prediction
     from clipshift.training.run import train
@@ -34,6 +35,7 @@ __all__ = [
     "convert",
     "evaluate",
     "extract_frames",
+    "fuse",
     "load",
     "predict",
     "prepare_data",
@@ -54,6 +56,7 @@ _HOMES = {
     "convert": "clipshift.weights.convert",
     "evaluate": "clipshift.evaluation.evaluator",
     "extract_frames": "clipshift.data.rewrite",
+    "fuse": "clipshift.evaluation.fusion",
     "load": "clipshift.inference.predictor",
     "predict": "clipshift.inference.predictor",
     "prepare_data": "clipshift.data.prepare",

@@ -29,10 +29,25 @@ app = App(
 )
 _stdout = Console(highlight=False, soft_wrap=True, markup=False)
 
-Crops = Literal["centre", "three", "ten"]
+Crops = Literal["centre", "three", "three_small", "ten"]
 Amp = Literal["fp32", "bf16", "fp16"]
 ListFormat = Literal["clipshift", "mmaction2", "paddlevideo"]
 PrepareName = Literal["ucf101", "hmdb51", "kinetics400", "sthv2", "jester", "folder"]
+# The names of `clipshift.evaluation.PROTOCOLS`, which is not imported here: the help must not wait for PyTorch.
+Protocol = Literal[
+    "uniform-1x1",
+    "uniform-1x3",
+    "uniform-1x10",
+    "tsn-25x1",
+    "tsn-25x3",
+    "tsn-25x10",
+    "twice-2x1",
+    "twice-2x3",
+    "dense-10x1",
+    "dense-10x3",
+    "dense-10x3-small",
+    "dense-10x10",
+]
 
 
 @app.command
@@ -66,38 +81,55 @@ def train(
 
 
 @app.command
-def evaluate(
-    model: str,
-    data: str,
+def evaluate(  # noqa: PLR0913
+    model: str | None = None,
+    data: str | None = None,
     *,
+    protocol: Protocol | None = None,
     crops: Crops | None = None,
     clips: int | None = None,
     batch_size: int | None = None,
     bad: Literal["wrong", "exclude"] | None = None,
     device: str = "auto",
     out: str | None = None,
+    fuse: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    weights: Annotated[list[float] | None, Parameter(consume_multiple=True, negative=())] = None,
 ) -> None:
-    """Measure a model on labelled clips.
+    """Measure a model on labelled clips, or the average of stored scores.
 
     Args:
         model: Run folder, model folder, or published weights by name.
         data: Folder with a folder per class, a list, or a data.yaml.
-        crops: Crops per frame: centre, three or ten; by default the model's own.
+        protocol: A published test in one word, clips x crops: the model's own frames (uniform), 25 frames of a TSN
+            (tsn), middles and first frames of the parts (twice), windows of 64 frames (dense).
+        crops: Crops per frame: centre, three, three_small or ten; by default the model's own.
         clips: Sets of frames per video; by default the model's own.
         batch_size: Views per forward pass; does not change the result.
         bad: How unreadable videos count: wrong, or exclude.
         device: auto, cpu, cuda or cuda:N.
         out: Folder for metrics.json and predictions.jsonl.
+        fuse: In place of a model and data: run folders or folders of --out, whose probabilities are averaged.
+        weights: A number for each of them; by default all count the same.
     """
     import clipshift
     from clipshift.weights.by_name import find_model
 
+    if fuse:
+        if model or protocol or crops or clips:
+            raise UserError("A fusion reads stored scores: it takes no model, data or views.", where="--fuse")
+        _stdout.print(clipshift.fuse(fuse, weights=weights, bad=bad, out=out).to_text())
+        return
+    if model is None or data is None:
+        raise UserError("A model and data are needed.", allowed="MODEL DATA, or --fuse RUN RUN ...")
+    if weights:
+        raise UserError("Weights are those of a fusion.", where="--weights", allowed="only with --fuse")
     with _progress("fetching") as progress:
         folder = find_model(model, progress=progress)
     with _progress("evaluating") as progress:
         evaluation = clipshift.evaluate(
             folder,
             data,
+            protocol=protocol,
             crops=crops,
             clips=clips,
             batch_size=batch_size,
@@ -127,7 +159,7 @@ def predict(
         sources: Videos, folders, globs and lists.
         json_file: File for one JSON line per video; '-' for standard output.
         top: Classes to show.
-        crops: Crops per frame: centre, three or ten; by default the model's own.
+        crops: Crops per frame: centre, three, three_small or ten; by default the model's own.
         clips: Sets of frames per video; by default the model's own.
         batch_size: Views per forward pass.
         device: auto, cpu, cuda or cuda:N.

@@ -61,7 +61,7 @@ def test_many_errors_stay_within_eight_lines() -> None:
         ("input.crop=300", "crop (300) must not be larger than resize (256)"),
         (
             "input.sampling=start",
-            "'middle', 'middle_float', 'middle_or_first', 'block_middle' or 'ends', got 'start'",
+            "'middle', 'middle_float', 'middle_or_first', 'block_middle', 'ends' or 'dense', got 'start'",
         ),
         ("input.aspect=square", "'keep' or 'four_thirds', got 'square'"),
         ("input.resize_rounding=up", "'nearest' or 'down', got 'up'"),

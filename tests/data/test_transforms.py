@@ -26,6 +26,12 @@ def generator(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+def changed_clip(
+    frames: np.ndarray, settings: InputConfig, augment: AugmentConfig, random: np.random.Generator
+) -> torch.Tensor:
+    return training_clip(frames, settings, augment, random)[0]
+
+
 def setting(**values: object) -> InputConfig:
     return InputConfig.model_validate(values)
 
@@ -126,6 +132,13 @@ def test_three_views_cover_the_long_side_in_order(height: int, width: int, expec
     assert corners(views) == expected
 
 
+def test_three_small_views_are_left_right_and_centre() -> None:
+    views = transforms.test_views(numbered(8, 15), InputConfig(resize=8, crop=4), "three_small")
+    assert views.shape == (3, 2, 3, 4, 4)
+    # Quarters of (15 - 4) // 4 = 2 and (8 - 4) // 4 = 1.
+    assert corners(views) == [(2, 0), (2, 8), (2, 4)]
+
+
 def test_ten_views_are_corners_and_centre_each_followed_by_its_mirror() -> None:
     views = transforms.test_views(numbered(8, 15), InputConfig(resize=8, crop=4), "ten")
     assert views.shape == (10, 2, 3, 4, 4)
@@ -219,7 +232,7 @@ def test_training_clips_are_scaled_without_antialiasing_too() -> None:
     frames = moving_frames(2, width=80, height=60, seed=3)
     augment = AugmentConfig(crop_scales=(1.0,), flip=0.0)
     plain, opencvs = [
-        training_clip(frames, InputConfig(resize=32, crop=32, antialias=antialias), augment, generator())
+        changed_clip(frames, InputConfig(resize=32, crop=32, antialias=antialias), augment, generator())
         for antialias in (True, False)
     ]
     assert opencvs.shape == plain.shape
@@ -269,6 +282,8 @@ def test_crops_are_paddlevideos(shared: Path, shape: str) -> None:
             assert set(differences(views[:, 0], arrays[f"{shape}/pptsm/{name}"][None])) == {0}
         views = transforms.test_views(frames, InputConfig(resize=32, crop=28), "ten")
         assert set(differences(views[:, 0], arrays[f"{shape}/pptsm/ten28"])) == {0}
+        views = transforms.test_views(frames, InputConfig(resize=32, crop=28), "three_small")
+        assert set(differences(views[:, 0], arrays[f"{shape}/pptsm/dense3_28"])) == {0}
 
 
 def test_frames_of_a_clip_are_paddlevideos(shared: Path) -> None:
@@ -290,27 +305,27 @@ def test_frames_of_a_clip_are_paddlevideos(shared: Path) -> None:
 def test_small_frames_are_scaled_up() -> None:
     views = transforms.test_views(moving_frames(2, width=10, height=8), InputConfig(resize=32, crop=28), "centre")
     assert views.shape == (1, 2, 3, 28, 28)
-    clip = training_clip(moving_frames(2, width=10, height=8), InputConfig(crop=28), AugmentConfig(), generator())
+    clip = changed_clip(moving_frames(2, width=10, height=8), InputConfig(crop=28), AugmentConfig(), generator())
     assert clip.shape == (2, 3, 28, 28)
 
 
 def test_a_whole_crop_without_changes_is_the_frame() -> None:
     augment = AugmentConfig(crop_scales=(1.0,), flip=0.0)
-    clip = training_clip(numbered(16, 16), InputConfig(resize=16, crop=16), augment, generator())
+    clip = changed_clip(numbered(16, 16), InputConfig(resize=16, crop=16), augment, generator())
     assert torch.equal(clip, torch.from_numpy(numbered(16, 16)).permute(0, 3, 1, 2))
     assert clip.is_contiguous()
 
 
 def test_a_mirror_is_the_same_for_all_frames() -> None:
     augment = AugmentConfig(crop_scales=(1.0,), flip=1.0)
-    clip = training_clip(numbered(16, 16), InputConfig(resize=16, crop=16), augment, generator())
+    clip = changed_clip(numbered(16, 16), InputConfig(resize=16, crop=16), augment, generator())
     assert torch.equal(clip, torch.from_numpy(numbered(16, 16)).permute(0, 3, 1, 2).flip(-1))
 
 
 def test_training_clips_depend_on_the_generator_only() -> None:
     frames = moving_frames(4, width=80, height=60)
     augment = AugmentConfig(brightness=0.4, contrast=0.4, saturation=0.4)
-    clips = [training_clip(frames, InputConfig(resize=32, crop=32), augment, generator(seed)) for seed in (7, 7, 8)]
+    clips = [changed_clip(frames, InputConfig(resize=32, crop=32), augment, generator(seed)) for seed in (7, 7, 8)]
     assert torch.equal(clips[0], clips[1])
     assert not torch.equal(clips[0], clips[2])
 
@@ -319,8 +334,8 @@ def test_switching_a_change_on_leaves_the_other_draws_alone() -> None:
     frames = moving_frames(3, width=80, height=60)
     settings = InputConfig(resize=32, crop=32)
     for seed in range(6):
-        plain = training_clip(frames, settings, AugmentConfig(flip=0.0), generator(seed))
-        mirrored = training_clip(frames, settings, AugmentConfig(flip=1.0), generator(seed))
+        plain = changed_clip(frames, settings, AugmentConfig(flip=0.0), generator(seed))
+        mirrored = changed_clip(frames, settings, AugmentConfig(flip=1.0), generator(seed))
         assert torch.equal(plain.flip(-1), mirrored)
 
 
@@ -328,7 +343,7 @@ def test_brightness_scales_the_pixels() -> None:
     frames = np.full((2, 16, 16, 3), 100, np.uint8)
     augment = AugmentConfig(crop_scales=(1.0,), flip=0.0, brightness=0.5)
     levels = {
-        int(training_clip(frames, InputConfig(resize=16, crop=16), augment, generator(seed))[0, 0, 0, 0])
+        int(changed_clip(frames, InputConfig(resize=16, crop=16), augment, generator(seed))[0, 0, 0, 0])
         for seed in range(40)
     }
     assert min(levels) >= 50
@@ -340,9 +355,9 @@ def test_contrast_and_saturation_keep_what_they_should() -> None:
     grey = np.full((1, 16, 16, 3), 100, np.uint8)
     augment = AugmentConfig(crop_scales=(1.0,), flip=0.0, contrast=0.9, saturation=0.9)
     settings = InputConfig(resize=16, crop=16)
-    assert set(training_clip(grey, settings, augment, generator(1)).flatten().tolist()) <= {99, 100}
+    assert set(changed_clip(grey, settings, augment, generator(1)).flatten().tolist()) <= {99, 100}
     frames = moving_frames(1, width=16, height=16)
-    changed = training_clip(frames, settings, augment, generator(1)).permute(0, 2, 3, 1).numpy()
+    changed = changed_clip(frames, settings, augment, generator(1)).permute(0, 2, 3, 1).numpy()
     assert not np.array_equal(changed, frames)
 
 

@@ -116,7 +116,7 @@ def test_views_that_cannot_be(model: clipshift.Model, clips: Path) -> None:
     frames = decode(path, range(4))
     ends = with_spec(model, input={**model.spec.input.model_dump(), "sampling": "ends"})
     for video in (path, frames):
-        with pytest.raises(ConfigError, match="'centre', 'three' or 'ten', got 'five'"):
+        with pytest.raises(ConfigError, match="'centre', 'three', 'three_small' or 'ten', got 'five'"):
             model.predict(video, crops="five")  # type: ignore[arg-type]
         with pytest.raises(ConfigError, match=r"evaluate\.clips"):
             model.predict(video, clips=0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING
 
@@ -7,15 +8,22 @@ import numpy as np
 import pytest
 
 from clipshift.errors import ConfigError
-from clipshift.video import frame_sets, segment_middles, segment_random
-from clipshift.video.sampling import block_middles, first_to_last, float_middles, middles_or_first
+from clipshift.video import frame_sets, segment_middles, segment_random, training_frames
+from clipshift.video.sampling import block_middles, dense_windows, first_to_last, float_middles, middles_or_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from clipshift.config import Sampling
+    from clipshift.config import Sampling, TrainSampling
 
+TRAINING: list[TrainSampling] = [
+    "random",
+    "block_random",
+    "block_random_or_first",
+    "block_random_or_spread",
+    "dense",
+]
 RULES: list[Callable[[int, int], list[int]]] = [float_middles, middles_or_first, block_middles, first_to_last]
 
 
@@ -127,6 +135,108 @@ def test_frames_are_paddlevideos_in_validation_and_test(shared: Path) -> None:
     assert len(lists) == 360
     for entry in lists:
         assert frame_sets(names[entry["mode"]], entry["n"], entry["num_seg"]) == [entry["idx"]], entry
+
+
+def test_dense_windows_of_the_docstring() -> None:
+    windows = frame_sets("dense", 131, 8, clips=10)
+    assert windows == dense_windows(131, 8, 10)
+    assert (windows[0], windows[9]) == ([0, 8, 16, 24, 32, 40, 48, 56], [67, 75, 83, 91, 99, 107, 115, 123])
+    assert dense_windows(10, 8, 10)[0] == [0, 8, 6, 4, 2, 0, 8, 6]
+    assert dense_windows(131, 8, 1) == [[33, 41, 49, 57, 65, 73, 81, 89]]
+    assert dense_windows(200, 100, 2)[0] == list(range(100))
+    with pytest.raises(ValueError, match="clips must be at least 1"):
+        dense_windows(131, 8, 0)
+
+
+def test_dense_windows_are_mmaction2s(shared: Path) -> None:
+    table = json.loads((shared / "reference/preprocessing/frame_indices_mmaction2.json").read_text(encoding="utf-8"))
+    for text, by_name in table.items():
+        for segments in (3, 8, 16, 25):
+            windows = frame_sets("dense", int(text), segments, clips=10)
+            assert list(itertools.chain(*windows)) == by_name[f"dense{segments}"], (text, segments)
+
+
+def test_dense_windows_are_paddlevideos(shared: Path) -> None:
+    table = json.loads((shared / "reference/preprocessing/frame_indices_paddlevideo.json").read_text(encoding="utf-8"))
+    lists = [entry for entry in table if entry["mode"] == "dense"]
+    assert len(lists) == 240
+    for entry in lists:
+        windows = frame_sets("dense", entry["n"], entry["num_seg"], clips=10)
+        # Frame files are numbered from 1. For videos, whose frames are not, PaddleVideo adds the 1 as well.
+        assert [index + 1 for index in itertools.chain(*windows)] == entry["idx"], entry
+
+
+class Drawn(np.random.Generator):
+    """Gives the uniform numbers that make a rule draw given whole numbers below `size`."""
+
+    def __init__(self, values: np.ndarray, size: int) -> None:
+        super().__init__(np.random.PCG64(0))
+        self._uniform = (values + 0.5) / size
+
+    def random(self, size: int) -> np.ndarray:  # type: ignore[override]
+        return np.resize(self._uniform, size)
+
+
+def test_training_frames_are_mmaction2s_for_the_same_draws(shared: Path) -> None:
+    table = json.loads((shared / "reference/preprocessing/frame_indices_mmaction2.json").read_text(encoding="utf-8"))
+    different = []
+    for text, by_name in table.items():
+        frames = int(text)
+        for segments, seed in itertools.product((3, 8, 16, 25), (0, 1)):
+            size = max(1, frames // segments)
+            draws = np.random.RandomState(seed).randint(size, size=segments)
+            found = training_frames("block_random_or_spread", frames, segments, Drawn(draws, size))
+            theirs = by_name[f"train{segments}_seed{seed}"]
+            if found != theirs:
+                # Where rounding gave the number of frames, they go on from the start.
+                at = [i for i in range(segments) if found[i] != theirs[i]]
+                assert {(found[i], theirs[i]) for i in at} == {(frames - 1, 0)}
+                assert frames < segments
+                different.append((frames, segments))
+            starts = max(1, frames - 63)
+            start = np.random.RandomState(seed).randint(starts - 1) if starts > 1 else 0
+            found = training_frames("dense", frames, segments, Drawn(np.array([start]), starts))
+            assert found == by_name[f"traindense{segments}_seed{seed}"]
+    assert len(set(different)) == 14
+
+
+def test_training_frames_of_short_videos() -> None:
+    short = {rule: training_frames(rule, 5, 8, np.random.default_rng(0)) for rule in TRAINING}
+    assert short == {
+        "random": [0, 0, 1, 1, 2, 3, 3, 4],
+        "block_random": [0, 1, 2, 3, 4, 0, 1, 2],
+        "block_random_or_first": [0] * 8,
+        "block_random_or_spread": [0, 1, 1, 2, 2, 3, 4, 4],
+        "dense": [0, 3, 1, 4, 2, 0, 3, 1],
+    }
+
+
+@pytest.mark.parametrize("rule", TRAINING)
+def test_training_frames_stay_inside_and_draw_equally_often(rule: TrainSampling) -> None:
+    reference = np.random.default_rng(0)
+    reference.random(8)
+    for frames in [1, 2, 7, 8, 9, 63, 64, 65, 131, 300]:
+        random = np.random.default_rng(0)
+        indices = training_frames(rule, frames, 8, random)
+        assert len(indices) == 8
+        assert all(0 <= index < frames for index in indices)
+        assert random.bit_generator.state == reference.bit_generator.state
+    with pytest.raises(ValueError, match="at least 1"):
+        training_frames(rule, 0, 8, np.random.default_rng(0))
+
+
+def test_which_frames_a_training_can_see() -> None:
+    seen: dict[str, set[int]] = {rule: set() for rule in TRAINING}
+    random = np.random.default_rng(0)
+    for rule in TRAINING:
+        for _ in range(3000):
+            seen[rule].update(training_frames(rule, 83, 8, random))
+    assert seen["random"] == set(range(83))
+    # Ten frames to a part: three are left over.
+    blocks = [seen[rule] for rule in TRAINING[1:4]]
+    assert blocks == [set(range(80))] * 3
+    # Starts 0 to 19, and 56 frames from a window's first frame to its last one taken.
+    assert seen["dense"] == {start + 8 * i for start in range(20) for i in range(8)}
 
 
 @pytest.mark.parametrize(("frames", "segments"), [(80, 8), (11, 4), (131, 8), (300, 16)])

@@ -6,6 +6,7 @@ from clipshift.config.schema import (
     MOST_CLIPS,
     AugmentConfig,
     Config,
+    Crops,
     DataConfig,
     EvaluateConfig,
     InputConfig,
@@ -14,6 +15,7 @@ from clipshift.config.schema import (
     Sampling,
     ShiftConfig,
     TrainConfig,
+    TrainSampling,
 )
 from clipshift.config.text import describe, flatten
 
@@ -21,6 +23,7 @@ __all__ = [
     "MOST_CLIPS",
     "AugmentConfig",
     "Config",
+    "Crops",
     "DataConfig",
     "EvaluateConfig",
     "InputConfig",
@@ -31,6 +34,7 @@ __all__ = [
     "Settings",
     "ShiftConfig",
     "TrainConfig",
+    "TrainSampling",
     "describe",
     "flatten",
     "load_config",

@@ -15,10 +15,12 @@ PositiveInt = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Colour = tuple[float, float, float]
-Sampling = Literal["middle", "middle_float", "middle_or_first", "block_middle", "ends"]
+Sampling = Literal["middle", "middle_float", "middle_or_first", "block_middle", "ends", "dense"]
+TrainSampling = Literal["random", "block_random", "block_random_or_first", "block_random_or_spread", "dense"]
+Crops = Literal["centre", "three", "three_small", "ten"]
 
 MOST_CLIPS: dict[Sampling, int] = {"middle_float": 2, "middle_or_first": 1, "block_middle": 1, "ends": 1}
-"""Sets of frames per video that a rule of sampling knows; `middle` knows any number of them."""
+"""Sets of frames per video that a rule of sampling knows; `middle` and `dense` know any number of them."""
 
 IMAGENET_MEAN: Colour = (0.485, 0.456, 0.406)
 IMAGENET_STD: Colour = (0.229, 0.224, 0.225)
@@ -85,7 +87,8 @@ class InputConfig(Section):
     sampling: Sampling = "middle"
     """The frame of each part in a test: its `middle`; the same in floating point (`middle_float`: mmaction2, MIT);
     that or, of videos with at most `segments` frames, always the first one (`middle_or_first`: PaddleVideo's left);
-    the middle of a whole number of frames (`block_middle`: its mid); evenly from first to last (`ends`: linspace)."""
+    the middle of a whole number of frames (`block_middle`: its mid); evenly from first to last (`ends`: linspace); or
+    every (64 // `segments`)-th frame of windows of 64 frames, one for each clip (`dense`)."""
     resize: PositiveInt = 256
     """Short side in pixels to which frames are scaled before a test crop."""
     aspect: Literal["keep", "four_thirds"] = "keep"
@@ -118,21 +121,58 @@ class InputConfig(Section):
 class AugmentConfig(Section):
     """Random changes of the training clips; one draw per clip, the same for all its frames."""
 
+    sampling: TrainSampling = "random"
+    """Training frames: one of each part, all reachable (`random`); of parts of a whole number of frames, where fewer
+    frames than segments are begun again (`block_random`: PaddleVideo's mid), give the first only
+    (`block_random_or_first`: its left, MIT) or are spread (`block_random_or_spread`: mmaction2); or every
+    (64 // `input.segments`)-th frame of a window of 64 frames at a random place (`dense`)."""
+    scale: Literal["none", "keep", "four_thirds"] = "none"
+    """Scale frames to the short side `input.resize` before they are cropped: not at all (TSM), with their own shape
+    (TSN), or to 4:3 as `input.aspect` does (PP-TSM)."""
     crop_scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 0.875, 0.75, 0.66)
     """Multi-scale crop (TSN, section 3.2): width and height are each one of these shares of the short side, at
-    most one step apart; the crop is then scaled to `input.crop`."""
+    most one step apart; the crop is then scaled to `crop_resize`."""
+    crop_resize: Annotated[int, Field(ge=0)] = 0
+    """Side to which the multi-scale crop is scaled and from which a square of `input.crop` is then cut at random
+    (PP-TSM: 256); 0: scaled to `input.crop`, nothing cut."""
     crop_positions: Literal["five", "thirteen", "any"] = "thirteen"
     """Where crops lie: corners and centre, these and eight between them, or anywhere."""
     flip: Fraction = 0.5
-    """Probability of a horizontal mirror; set 0 where left and right tell classes apart."""
+    """Probability of a horizontal mirror; where left and right tell classes apart set 0, or `flip_pairs`."""
+    flip_pairs: tuple[tuple[str, str], ...] = ()
+    """Classes that a mirror turns into one another, by name: a mirrored clip of one gets the label of the other."""
+    flip_others: bool = True
+    """Whether clips of classes that are in none of the pairs are mirrored, too."""
     brightness: Fraction = 0.0
     """Largest relative change of brightness."""
     contrast: Fraction = 0.0
     """Largest relative change of contrast."""
     saturation: Fraction = 0.0
     """Largest relative change of saturation."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Largest turn of the hue, in whole turns of the colour circle."""
+    rand_augment: Annotated[int, Field(ge=0, le=4)] = 0
+    """Operations of RandAugment on a clip (Cubuk et al. 2020: 2), drawn of fourteen; 0 switches it off."""
+    rand_augment_magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+    """Their strength, of 30."""
+    erase: Fraction = 0.0
+    """Probability that a box of 2 to 33 % of the area is covered with the mean colour (Zhong et al. 2020)."""
     mixup: NonNegative = 0.0
     """Alpha of mixup's Beta distribution (Zhang et al. 2018); 0 switches it off."""
+    cutmix: NonNegative = 0.0
+    """Alpha of CutMix (Yun et al. 2019): a box of another clip, the same in all frames; 0 switches it off. Of mixup,
+    `cutmix` and `videomix`, each that is on is as likely for a batch."""
+    videomix: NonNegative = 0.0
+    """Alpha of VideoMix (Yun et al. 2020): as `cutmix`, with a box that begins and ends in time, too; 0: off."""
+
+    @model_validator(mode="after")
+    def _a_class_has_one_partner(self) -> Self:
+        # A class may be its own partner: it looks the same from the other side.
+        names = [name for pair in self.flip_pairs for name in dict.fromkeys(pair)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"flip_pairs names a class twice: {', '.join(twice)}")
+        return self
 
 
 class DataConfig(Section):
@@ -239,8 +279,9 @@ class TrainConfig(Section):
 class EvaluateConfig(Section):
     """Validation and test."""
 
-    crops: Literal["centre", "three", "ten"] = "centre"
-    """Crops per frame, as published: one; left, right and centre of full height; corners and centre, mirrored too."""
+    crops: Crops = "centre"
+    """Crops per frame, as published: one; left, centre and right of full height (`three`) or of side `input.crop`
+    (`three_small`: PaddleVideo's dense test); corners and centre, mirrored too (`ten`)."""
     clips: PositiveInt = 1
     """Sets of frames per video, spread evenly in time."""
     batch_size: PositiveInt = 8

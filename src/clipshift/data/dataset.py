@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TypedDict
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from clipshift.config import Config
+from clipshift.config import AugmentConfig, Config
 from clipshift.data.clips import Clip, Manifest
 from clipshift.data.transforms import training_clip
-from clipshift.errors import VideoError
-from clipshift.video import Limits, open_clip, segment_random
+from clipshift.errors import ConfigError, VideoError
+from clipshift.video import Limits, open_clip, training_frames
 
 Key = tuple[int, int]
 """Epoch, and index into the manifest."""
@@ -41,6 +43,7 @@ class Sample(TypedDict):
     clip: torch.Tensor
     """uint8 (T, 3, crop, crop)."""
     label: int
+    """The class; of a mirrored clip, the one that the mirror makes of it."""
     index: int
     """Index of the clip that was asked for, into the manifest."""
     bad: BadSample | None
@@ -55,6 +58,9 @@ class TrainingClips(Dataset[Sample]):
     Args:
         manifest: Labelled clips.
         config: The sections input, augment, data and train.seed are used.
+
+    Raises:
+        ConfigError: A setting of `augment` does not fit the input or the classes.
     """
 
     def __init__(self, manifest: Manifest, config: Config) -> None:
@@ -64,6 +70,14 @@ class TrainingClips(Dataset[Sample]):
         self.data = config.data
         self.seed = config.train.seed
         self._labels = np.asarray(manifest.labels(), dtype=np.int64)
+        if 0 < self.augment.crop_resize < self.input.crop:
+            raise ConfigError(
+                "A crop cannot be cut from a smaller square.",
+                where="augment.crop_resize",
+                got=self.augment.crop_resize,
+                allowed=f"0, or at least input.crop={self.input.crop}",
+            )
+        self._partners = mirror_partners(manifest.classes, self.augment)
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -82,17 +96,18 @@ class TrainingClips(Dataset[Sample]):
         epoch, index = key
         clip, label = self.manifest.clips[index], int(self._labels[index])
         try:
-            return Sample(clip=self._read(clip, epoch, index), label=label, index=index, bad=None)
+            pixels, mirrored = self._read(clip, label, epoch, index)
+            return Sample(clip=pixels, label=self._seen(label, mirrored), index=index, bad=None)
         except VideoError as error:
             reason = error.what
         for other in self._substitutes(epoch, index):
             substitute = self.manifest.clips[other]
             try:
-                pixels = self._read(substitute, epoch, index)
+                pixels, mirrored = self._read(substitute, label, epoch, index)
             except VideoError:
                 continue
             bad = BadSample(clip.name, str(clip.path), reason, substitute.name)
-            return Sample(clip=pixels, label=label, index=index, bad=bad)
+            return Sample(clip=pixels, label=self._seen(label, mirrored), index=index, bad=bad)
         raise VideoError(
             f"A clip cannot be read, nor any that could stand in for it: {reason}",
             where=clip.path,
@@ -100,18 +115,53 @@ class TrainingClips(Dataset[Sample]):
             remedy="run `clipshift check DATA`, which lists all unreadable clips",
         )
 
-    def _read(self, clip: Clip, epoch: int, index: int) -> torch.Tensor:
+    def _read(self, clip: Clip, label: int, epoch: int, index: int) -> tuple[torch.Tensor, bool]:
         random = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, index, _SAMPLE_TAG]))
         limits, pattern = Limits.of(self.data), self.data.frame_pattern
         with open_clip(clip.path, limits=limits, frame_pattern=pattern, frames=clip.frames) as reader:
-            frames_THWC = reader.read(segment_random(reader.info.frames, self.input.segments, random))
-        return training_clip(frames_THWC, self.input, self.augment, random)
+            wanted = training_frames(self.augment.sampling, reader.info.frames, self.input.segments, random)
+            frames_THWC = reader.read(wanted)
+        return training_clip(frames_THWC, self.input, self.augment, random, mirrors=self._partners[label] is not None)
+
+    def _seen(self, label: int, mirrored: bool) -> int:
+        """The label of a clip as it is shown."""
+        partner = self._partners[label]
+        return partner if mirrored and partner is not None else label
 
     def _substitutes(self, epoch: int, index: int) -> list[int]:
         random = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, index, _SUBSTITUTE_TAG]))
         same = np.flatnonzero(self._labels == self._labels[index])
         same = same[same != index]
         return [int(other) for other in random.permutation(same)[:_SUBSTITUTES]]
+
+
+def mirror_partners(classes: Sequence[str], augment: AugmentConfig) -> tuple[int | None, ...]:
+    """What a mirror makes of each class: the index of a class, its own where sides do not matter.
+
+    Args:
+        classes: Names of the classes.
+        augment: `flip_pairs` and `flip_others`.
+
+    Returns:
+        One per class; None where it must not be mirrored.
+
+    Raises:
+        ConfigError: A pair names a class that there is not.
+    """
+    partners: list[int | None] = [label if augment.flip_others else None for label in range(len(classes))]
+    for pair in augment.flip_pairs:
+        unknown = [name for name in pair if name not in classes]
+        if unknown:
+            near = get_close_matches(unknown[0], classes, n=3)
+            raise ConfigError(
+                "The data has no class of this name.",
+                where="augment.flip_pairs",
+                got=unknown[0],
+                allowed=near or classes[:5],
+            )
+        one, other = (classes.index(name) for name in pair)
+        partners[one], partners[other] = other, one
+    return tuple(partners)
 
 
 def epoch_order(samples: int, seed: int, epoch: int) -> np.ndarray:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from clipshift.config import DataConfig, InputConfig
+from clipshift.config import Crops, DataConfig, InputConfig
 from clipshift.data.ahead import map_ahead
 from clipshift.data.clips import Clip
-from clipshift.data.transforms import Crops, test_views
+from clipshift.data.transforms import test_views
 from clipshift.errors import VideoError
 from clipshift.video import Limits, frame_sets, open_clip
 

@@ -7,19 +7,19 @@ Training, validation, prediction and the exported file all see frames through th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from clipshift.config import AugmentConfig, InputConfig
+from clipshift.config import AugmentConfig, Crops, InputConfig
+from clipshift.data.augment import DRAWS, change_clip
 
-Crops = Literal["centre", "three", "ten"]
 Box = tuple[int, int, int, int]
 """x, y, width, height in pixels."""
 
-VIEWS: dict[Crops, int] = {"centre": 1, "three": 3, "ten": 10}
+VIEWS: dict[Crops, int] = {"centre": 1, "three": 3, "three_small": 3, "ten": 10}
+"""Crops of a frame."""
 
 _SNAP = 2
 """Pixels by which a crop's side may miss `input.crop` and still be taken as it: no needless resampling."""
@@ -27,36 +27,56 @@ _SNAP = 2
 # Quarters of the free space to the left of and above a crop: corners and centre, then the eight between them.
 _FIVE = ((0, 0), (4, 0), (0, 4), (4, 4), (2, 2))
 _EIGHT = ((0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3))
+_LEFT_RIGHT_CENTRE = ((0, 2), (4, 2), (2, 2))
 
 
 def training_clip(
-    frames_THWC: np.ndarray, settings: InputConfig, augment: AugmentConfig, random: np.random.Generator
-) -> torch.Tensor:
-    """Cuts, scales, mirrors and colours a clip at random: one draw for all its frames.
+    frames_THWC: np.ndarray,
+    settings: InputConfig,
+    augment: AugmentConfig,
+    random: np.random.Generator,
+    *,
+    mirrors: bool = True,
+) -> tuple[torch.Tensor, bool]:
+    """Scales, cuts, mirrors and changes a clip at random: one draw for all its frames.
 
-    The multi-scale crop is TSN's (Wang et al. 2016, section 3.2, with the thirteen positions of its published code):
-    the crop is taken from the frame as decoded and scaled straight to `settings.crop`, as TSM's code does.
+    The multi-scale crop is TSN's (Wang et al. 2016, section 3.2, with the thirteen positions of its published code).
+    By default it is taken from the frame as decoded and scaled straight to `settings.crop`, as TSM's code does;
+    `augment.scale` and `augment.crop_resize` give TSN's and PP-TSM's steps before and after it.
 
     Args:
         frames_THWC: Decoded frames, uint8 (T, H, W, 3), RGB.
-        settings: Gives the side `crop` and the interpolation.
-        augment: Shares, positions and probabilities of the draws.
+        settings: Gives the side `crop`, the interpolation and, where frames are scaled first, `resize`.
+        augment: Shares, positions, probabilities and strengths of the draws.
         random: Consumed by the same number of draws whatever `augment` switches on, so that switching one change
             off leaves the others as they were (only `crop_positions` changes it).
+        mirrors: Whether a clip of this class may be mirrored.
 
     Returns:
-        uint8 (T, 3, crop, crop), contiguous.
+        uint8 (T, 3, crop, crop), contiguous, and whether it is mirrored.
     """
     height, width = frames_THWC.shape[1:3]
-    x, y, crop_width, crop_height = random_box(width, height, settings.crop, augment, random)
-    mirror = random.random() < augment.flip
+    if augment.scale != "none":
+        height, width = scaled_size(height, width, settings.model_copy(update={"aspect": augment.scale}))
+    side = augment.crop_resize or settings.crop
+    x, y, crop_width, crop_height = random_box(width, height, side, augment, random)
+    mirror = random.random() < augment.flip and mirrors
     factors = [_factor(random, size) for size in (augment.brightness, augment.contrast, augment.saturation)]
+    across, down, *draws = random.random(2 + DRAWS).tolist()
 
-    frames_TCHW = _tensor(frames_THWC[:, y : y + crop_height, x : x + crop_width])
-    frames_TCHW = _resize(frames_TCHW, settings.crop, settings.crop, settings)
+    if augment.scale == "none":
+        frames_TCHW = _tensor(frames_THWC[:, y : y + crop_height, x : x + crop_width])
+    else:
+        frames_TCHW = _resize(_tensor(frames_THWC), height, width, settings)
+        frames_TCHW = frames_TCHW[:, :, y : y + crop_height, x : x + crop_width]
+    frames_TCHW = _resize(frames_TCHW, side, side, settings)
+    left, top = int(across * (side - settings.crop + 1)), int(down * (side - settings.crop + 1))
+    frames_TCHW = frames_TCHW[:, :, top : top + settings.crop, left : left + settings.crop]
     if mirror:
         frames_TCHW = frames_TCHW.flip(-1)
-    return _coloured(frames_TCHW, *factors).contiguous()
+    frames_TCHW = _coloured(frames_TCHW, *factors)
+    fill = [255 * level for level in settings.mean]
+    return change_clip(frames_TCHW, augment, draws, fill=fill).contiguous(), mirror
 
 
 def random_box(width: int, height: int, crop: int, augment: AugmentConfig, random: np.random.Generator) -> Box:
@@ -68,7 +88,7 @@ def random_box(width: int, height: int, crop: int, augment: AugmentConfig, rando
     Args:
         width: Width of the frame, in pixels.
         height: Its height.
-        crop: Side of the network's input.
+        crop: Side to which the crop will be scaled.
         augment: Shares of the short side, and which positions.
         random: Source of the draws.
 
@@ -105,6 +125,8 @@ def test_views(frames_THWC: np.ndarray, settings: InputConfig, crops: Crops) -> 
       neighbour (`settings.crop_rounding`).
     - `three`: squares of side `resize`, the whole short side: left, centre, right (of a portrait: top, centre,
       bottom), a step of (W - resize) // 2 apart. The network is fully convolutional: it takes this side, too.
+    - `three_small`: squares of side `crop` at (0, 2h), (4w, 2h), (2w, 2h) with w = (W - crop) // 4 and
+      h = (H - crop) // 4: left, right, centre (PaddleVideo's `GroupFullResSample`).
     - `ten`: squares of side `crop` at (0, 0), (4w, 0), (0, 4h), (4w, 4h), (2w, 2h) with w = (W - crop) // 4 and
       h = (H - crop) // 4, each followed by its mirror.
 
@@ -114,7 +136,7 @@ def test_views(frames_THWC: np.ndarray, settings: InputConfig, crops: Crops) -> 
         crops: Which crops.
 
     Returns:
-        uint8 (V, T, 3, side, side), contiguous; V = 1, 3, 10 and side = crop, resize, crop.
+        uint8 (V, T, 3, side, side), contiguous; V = 1, 3, 3, 10 and side = crop, resize, crop, crop.
     """
     height, width = scaled_size(frames_THWC.shape[1], frames_THWC.shape[2], settings)
     frames_TCHW = _resize(_tensor(frames_THWC), height, width, settings)
@@ -181,7 +203,7 @@ def _test_boxes(width: int, height: int, settings: InputConfig, crops: Crops) ->
         across, down = (width - settings.resize) // 2, (height - settings.resize) // 2
         return [(step * across, step * down, settings.resize) for step in range(3)]
     across, down = (width - crop) // 4, (height - crop) // 4
-    return [(i * across, j * down, crop) for i, j in _FIVE]
+    return [(i * across, j * down, crop) for i, j in (_LEFT_RIGHT_CENTRE if crops == "three_small" else _FIVE)]
 
 
 def _tensor(frames_THWC: np.ndarray) -> torch.Tensor:

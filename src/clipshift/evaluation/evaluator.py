@@ -9,6 +9,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,13 +17,15 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from clipshift.config import DataConfig, EvaluateConfig, InputConfig, resolve
+from clipshift.config import Crops, DataConfig, EvaluateConfig, InputConfig, resolve
 from clipshift.data.manifest import Clip, Manifest, read_manifest
+from clipshift.data.transforms import VIEWS
 from clipshift.errors import ConfigError, DataError, DivergedError
 from clipshift.evaluation.device import Amp, pick_device, pick_threads
 from clipshift.evaluation.metrics import compute_metrics
+from clipshift.evaluation.protocols import with_protocol
 from clipshift.evaluation.results import ClipScore, Evaluation
-from clipshift.evaluation.scoring import VIEWS_PER_FRAME, network_engine, score_stream
+from clipshift.evaluation.scoring import network_engine, score_stream
 from clipshift.models.bundle import Average, ModelSpec, load_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.weights.by_name import find_model
@@ -34,7 +37,8 @@ def evaluate(  # noqa: PLR0913
     model: str | Path | tuple[Recognizer, ModelSpec],
     data: str | Path,
     *,
-    crops: Literal["centre", "three", "ten"] | None = None,
+    protocol: str | None = None,
+    crops: Crops | None = None,
     clips: int | None = None,
     batch_size: int | None = None,
     bad: Literal["wrong", "exclude"] | None = None,
@@ -53,7 +57,9 @@ def evaluate(  # noqa: PLR0913
         model: A run folder, a model folder, published weights by name, or what `load_bundle` returned.
         data: A folder with one folder per class, a list file, or a `data.yaml` (its validation, else its test part).
             Its classes are matched to the model's by name.
-        crops: Crops per frame: `centre` (1), `three` or `ten`. Default: the model's own.
+        protocol: A published test by one word (`clipshift.evaluation.PROTOCOLS`), which stands for `crops`, `clips`,
+            the frames and the averaging. Default: none.
+        crops: Crops per frame: `centre` (1), `three`, `three_small` or `ten`. Default: the model's own.
         clips: Sets of frames per video, spread evenly in time. Default: the model's own.
         batch_size: Views per forward pass; changes memory and speed, not the result. Default: 8.
         bad: How unreadable videos count. Default: wrong.
@@ -84,6 +90,10 @@ def evaluate(  # noqa: PLR0913
         "train.amp": amp,
     }
     config = resolve(settings=[{key: value for key, value in given.items() if value is not None}]).config
+    if protocol is not None and (crops is not None or clips is not None):
+        raise ConfigError(
+            "A protocol says the crops and clips itself.", where="protocol", got=f"{protocol}, and crops or clips"
+        )
     chosen = pick_device(device)
     if amp == "fp16" and chosen.type == "cpu":
         raise ConfigError("fp16 needs a GPU.", where="amp", got="fp16 on a CPU", allowed="fp32, bf16")
@@ -94,14 +104,16 @@ def evaluate(  # noqa: PLR0913
         folder = find_model(model)
         network, spec = load_bundle(folder)
         identity = _identity(folder)
-    protocol = config.evaluate.model_copy(update={"crops": crops or spec.crops, "clips": clips or spec.clips})
+    if protocol is not None:
+        spec = with_protocol(spec, protocol)
+    views = config.evaluate.model_copy(update={"crops": crops or spec.crops, "clips": clips or spec.clips})
     manifest = read_manifest(data, config.data, classes=spec.classes)
     evaluation = evaluate_manifest(
         network.to(chosen),
         manifest,
         spec.input,
         config.data,
-        protocol,
+        views,
         device=chosen,
         average=spec.average,
         amp=config.train.amp,
@@ -109,6 +121,8 @@ def evaluate(  # noqa: PLR0913
         model=identity,
         progress=progress,
     )
+    if protocol is not None:
+        evaluation = replace(evaluation, protocol=f"{protocol}: {evaluation.protocol}")
     if out is not None:
         evaluation.save(out)
     return evaluation
@@ -242,9 +256,9 @@ def score_clips(  # noqa: PLR0913
 
 def describe_protocol(settings: InputConfig, protocol: EvaluateConfig, average: Average = "logits") -> str:
     """One sentence for reports: frames, clips, crops, sizes and averaging."""
-    many = protocol.clips * VIEWS_PER_FRAME[protocol.crops] > 1
+    many = protocol.clips * VIEWS[protocol.crops] > 1
     clips = "1 clip" if protocol.clips == 1 else f"{protocol.clips} clips"
-    crops = "1 centre crop" if protocol.crops == "centre" else f"{VIEWS_PER_FRAME[protocol.crops]} crops"
+    crops = "1 centre crop" if protocol.crops == "centre" else f"{VIEWS[protocol.crops]} crops"
     # Three crops have the whole short side, as published.
     side = settings.resize if protocol.crops == "three" else settings.crop
     frames = f"{settings.segments} frames" + ("" if settings.sampling == "middle" else f" ({settings.sampling})")

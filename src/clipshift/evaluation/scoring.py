@@ -25,8 +25,6 @@ from clipshift.models.bundle import Average
 Engine = Callable[[Tensor], Tensor]
 """From views (B, T, 3, H, W) uint8 on the CPU to logits (B, K)."""
 
-VIEWS_PER_FRAME = {"centre": 1, "three": 3, "ten": 10}
-
 
 @dataclass(frozen=True)
 class ScoredClip:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clipshift.config import DataConfig, EvaluateConfig, resolve
+from clipshift.config import Crops, DataConfig, EvaluateConfig, resolve
 from clipshift.data.stream import views_of_frames
 from clipshift.errors import VideoError
 from clipshift.evaluation.device import Amp, pick_device, pick_threads
@@ -51,7 +51,7 @@ class Model:
         self,
         video: str | Path | np.ndarray,
         *,
-        crops: Literal["centre", "three", "ten"] | None = None,
+        crops: Crops | None = None,
         clips: int | None = None,
     ) -> Prediction:
         """Classify one video.
@@ -84,7 +84,7 @@ class Model:
         self,
         sources: str | Path | Iterable[str | Path],
         *,
-        crops: Literal["centre", "three", "ten"] | None = None,
+        crops: Crops | None = None,
         clips: int | None = None,
         batch_size: int = 1,
         workers: int | Literal["auto"] = "auto",
@@ -159,7 +159,7 @@ def load(model: str | Path, *, device: str = "auto", amp: Amp = "fp32", progress
 def predict(
     model: str | Path | Model,
     *sources: str | Path,
-    crops: Literal["centre", "three", "ten"] | None = None,
+    crops: Crops | None = None,
     clips: int | None = None,
     batch_size: int = 1,
     device: str = "auto",

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from torch import Tensor
 
-from clipshift.config.schema import MOST_CLIPS, InputConfig, ModelConfig, PositiveInt, Section
+from clipshift.config.schema import MOST_CLIPS, Crops, InputConfig, ModelConfig, PositiveInt, Section
 from clipshift.errors import WeightsError
 from clipshift.models.recognizer import Recognizer
 
@@ -42,7 +42,7 @@ class ModelSpec(Section):
     input: InputConfig
     classes: tuple[str, ...]
     """Class names, in the order of the logits."""
-    crops: Literal["centre", "three", "ten"] = "centre"
+    crops: Crops = "centre"
     """Crops per frame where none are asked for."""
     clips: PositiveInt = 1
     """Sets of frames per video where none are asked for."""

@@ -30,7 +30,8 @@ from clipshift.models.recognizer import Recognizer
 from clipshift.training.checkpoint import Progress
 from clipshift.training.distributed import Ranks
 from clipshift.training.interrupt import StopRequest
-from clipshift.training.losses import classification_loss, mixup
+from clipshift.training.losses import classification_loss
+from clipshift.training.mixing import mix_clips, mixes
 from clipshift.training.optimizer import (
     build_optimizer,
     learning_rate_factor,
@@ -176,8 +177,8 @@ class Trainer:
             batch["clips"].to(device, non_blocking=True), self.config.input.mean, self.config.input.std
         )
         mixed_with, share = None, 1.0
-        if self.config.augment.mixup:
-            clips_BTCHW, mixed_with, share = mixup(clips_BTCHW, self.config.augment.mixup, random)
+        if mixes(self.config.augment):
+            clips_BTCHW, mixed_with, share = mix_clips(clips_BTCHW, self.config.augment, random)
         with autocast(device, train.amp):
             logits = self._forward(clips_BTCHW)
         return classification_loss(logits, labels, smoothing=train.label_smoothing, mixed_with=mixed_with, share=share)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from clipshift.video.clips import VIDEO_SUFFIXES, decode, is_video_file, open_clip, probe
 from clipshift.video.info import ClipInfo, ClipReader
 from clipshift.video.limits import Limits
-from clipshift.video.sampling import frame_sets, segment_middles, segment_random
+from clipshift.video.sampling import frame_sets, segment_middles, segment_random, training_frames
 
 __all__ = [
     "VIDEO_SUFFIXES",
@@ -19,4 +19,5 @@ __all__ = [
     "probe",
     "segment_middles",
     "segment_random",
+    "training_frames",
 ]

@@ -6,13 +6,16 @@ The clip is cut into equal segments and one frame is taken from each (TSN, Wang 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from clipshift.config import MOST_CLIPS, Sampling
+from clipshift.config import MOST_CLIPS, Sampling, TrainSampling
 from clipshift.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
+
+WINDOW = 64
+"""Frames that a dense clip spans: about two seconds and a half."""
 
 
 def frame_sets(sampling: Sampling, frames: int, segments: int, clips: int = 1) -> list[list[int]]:
@@ -20,8 +23,7 @@ def frame_sets(sampling: Sampling, frames: int, segments: int, clips: int = 1) -
 
     Args:
         sampling: `middle` ([segment_middles][clipshift.video.sampling.segment_middles]), `middle_float`
-            (`float_middles`), `middle_or_first` (`middles_or_first`), `block_middle` (`block_middles`) or `ends`
-            (`first_to_last`).
+            X
         frames: Number of frames of the video, at least 1.
         segments: Frames per set, at least 1.
         clips: Number of sets, at least 1.
@@ -46,6 +48,8 @@ def frame_sets(sampling: Sampling, frames: int, segments: int, clips: int = 1) -
         return [segment_middles(frames, segments, clip, clips) for clip in range(clips)]
     if sampling == "middle_float":
         return [float_middles(frames, segments, clip) for clip in range(clips)]
+    if sampling == "dense":
+        return dense_windows(frames, segments, clips)
     rules = {"middle_or_first": middles_or_first, "block_middle": block_middles, "ends": first_to_last}
     return [rules[sampling](frames, segments)]
 
@@ -185,6 +189,66 @@ def first_to_last(frames: int, segments: int) -> list[int]:
     return [int(step * i) for i in range(segments - 1)] + [frames - 1]
 
 
+def dense_windows(frames: int, segments: int, clips: int) -> list[list[int]]:
+    """Takes frames at a fixed distance from windows of 64 frames that lie evenly over the video.
+
+    The dense test of mmaction2 (`DenseSampleFrames`), of MIT's TSM and of PaddleVideo, all with ten windows: of the
+    P = max(1, frames - 63) places where a window can begin, window k begins at floor(k (P - 1) / (clips - 1)), and its
+    frames are 64 // segments apart. What lies beyond the end of a video shorter than the window is counted on from its
+    start. A single window lies in the middle, which no home takes.
+
+        dense_windows(131, 8, 10)[0]     0  8 16 24 32  40  48  56
+        dense_windows(131, 8, 10)[9]    67 75 83 91 99 107 115 123
+        dense_windows(10, 8, 10)[0]      0  8  6  4  2   0   8   6
+
+    Args:
+        frames: Number of frames of the video, at least 1.
+        segments: Frames per window, at least 1; more than 64 are one frame apart.
+        clips: Number of windows, at least 1.
+
+    Returns:
+        `clips` lists of `segments` indices, each 0 <= index < frames.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+    _check(frames, segments)
+    if clips < 1:
+        raise ValueError(f"clips must be at least 1, got {clips}")
+    last = max(0, frames - WINDOW)
+    if clips == 1:
+        return [_window(last // 2, frames, segments)]
+    # numpy's linspace: a step in float64, and the end exactly.
+    step = last / (clips - 1)
+    starts = [int(step * k) for k in range(clips - 1)] + [last]
+    return [_window(start, frames, segments) for start in starts]
+
+
+def training_frames(sampling: TrainSampling, frames: int, segments: int, random: np.random.Generator) -> list[int]:
+    """The frames that a training takes of one video, by the rule that `augment.sampling` names.
+
+    Args:
+        sampling: `random` ([segment_random][clipshift.video.sampling.segment_random]), `block_random`,
+            `block_random_or_first` or `block_random_or_spread` (all three: `block_random`) or `dense` (`dense_random`).
+        frames: Number of frames of the video, at least 1.
+        segments: Frames to take, at least 1.
+        random: Where the draws come from; exactly `segments` draws are made, whatever the rule and the video.
+
+    Returns:
+        `segments` indices, each 0 <= index < frames.
+
+    Raises:
+        ValueError: `frames` or `segments` is less than 1.
+    """
+    if sampling == "random":
+        return segment_random(frames, segments, random)
+    if sampling == "dense":
+        return dense_random(frames, segments, random)
+    short: dict[TrainSampling, Literal["again", "first", "spread"]]
+    short = {"block_random": "again", "block_random_or_first": "first", "block_random_or_spread": "spread"}
+    return block_random(frames, segments, random, short=short[sampling])
+
+
 def segment_random(frames: int, segments: int, random: np.random.Generator) -> list[int]:
     """Takes one frame of each of `segments` equal parts at random; for training.
 
@@ -210,6 +274,72 @@ def segment_random(frames: int, segments: int, random: np.random.Generator) -> l
     draws = random.random(segments)
     bounds = [i * frames // segments for i in range(segments + 1)]
     return [low + int(draw * max(1, high - low)) for (low, high), draw in zip(pairwise(bounds), draws, strict=True)]
+
+
+def block_random(
+    frames: int, segments: int, random: np.random.Generator, *, short: Literal["again", "first", "spread"]
+) -> list[int]:
+    """Takes one frame at random of each of `segments` parts of a whole number of frames; for training.
+
+    With d = frames // segments, frame `i d + draw`, 0 <= draw < d; the frames % segments last frames are never drawn.
+    This is PaddleVideo's, MIT's and mmaction2's rule (`SampleFrames`). They differ where there are fewer frames than
+    segments: PaddleVideo's mid takes frame by frame and begins again, its left and MIT's code take the first only,
+    mmaction2 spreads them: frame `round(i frames / segments)`, halves to the even one. That formula can give `frames`,
+    which mmaction2 counts on from the start; here it is the last frame.
+
+        short="again"     5 frames,  8 segments   0 1 2 3 4 0 1 2
+        short="first"     5 frames,  8 segments   0 0 0 0 0 0 0 0
+        short="spread"    5 frames,  8 segments   0 1 1 2 2 3 4 4
+
+    Args:
+        frames: Number of frames of the video, at least 1.
+        segments: Number of parts, at least 1.
+        random: Where the draws come from; exactly `segments` draws are made, whatever `frames` is.
+        short: What is taken of a video with fewer frames than segments.
+
+    Returns:
+        `segments` indices, each 0 <= index < frames.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+    _check(frames, segments)
+    draws = random.random(segments)
+    size = frames // segments
+    if size:
+        return [i * size + int(draw * size) for i, draw in enumerate(draws)]
+    if short == "again":
+        return [i % frames for i in range(segments)]
+    if short == "first":
+        return [0] * segments
+    return [min(round(i * frames / segments), frames - 1) for i in range(segments)]
+
+
+def dense_random(frames: int, segments: int, random: np.random.Generator) -> list[int]:
+    """Takes frames at a fixed distance from a window of 64 frames at a random place; for training.
+
+    As `dense_windows`, from a start drawn of all P = max(1, frames - 63). The homes draw from the first P - 1 of them,
+    so that the last frame is never seen; here it is.
+
+    Args:
+        frames: Number of frames of the video, at least 1.
+        segments: Frames of the window, at least 1; more than 64 are one frame apart.
+        random: Where the draw comes from; `segments` draws are made, as by the other rules, and the first is used.
+
+    Returns:
+        `segments` indices, each 0 <= index < frames.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+    _check(frames, segments)
+    draw = float(random.random(segments)[0])
+    return _window(int(draw * max(1, frames - WINDOW + 1)), frames, segments)
+
+
+def _window(start: int, frames: int, segments: int) -> list[int]:
+    stride = max(1, WINDOW // segments)
+    return [(start + i * stride) % frames for i in range(segments)]
 
 
 def _check(frames: int, segments: int) -> None:

@@ -26,10 +26,11 @@ from difflib import get_close_matches
 from typing import Literal
 from urllib.parse import urlsplit
 
+from clipshift.config import Crops
 from clipshift.errors import ConfigError
 
 _MMACTION2_DIGEST = re.compile(r"-([0-9a-f]{8})\.pth$")
-_CROPS = {"centre": 1, "three": 3, "ten": 10}
+_CROPS: dict[Crops, int] = {"centre": 1, "three": 3, "three_small": 3, "ten": 10}
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Views:
 
     frames: int
     clips: int = 1
-    crops: Literal["centre", "three", "ten"] = "centre"
+    crops: Crops = "centre"
     side: int = 224
     sampling: Literal["uniform", "dense"] = "uniform"
 
@@ -295,7 +296,7 @@ PUBLISHED: dict[str, PublishedWeights] = {
         url="https://videotag.bj.bcebos.com/PaddleVideo-release2.1/PPTSM/ppTSM_k400_dense.pdparams",
         home=_PADDLEVIDEO,
         page=_PADDLE_PPTSM,
-        measured=(Measured(75.69, None, Views(8, clips=10, crops="three", sampling="dense")),),
+        measured=(Measured(75.69, None, Views(8, clips=10, crops="three_small", sampling="dense")),),
     ),
     "pptsm-r50-k400-dense-distilled": PublishedWeights(
         what="PP-TSM on ResNet-50-D, dense clips, distilled",
@@ -305,7 +306,7 @@ PUBLISHED: dict[str, PublishedWeights] = {
         url="https://videotag.bj.bcebos.com/PaddleVideo-release2.1/PPTSM/ppTSM_k400_dense_distill.pdparams",
         home=_PADDLEVIDEO,
         page=_PADDLE_PPTSM,
-        measured=(Measured(76.16, None, Views(8, clips=10, crops="three", sampling="dense")),),
+        measured=(Measured(76.16, None, Views(8, clips=10, crops="three_small", sampling="dense")),),
     ),
     "pptsm-r101-k400-dense": PublishedWeights(
         what="PP-TSM on ResNet-101-D, dense clips",
@@ -315,7 +316,7 @@ PUBLISHED: dict[str, PublishedWeights] = {
         url="https://videotag.bj.bcebos.com/PaddleVideo-release2.2/ppTSM_k400_dense_r101.pdparams",
         home=_PADDLEVIDEO,
         page=_PADDLE_PPTSM,
-        measured=(Measured(77.15, None, Views(8, clips=10, crops="three", sampling="dense")),),
+        measured=(Measured(77.15, None, Views(8, clips=10, crops="three_small", sampling="dense")),),
     ),
     "pptsm-r101-k400-distilled": PublishedWeights(
         what="PP-TSM on ResNet-101-D, distilled",

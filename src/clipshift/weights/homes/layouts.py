@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from clipshift.config.schema import InputConfig, ModelConfig, ShiftConfig
+from clipshift.config.schema import Crops, InputConfig, ModelConfig, ShiftConfig
 
 CLASSIFIER = "classifier"
 """The name of the recognizer's classifier; its entries are `classifier.weight` and `classifier.bias`."""
@@ -39,7 +39,7 @@ class HomeTest:
     """
 
     input: InputConfig
-    crops: Literal["centre", "three", "ten"] = "centre"
+    crops: Crops = "centre"
     average: Literal["logits", "probabilities"] = "logits"
 
 
