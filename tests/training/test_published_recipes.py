@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clipshift.config import resolve
+from clipshift.config import AugmentConfig, resolve
 from clipshift.data.loader import Batch
 from clipshift.models.recognizer import Recognizer
 from clipshift.training import loop
@@ -53,13 +53,13 @@ def test_two_updates(shared: Path, seeded: ModuleType, monkeypatch: pytest.Monke
         norms.append(float(norm))
         return norm
 
-    def mixed(clips: Tensor, alpha: float, random: object) -> tuple[Tensor, Tensor, float]:
-        assert alpha == 0.2
+    def mixed(clips: Tensor, augment: AugmentConfig, random: object) -> tuple[Tensor, Tensor, float]:
+        assert augment.mixup == 0.2
         permutation, share = torch.tensor(trace["permutation"]), float(trace["lam"])
         return share * clips + (1 - share) * clips[permutation], permutation, share
 
     monkeypatch.setattr(loop, "get_total_norm", total_norm)
-    monkeypatch.setattr(loop, "mixup", mixed)
+    monkeypatch.setattr(loop, "mix_clips", mixed)
     monkeypatch.setattr(loop, "normalise", lambda clips, _mean, _std: clips)
     trainer = Trainer(network, config, Ranks(0, 1, 1, torch.device("cpu")), updates_per_epoch=10**9)
     assert trainer.learning_rate == pytest.approx(trace["lr"])
