@@ -18,6 +18,7 @@ from clipshift.models.recognizer import Recognizer
 from clipshift.training import loop
 from clipshift.training.distributed import Ranks
 from clipshift.training.loop import Trainer
+from clipshift.training.optimizer import learning_rate_factor
 from clipshift.weights.loading import place
 
 # Of every trace: the recipe that is the configuration that it was made with.
@@ -88,3 +89,32 @@ def test_two_updates(shared: Path, seeded: ModuleType, monkeypatch: pytest.Monke
 
     second = trainer.update([batch])
     assert second == pytest.approx(trace["step"][1]["loss"], rel=2e-2)
+
+
+CURVES = {
+    "tsn/tsn_k400_videos.yaml": "tsn-r50-k400",
+    "tsm/tsm_k400_videos.yaml": "tsm-r50-k400",
+    "tsm/tsm_ucf101_videos.yaml": "tsm-r50-ucf101",
+    "pptsn/pptsn_k400_videos.yaml": "pptsn-r50-k400",
+    "pptsm/pptsm_k400_videos_uniform.yaml": "pptsm-r50-k400-uniform",
+    "pptsm/pptsm_k400_frames_dense.yaml": "pptsm-r50-k400-dense",
+    "pptsm/pptsm_k400_frames_dense_r101.yaml": "pptsm-r101-k400-dense",
+    "pptsm/v2/pptsm_lcnet_k400_16frames_uniform.yaml": "pptsmv2-16f-k400",
+}
+
+
+@pytest.mark.parametrize("configuration", CURVES)
+def test_learning_rates(shared: Path, configuration: str) -> None:
+    curve = json.loads((shared / "reference" / "training" / "lr.json").read_text())[configuration]
+    config = resolve(CURVES[configuration]).config
+    optim, epochs, updates = config.optim, config.train.epochs, curve["iters_per_epoch"]
+    assert epochs == curve["epochs"]
+
+    def rates(*steps: int) -> list[float]:
+        return [optim.lr * learning_rate_factor(step / updates, optim, epochs) for step in steps]
+
+    starts = rates(*(epoch * updates for epoch in range(epochs)))
+    assert starts == pytest.approx(curve["lr_at_epoch_start"], rel=1e-6, abs=1e-12)
+    assert rates(*range(25)) == pytest.approx(curve["first_25_iters"], rel=1e-6)
+    assert rates(*range(95, 125)) == pytest.approx(curve["iters_95_125"], rel=1e-6)
+    assert rates(epochs * updates - 1)[0] == pytest.approx(curve["last"], rel=1e-6, abs=1e-12)
