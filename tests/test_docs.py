@@ -128,7 +128,7 @@ def test_commands_can_be_parsed(page: str) -> None:
 
 @pages
 def test_settings_in_the_text_exist(page: str) -> None:
-    for setting in re.findall(r"`((?:model|input|augment|train|optim|data)\.[\w.]+=[^`\s]+)`", PAGES[page]):
+    for setting in re.findall(r"`((?:model|input|augment|train|optim|data)\.[\w.]+=[^`]+)`", PAGES[page]):
         resolve("pptsmv2", settings=setting.split())
 
 

@@ -57,11 +57,12 @@ def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_an_update_is_a_function_of_state_and_batch() -> None:
+@pytest.mark.parametrize("mixing", ["augment.mixup=0.2", "augment.cutmix=1.0", "augment.videomix=1.0"])
+def test_an_update_is_a_function_of_state_and_batch(mixing: str) -> None:
     results = []
     for chance in (1, 2):
         torch.manual_seed(chance)
-        one = trainer("model.dropout=0.5", "augment.mixup=0.2", "train.ema=0.9")
+        one = trainer("model.dropout=0.5", mixing, "train.ema=0.9")
         one.train_mode()
         for seed in range(3):
             one.update([batch(seed)])
