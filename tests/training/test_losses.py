@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from clipshift.training.losses import classification_loss, mixup
+from clipshift.training.losses import classification_loss, mixup, mutual_loss, soft_target_loss
 
 
 def test_smoothed_cross_entropy_by_hand() -> None:
@@ -58,3 +58,30 @@ def test_equal_to_paddlevideos_losses(shared: Path) -> None:
     other = classification_loss(scores, b, smoothing=0.1)
     mixed = share * smoothed + (1 - share) * other
     assert float(mixed) == pytest.approx(expected["ls_mixup"]["loss"], rel=1e-6)
+    # Its eps of 1e-12 inside the logarithms is below float32's digits here.
+    others = torch.from_numpy(arrays["scores2"])
+    assert float(mutual_loss(scores, others)) == pytest.approx(expected["dml"], rel=1e-6)
+
+
+def test_mutual_loss_by_hand_with_gradients_to_both() -> None:
+    one, other = (torch.randn(3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    for temperature in (1.0, 3.0):
+        p, q = (logits / temperature for logits in (one, other))
+        p, q = p.softmax(1), q.softmax(1)
+        by_hand = temperature**2 * 0.5 * ((p * (p / q).log()).sum(1) + (q * (q / p).log()).sum(1)).mean()
+        loss = mutual_loss(one, other, temperature=temperature)
+        assert float(loss.detach()) == pytest.approx(float(by_hand.detach()), rel=1e-5)
+        expected = torch.autograd.grad(by_hand, (one, other))
+        for gradient, right in zip(torch.autograd.grad(loss, (one, other)), expected, strict=True):
+            torch.testing.assert_close(gradient, right, rtol=1e-4, atol=1e-6)
+
+
+def test_soft_targets_by_hand() -> None:
+    logits, teacher = torch.randn(3, 4, dtype=torch.float64), torch.randn(3, 4, dtype=torch.float64)
+    target = (teacher / 2).softmax(1)
+    by_hand = 4 * (target * (target / (logits / 2).softmax(1)).log()).sum(1).mean()
+    assert float(soft_target_loss(logits, target, temperature=2.0)) == pytest.approx(float(by_hand), rel=1e-5)
+    assert float(soft_target_loss(teacher, target, temperature=2.0)) == pytest.approx(0, abs=1e-6)
+    left_out = torch.cat([target, torch.zeros(3, 4)])
+    halved = soft_target_loss(torch.cat([logits, logits]), left_out, temperature=2.0)
+    assert float(halved) == pytest.approx(float(by_hand) / 2, rel=1e-5)

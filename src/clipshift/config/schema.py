@@ -276,6 +276,38 @@ class TrainConfig(Section):
     """Threads of the network on a CPU; 0 leaves PyTorch's choice."""
 
 
+class DistillConfig(Section):
+    """Learning from other networks beside the labels."""
+
+    method: Literal["none", "mutual", "teacher"] = "none"
+    """`mutual`: a second network is trained along and each learns from the other (Zhang et al. 2018; PaddleVideo's
+    DML); `teacher`: the soft answers of trained networks that stay as they are (Hinton et al. 2015)."""
+    teacher: tuple[str, ...] = ()
+    """`teacher`: run folders, model folders or published weights, of several the mean answer; `mutual`: one recipe,
+    one of the tried models, or a trained model to start from."""
+    temperature: Positive = 1.0
+    """Divides the logits of both sides in the soft part of the loss, which is multiplied by its square to make up."""
+    weight: NonNegative = 1.0
+    """Factor of the soft part of the loss."""
+    label_weight: NonNegative = 1.0
+    """Factor of the labels' part of the student's loss; 0 learns from the teacher alone."""
+    stored: bool = False
+    """`teacher`: its answers are computed once, for the test view of every training clip, and kept in the run; they
+    do not follow the random crops and frames that the student sees."""
+
+    @model_validator(mode="after")
+    def _method_has_its_teacher(self) -> Self:
+        if self.method == "none" and self.teacher:
+            raise ValueError("distill.teacher needs distill.method=teacher or distill.method=mutual")
+        if self.method != "none" and not self.teacher:
+            raise ValueError(f"distill.method={self.method} needs distill.teacher, for example distill.teacher=[RUN]")
+        if self.method == "mutual" and len(self.teacher) > 1:
+            raise ValueError("distill.method=mutual trains one teacher along, not several")
+        if self.method == "mutual" and self.stored:
+            raise ValueError("distill.stored=true needs distill.method=teacher: a mutual teacher changes all the time")
+        return self
+
+
 class EvaluateConfig(Section):
     """Validation and test."""
 
@@ -299,6 +331,7 @@ class Config(Section):
     augment: AugmentConfig = AugmentConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
+    distill: DistillConfig = DistillConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
 
     @model_validator(mode="after")

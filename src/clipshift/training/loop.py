@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from clipshift.config import Config
+from clipshift.config import Config, OptimConfig
 from clipshift.data.loader import Batch
 from clipshift.data.transforms import normalise
 from clipshift.errors import DivergedError
@@ -28,9 +29,10 @@ from clipshift.evaluation.device import autocast
 from clipshift.models.backbones import early_layers
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.checkpoint import Progress
+from clipshift.training.distill import LiveTeachers, Pair, StoredTeachers, blend_targets
 from clipshift.training.distributed import Ranks
 from clipshift.training.interrupt import StopRequest
-from clipshift.training.losses import classification_loss
+from clipshift.training.losses import classification_loss, mutual_loss, soft_target_loss
 from clipshift.training.mixing import mix_clips, mixes
 from clipshift.training.optimizer import (
     build_optimizer,
@@ -56,32 +58,54 @@ class Trainer:
         config: All settings.
         ranks: This process's place.
         updates_per_epoch: Optimizer steps in an epoch.
+        partner: A second network that is trained along (mutual learning), on the CPU.
+        partner_optim: Its parameter groups.
+        teachers: Trained networks whose answers it learns from.
 
     Attributes:
         network: The network without wrappers, on this rank's device.
+        partner: The second one, or None.
         progress: Where the training stands.
+        parts: Of the last update's loss, the means of its parts by name, where it has several.
     """
 
-    def __init__(self, network: Recognizer, config: Config, ranks: Ranks, updates_per_epoch: int) -> None:
+    def __init__(
+        self,
+        network: Recognizer,
+        config: Config,
+        ranks: Ranks,
+        updates_per_epoch: int,
+        *,
+        partner: Recognizer | None = None,
+        partner_optim: OptimConfig | None = None,
+        teachers: LiveTeachers | StoredTeachers | None = None,
+    ) -> None:
         self.config, self.ranks, self.updates_per_epoch = config, ranks, updates_per_epoch
         layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
         self.network = network.to(ranks.device, memory_format=layout)  # type: ignore[call-overload]
-        self._frozen = early_layers(self.network.backbone, config.train.frozen_stages)
-        self._frozen += batch_norms(self.network, config.train.freeze_bn)
-        for module in self._frozen:
-            module.requires_grad_(False)
+        self._frozen = _freeze(self.network, config)
         self.optimizer = build_optimizer(self.network, config.optim)
+        self._learners = [(self.network, self.optimizer)]
+        self.teachers = teachers
+        self.partner: Recognizer | None = None
+        if partner is not None:
+            self.partner = partner.to(ranks.device, memory_format=layout)  # type: ignore[call-overload]
+            self._frozen += _freeze(self.partner, config)
+            optimizer = build_optimizer(self.partner, partner_optim or config.optim)
+            self._learners.append((self.partner, optimizer))
         self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=config.train.amp == "fp16")
         self._ema = None
         if config.train.ema:
             self._ema = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.train.ema))  # type: ignore[no-untyped-call]
-        self._forward: nn.Module = self.network
+        self._forward: nn.Module = self.network if self.partner is None else Pair(self.network, self.partner)
         if ranks.count > 1:
             devices = [ranks.device] if ranks.device.type == "cuda" else None
-            self._forward = DistributedDataParallel(self.network, device_ids=devices)
+            self._forward = DistributedDataParallel(self._forward, device_ids=devices)
         clips = config.train.batch_size * config.train.accumulate * ranks.count
         self.peak_rate = config.optim.lr * clips / config.optim.lr_batch_size
         self.progress = Progress()
+        self.parts: dict[str, float] = {}
+        self._parts: dict[str, list[Tensor]] = {}
 
     @property
     def best_network(self) -> Recognizer:
@@ -117,9 +141,11 @@ class Trainer:
         seed = self._seed()
         torch.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
         random = np.random.default_rng(seed)
-        set_learning_rate(self.optimizer, self.learning_rate)
-        self.optimizer.zero_grad(set_to_none=True)
+        for _, optimizer in self._learners:
+            set_learning_rate(optimizer, self.learning_rate)
+            optimizer.zero_grad(set_to_none=True)
         losses = []
+        self._parts = {}
         for number, batch in enumerate(batches, start=1):
             with self._gradients_stay_local(number < len(batches)):
                 loss = self._loss(batch, random) / len(batches)
@@ -127,15 +153,18 @@ class Trainer:
             losses.append(loss.detach())
         loss = torch.stack(losses).sum()
 
-        self.scaler.unscale_(self.optimizer)
-        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
-        norm = get_total_norm(gradients)
-        if not self._all_finite(loss, norm):
+        norms = []
+        for network, optimizer in self._learners:
+            self.scaler.unscale_(optimizer)
+            norms.append(get_total_norm([p.grad for p in network.parameters() if p.grad is not None]))
+        if not self._all_finite(loss, torch.stack(norms).sum()):
             raise DivergedError("The loss or a gradient became infinite or not a number.")
-        if optim.clip_norm:
-            clip_grads_with_norm_([p for p in self.network.parameters() if p.grad is not None], optim.clip_norm, norm)
-        self.scaler.step(self.optimizer)
+        for (network, optimizer), norm in zip(self._learners, norms, strict=True):
+            if optim.clip_norm:  # each network by its own norm: the student's step does not depend on the partner's
+                clip_grads_with_norm_([p for p in network.parameters() if p.grad is not None], optim.clip_norm, norm)
+            self.scaler.step(optimizer)
         self.scaler.update()
+        self.parts = {name: float(torch.stack(values).mean()) for name, values in self._parts.items()}
         if self._ema is not None:
             self._ema.update_parameters(self.network)
         done = self.progress
@@ -158,6 +187,10 @@ class Trainer:
         tensors |= {f"optimizer.{name}": tensor for name, tensor in state.items()}
         if self._ema is not None:
             tensors |= {f"ema.{name}": tensor for name, tensor in self._ema.state_dict().items()}
+        if self.partner is not None:
+            tensors |= {f"partner.{name}": tensor for name, tensor in self.partner.state_dict().items()}
+            state = optimizer_tensors(*self._learners[1])
+            tensors |= {f"partner_optimizer.{name}": tensor for name, tensor in state.items()}
         return tensors
 
     def restore(self, tensors: dict[str, Tensor], progress: Progress) -> None:
@@ -166,6 +199,9 @@ class Trainer:
         restore_optimizer(self.network, self.optimizer, _below("optimizer.", tensors))
         if self._ema is not None:
             self._ema.load_state_dict(_below("ema.", tensors))
+        if self.partner is not None:
+            self.partner.load_state_dict(_below("partner.", tensors))
+            restore_optimizer(*self._learners[1], _below("partner_optimizer.", tensors))
         if progress.scaler:
             self.scaler.load_state_dict(dict(progress.scaler))
         self.progress = progress
@@ -181,7 +217,49 @@ class Trainer:
             clips_BTCHW, mixed_with, share = mix_clips(clips_BTCHW, self.config.augment, random)
         with autocast(device, train.amp):
             logits = self._forward(clips_BTCHW)
-        return classification_loss(logits, labels, smoothing=train.label_smoothing, mixed_with=mixed_with, share=share)
+        others = None
+        if self.partner is not None:
+            logits, others = logits
+        labels_loss = partial(
+            classification_loss, labels=labels, smoothing=train.label_smoothing, mixed_with=mixed_with, share=share
+        )
+        loss = labels_loss(logits)
+        if self.config.distill.method == "none":
+            return loss
+        soft = self._soft_loss(logits, others, clips_BTCHW, batch["indices"], mixed_with, share)
+        self._note("labels_loss", loss)
+        self._note("soft_loss", soft)
+        distill = self.config.distill
+        total = distill.label_weight * loss + distill.weight * soft
+        if others is None:
+            return total
+        partner_loss = labels_loss(others)
+        self._note("partner_loss", partner_loss)
+        return total + partner_loss
+
+    def _soft_loss(
+        self,
+        logits: Tensor,
+        others: Tensor | None,
+        clips_BTCHW: Tensor,
+        indices: Tensor,
+        mixed_with: Tensor | None,
+        share: float,
+    ) -> Tensor:
+        temperature = self.config.distill.temperature
+        if others is not None:
+            return mutual_loss(logits, others, temperature=temperature)
+        if isinstance(self.teachers, StoredTeachers):
+            targets = blend_targets(self.teachers.probabilities(indices, temperature), mixed_with, share)
+        elif self.teachers is not None:
+            with autocast(self.ranks.device, self.config.train.amp):
+                targets = self.teachers.probabilities(clips_BTCHW, temperature)
+        else:
+            raise ValueError("distillation needs a partner or teachers")
+        return soft_target_loss(logits, targets, temperature=temperature)
+
+    def _note(self, name: str, value: Tensor) -> None:
+        self._parts.setdefault(name, []).append(value.detach())
 
     def _seed(self) -> np.random.SeedSequence:
         done = self.progress
@@ -198,6 +276,14 @@ class Trainer:
         scaled = self.scaler.is_enabled() and self.scaler.get_scale() > 1
         finite = bool(torch.isfinite(loss)) and (scaled or bool(torch.isfinite(norm)))
         return self.ranks.all_true(finite)[0]
+
+
+def _freeze(network: Recognizer, config: Config) -> list[nn.Module]:
+    frozen = early_layers(network.backbone, config.train.frozen_stages)
+    frozen += batch_norms(network, config.train.freeze_bn)
+    for module in frozen:
+        module.requires_grad_(False)
+    return frozen
 
 
 def batch_norms(network: Recognizer, which: str) -> list[nn.Module]:
@@ -262,6 +348,7 @@ def train_epoch(
             phase.advance_to(progress.step, _note(loss, rate, meter, trainer))
             if progress.update % train.log_every == 0:
                 reporter.record({"kind": "step", "update": progress.update, **_where(trainer), "loss": loss, "lr": rate,
+                                 **trainer.parts,
                                  "clips_per_second": meter.clips_per_second, "waiting": meter.waiting})  # fmt: skip
             if time.monotonic() - saved > train.checkpoint_minutes * 60 and progress.step < total:
                 checkpoint()

@@ -1,4 +1,4 @@
-"""The loss, and mixup, which belongs to it."""
+"""The losses, and mixup, which belongs to them."""
 
 from __future__ import annotations
 
@@ -48,3 +48,46 @@ def classification_loss(
         return loss
     other = functional.cross_entropy(logits, labels[mixed_with], label_smoothing=smoothing)
     return share * loss + (1 - share) * other
+
+
+def soft_target_loss(logits: Tensor, targets: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """T^2 KL(targets || softmax(logits / T)): what the student has to learn of a teacher's answer.
+
+    Hinton et al. 2015, section 2: the factor T^2 keeps the size of the gradients when the temperature changes. The
+    targets' entropy, a constant, is taken off their cross entropy, so that 0 means the same answer.
+
+    Args:
+        logits: The student's, `(B, K)` float.
+        targets: The teacher's probabilities at the same temperature, `(B, K)`; a row of zeros leaves its clip out.
+        temperature: T, positive.
+
+    Returns:
+        The mean over the batch, those left out included as 0; a scalar float32.
+    """
+    log_q = functional.log_softmax(logits.float() / temperature, dim=1)
+    targets = targets.float()
+    # xlogy: a probability of 0 contributes nothing.
+    divergence_BK = torch.special.xlogy(targets, targets) - targets * log_q
+    divergence: Tensor = divergence_BK.sum(dim=1).mean()
+    return temperature**2 * divergence
+
+
+def mutual_loss(logits: Tensor, others: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """T^2 (KL(p || q) + KL(q || p)) / 2 of two networks' answers, with gradients to both.
+
+    Deep mutual learning (Zhang et al. 2018, equations 3 and 4) as PaddleVideo computes it for PP-TSMv2 (`loss/dml`):
+    both directions halved, and, at T = 1, in every direction also the network that is learnt from gets a gradient.
+
+    Args:
+        logits: `(B, K)` float.
+        others: `(B, K)` float of the other network.
+        temperature: T, positive.
+
+    Returns:
+        The mean over the batch, a scalar float32.
+    """
+    log_p = functional.log_softmax(logits.float() / temperature, dim=1)
+    log_q = functional.log_softmax(others.float() / temperature, dim=1)
+    # p log(p/q) + q log(q/p) = (p - q) (log p - log q)
+    divergence = (log_p.exp() - log_q.exp()) * (log_p - log_q)
+    return temperature**2 * divergence.sum(dim=1).mean() / 2

@@ -22,8 +22,19 @@ from clipshift.errors import ConfigError, RunError, TrainingInterrupted
 from clipshift.evaluation import Evaluation, evaluate_manifest, load_evaluation
 from clipshift.evaluation.report import write_report
 from clipshift.models.bundle import ModelSpec, save_bundle
+from clipshift.models.recognizer import Recognizer
 from clipshift.training.bad_samples import BadSamples
 from clipshift.training.checkpoint import load_checkpoint, newest_checkpoint_name, save_checkpoint
+from clipshift.training.distill import (
+    LiveTeachers,
+    Partner,
+    StoredTeachers,
+    TrainedTeacher,
+    agreement,
+    find_partner,
+    load_teachers,
+    store_logits,
+)
 from clipshift.training.distributed import Ranks, join_ranks
 from clipshift.training.interrupt import StopRequest, stop_on_signals
 from clipshift.training.loop import StopAsked, Trainer, train_epoch
@@ -36,6 +47,7 @@ from clipshift.training.run_folder import (
     run_identity,
 )
 from clipshift.training.start import follow_weights, starting_network, starting_weights
+from clipshift.weights.by_name import find_model
 
 
 @dataclass(frozen=True)
@@ -157,9 +169,13 @@ def _prepare(
 ) -> _Run:
     """Build the network, and go back to the newest checkpoint if there is one."""
     config = resolved.config
+    partner = find_partner(config) if config.distill.method == "mutual" else None
+    trained = load_teachers(config, dataset.classes) if config.distill.method == "teacher" else []
     known = ranks.first_does(lambda: _fingerprints(dataset, folder, config, reporter))
     origin = f"{weights.name} {file_or_folder_hash(weights)}" if weights else None
     identity = run_identity(config, dataset, {clip.path: clip.sha256 for clip in known}, origin, ranks.count)
+    if config.distill.method != "none":
+        identity["teachers"] = _teachers_identity(config, partner)
     ranks.first_does(lambda: check_same_run(folder, identity))
     _say_data(dataset, reporter)
     if any(source.startswith("weights ") for source in resolved.origin.values()):
@@ -183,7 +199,15 @@ def _prepare(
         ranks=ranks.count,
         pin_memory=ranks.device.type == "cuda",
     )
-    trainer = Trainer(network, config, ranks, updates_per_epoch=-(-loader.steps // config.train.accumulate))
+    trainer = Trainer(
+        network,
+        config,
+        ranks,
+        updates_per_epoch=-(-loader.steps // config.train.accumulate),
+        partner=_partner_network(partner, dataset, found is not None, ranks, reporter),
+        partner_optim=None if partner is None else partner.config.optim,
+        teachers=_teachers(trained, dataset, config, folder, ranks, reporter),
+    )
     if found is not None:
         tensors, progress, _, damaged = found
         for line in damaged:
@@ -195,6 +219,43 @@ def _prepare(
     if trainer.progress.update:
         reporter.say(_where_it_stands(trainer))
     return _Run(folder, config, dataset, identity, ranks, reporter, trainer, loader, bad, command)
+
+
+def _partner_network(
+    partner: Partner | None, dataset: DataSet, resumed: bool, ranks: Ranks, reporter: Reporter
+) -> Recognizer | None:
+    if partner is None:
+        return None
+    reporter.say(f"Mutual learning with {partner.name}: {partner.config.model.backbone}, trained along.")
+    weights = None if resumed else starting_weights(partner.config.model, partner.weights)
+    return starting_network(dataset, partner.config, weights, resumed, ranks, reporter)
+
+
+def _teachers(
+    trained: list[TrainedTeacher], dataset: DataSet, config: Config, folder: Path, ranks: Ranks, reporter: Reporter
+) -> LiveTeachers | StoredTeachers | None:
+    if not trained:
+        return None
+    for each in trained:
+        where = ", ".join(f"{key} {value}" for key, value in each.spec.provenance.items())
+        reporter.say(f"Teacher {each.name}: {each.spec.model.architecture} {each.spec.model.backbone} ({where})")
+    if not config.distill.stored:
+        return LiveTeachers(trained, config.input, ranks.device)
+    teachers = StoredTeachers(store_logits(trained, dataset, config, folder, ranks, reporter), ranks.device)
+    targets = teachers.probabilities(torch.arange(len(dataset.train)), config.distill.temperature)
+    right = agreement(targets.cpu(), torch.tensor(dataset.train.labels()))
+    reporter.say(
+        f"The teachers' answers are stored: of the training clips' test views, {right:.1%} right. They do not follow "
+        "the random crops and frames that the student sees."
+    )
+    return teachers
+
+
+def _teachers_identity(config: Config, partner: Partner | None) -> list[str]:
+    if partner is None:
+        return [f"{name} {file_or_folder_hash(find_model(name))}" for name in config.distill.teacher]
+    start = "" if partner.weights is None else f" {file_or_folder_hash(partner.weights)}"
+    return [partner.identity + start]
 
 
 def _fit(run: _Run, stop: StopRequest) -> None:
@@ -293,6 +354,9 @@ def _keep_if_best(run: _Run, evaluation: Evaluation) -> None:
             "seed": train.seed,
             train.metric: value,
         }
+        if run.config.distill.method != "none":
+            provenance["taught_by"] = ", ".join(run.config.distill.teacher)
+            provenance["distillation"] = run.config.distill.method
         spec = ModelSpec(
             clipshift=__version__,
             model=run.config.model,
