@@ -33,7 +33,16 @@ from clipshift.weights.by_name import find_model
 STORED = "teacher_logits.safetensors"
 
 # What a partner's own recipe does not decide: both networks share the run's schedule.
-_SHARED_OPTIM = set(OptimConfig.model_fields) - {"head_lr", "head_bias_lr"}
+_OWN_OPTIM = {
+    "head_lr",
+    "head_bias_lr",
+    "head_weight_decay",
+    "attention_lr",
+    "attention_bias_lr",
+    "decay_norms",
+    "decay_biases",
+}
+_SHARED_OPTIM = set(OptimConfig.model_fields) - _OWN_OPTIM
 
 
 @dataclass(frozen=True)
