@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from clipshift.config import DataConfig
+from clipshift.config import DataConfig, resolve
 from clipshift.data.class_names import class_names
 from clipshift.data.manifest import read_dataset, read_manifest, read_parts
 from clipshift.data.motion import write_motion_clips
@@ -242,7 +243,10 @@ def test_jester(tmp_path: Path, header: bool) -> None:
     prepared = prepare_data("jester", tmp_path / "20bn-jester-v1", tmp_path / "out", decode=True)
     assert listed(prepared, "train") == [("3", "Swiping Right"), ("14", "Stop Sign")]
     assert prepared.broken == ()
-    assert prepared.lines()[-1].endswith("'data.frame_pattern={:05d}.jpg'")
+    setting = shlex.split(prepared.lines()[-1])[-1]
+    settings = resolve(settings=[setting]).config.data
+    assert settings.frame_pattern == "{:05d}.jpg"
+    assert len(read_dataset(prepared.lists.data, settings).train) == 2
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])

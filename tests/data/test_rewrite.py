@@ -348,3 +348,13 @@ def test_programs_without_a_guard_are_told(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert UserError.__name__ in done.stderr
     assert "if __name__ == '__main__'" in done.stderr
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_frames_one_by_one_are_those_of_reading(tmp_path: Path, codec: str) -> None:
+    path = make_video(tmp_path / "a.avi", pictures(30), codec=codec, options={"g": "10", "bf": "2"})
+    with open_clip(path) as reader:
+        assert np.array_equal(np.stack(list(reader.frames())), reader.read(range(30)))
+    folder = write_frames(tmp_path / "frames", moving_frames(4))
+    with open_clip(folder) as reader:
+        assert np.array_equal(np.stack(list(reader.frames())), reader.read(range(4)))

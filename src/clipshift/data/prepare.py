@@ -65,8 +65,9 @@ class Prepared:
         lines += [f"error: {fault}" for fault in self.faults]
         lines.append(f"wrote {', '.join(path.name for path in self.lists.lists.values())} and {self.lists.data}")
         setting = ""
+        # In quotes of its own: the value is YAML, where a brace begins something else.
         if self.frame_pattern != DataConfig().frame_pattern:
-            setting = " " + shlex.quote(f"data.frame_pattern={self.frame_pattern}")
+            setting = " " + shlex.quote(f'data.frame_pattern="{self.frame_pattern}"')
         return [*lines, "", f"clipshift check {shlex.quote(str(self.lists.data))}{setting}"]
 
 
