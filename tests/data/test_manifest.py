@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterable
 from functools import partial
-import shlex
 from pathlib import Path
 
 import pytest

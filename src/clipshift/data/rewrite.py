@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -24,7 +25,7 @@ import av
 from PIL import Image
 
 from clipshift.config import DataConfig
-from clipshift.data.clips import Clip, absolute, plural
+from clipshift.data.clips import Clip, absolute, plural, shown
 from clipshift.data.manifest import LabelledParts, read_parts
 from clipshift.data.processes import available_cores, map_processes
 from clipshift.data.writing import WrittenLists, check_folder, write_parts, write_whole
@@ -73,13 +74,13 @@ class Rewritten:
         lines = [f"note: {note}" for note in self.notes]
         lines.append(
             f"wrote {plural(self.made, 'clip')}{again}: {_megabytes(self.bytes_before)} became "
-            f"{_megabytes(self.bytes_after)} in {self.folder}"
+            f"{_megabytes(self.bytes_after)} in {shown(self.folder)}"
         )
         if self.failed:
-            lines.append(f"error: {plural(len(self.failed), 'clip')} failed (all in {self.folder / _FAILED}):")
+            lines.append(f"error: {plural(len(self.failed), 'clip')} failed (all in {shown(self.folder / _FAILED)}):")
             lines += [f"  {name}: {reason}" for name, reason in self.failed[:10]]
         if self.lists is not None:
-            lines += ["", f"clipshift check {self.lists.data}"]
+            lines += ["", f"clipshift check {shlex.quote(shown(self.lists.data))}"]
         return lines
 
 
