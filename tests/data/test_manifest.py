@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from clipshift.config import DataConfig
+from clipshift.config import DataConfig, resolve
 from clipshift.data import Clip, read_dataset, read_manifest
 from clipshift.errors import DataError
 from tests.data.clips import moving_frames, touch, write_frames
@@ -101,7 +102,10 @@ def test_frames_with_other_names_than_the_pattern(tmp_path: Path, pattern: str, 
     for label in ("a", "b"):
         for clip in range(2):
             write_frames(tmp_path / label / f"clip{clip}", moving_frames(3), pattern=pattern)
-    assert_error(tmp_path, "not named as data.frame_pattern says", f"do:      data.frame_pattern={fitting}")
+    # A value that begins with a brace is quoted for YAML, and all of it for the shell.
+    setting = f"data.frame_pattern={fitting}" if fitting[0] != "{" else f"'data.frame_pattern=\"{fitting}\"'"
+    assert_error(tmp_path, "not named as data.frame_pattern says", f"do:      {setting}")
+    assert resolve(settings=shlex.split(setting)).config.data.frame_pattern == fitting
     assert len(read_manifest(tmp_path, DataConfig(frame_pattern=fitting))) == 4
 
 

@@ -82,6 +82,11 @@ def absolute(path: str | Path) -> Path:
     return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() would follow links
 
 
+def shown(path: Path) -> str:
+    """A path as a reader would type it: from the working folder, where it lies in that."""
+    return str(path.relative_to(Path.cwd())) if path != Path.cwd() and path.is_relative_to(Path.cwd()) else str(path)
+
+
 def some(names: list[str], most: int = 3) -> str:
     """The first names of a list, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

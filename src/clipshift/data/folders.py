@@ -172,7 +172,7 @@ def _check_pattern(clips: list[Clip], misnamed: list[Path], frame_pattern: str) 
             "The frames are not named as data.frame_pattern says.",
             where=misnamed[0],
             allowed=frame_pattern,
-            remedy=f"data.frame_pattern={fitting}",
+            remedy=f"data.frame_pattern={fitting}" if stem else f"'data.frame_pattern=\"{fitting}\"'",
         )
     return (f"{plural(len(misnamed), 'frame folder')} not named as data.frame_pattern says: {misnamed[0]}",)
 

@@ -15,7 +15,7 @@ from typing import Literal
 from clipshift.config import DataConfig
 from clipshift.data.ahead import map_ahead
 from clipshift.data.archives import open_source, unpacked_by_hand
-from clipshift.data.clips import Clip, absolute, plural, some
+from clipshift.data.clips import Clip, absolute, plural, shown, some
 from clipshift.data.folders import find_clips
 from clipshift.data.official import READERS, Official, Wanted
 from clipshift.data.public import PUBLIC, PublicSet
@@ -63,11 +63,12 @@ class Prepared:
             lines.append(f"  {part:6}{there} of {plural(count, 'clip')}")
         lines += [f"note: {note}" for note in self.notes]
         lines += [f"error: {fault}" for fault in self.faults]
-        lines.append(f"wrote {', '.join(path.name for path in self.lists.lists.values())} and {self.lists.data}")
+        lines.append(f"wrote {', '.join(path.name for path in self.lists.lists.values())} and {shown(self.lists.data)}")
         setting = ""
+        # In quotes of its own: the value is YAML, where a brace begins something else.
         if self.frame_pattern != DataConfig().frame_pattern:
-            setting = " " + shlex.quote(f"data.frame_pattern={self.frame_pattern}")
-        return [*lines, "", f"clipshift check {shlex.quote(str(self.lists.data))}{setting}"]
+            setting = " " + shlex.quote(f'data.frame_pattern="{self.frame_pattern}"')
+        return [*lines, "", f"clipshift check {shlex.quote(shown(self.lists.data))}{setting}"]
 
 
 @dataclass

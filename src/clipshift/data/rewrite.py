@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from enum import Enum, auto
 from fractions import Fraction
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -23,7 +25,7 @@ import av
 from PIL import Image
 
 from clipshift.config import DataConfig
-from clipshift.data.clips import Clip, absolute, plural
+from clipshift.data.clips import Clip, absolute, plural, shown
 from clipshift.data.manifest import LabelledParts, read_parts
 from clipshift.data.processes import available_cores, map_processes
 from clipshift.data.writing import WrittenLists, check_folder, write_parts, write_whole
@@ -72,13 +74,13 @@ class Rewritten:
         lines = [f"note: {note}" for note in self.notes]
         lines.append(
             f"wrote {plural(self.made, 'clip')}{again}: {_megabytes(self.bytes_before)} became "
-            f"{_megabytes(self.bytes_after)} in {self.folder}"
+            f"{_megabytes(self.bytes_after)} in {shown(self.folder)}"
         )
         if self.failed:
-            lines.append(f"error: {plural(len(self.failed), 'clip')} failed (all in {self.folder / _FAILED}):")
+            lines.append(f"error: {plural(len(self.failed), 'clip')} failed (all in {shown(self.folder / _FAILED)}):")
             lines += [f"  {name}: {reason}" for name, reason in self.failed[:10]]
         if self.lists is not None:
-            lines += ["", f"clipshift check {self.lists.data}"]
+            lines += ["", f"clipshift check {shlex.quote(shown(self.lists.data))}"]
         return lines
 
 
@@ -95,6 +97,12 @@ class _Made:
     height: int
     files: int
     bytes: int
+
+
+class _Kept(Enum):
+    """A clip that is in its place from an earlier call."""
+
+    AS_IT_IS = auto()
 
 
 @dataclass(frozen=True)
@@ -379,19 +387,21 @@ def _make_all(
         for done, (job, result) in enumerate(map_processes(work, jobs, workers), start=1):
             if isinstance(result, _Made):
                 made[job.clip.path] = result
-                if result != job.known:
-                    fresh += 1
-                    record.write(json.dumps(asdict(result)) + "\n")
-                    record.flush()
+                fresh += 1
+                record.write(json.dumps(asdict(result)) + "\n")
+                record.flush()
+            elif result is _Kept.AS_IT_IS and job.known is not None:
+                made[job.clip.path] = job.known
             else:
-                failed[job.number] = (job.clip.name, result or "the process that worked on it died")
+                reason = result if isinstance(result, str) else "the process that worked on it died"
+                failed[job.number] = (job.clip.name, reason)
             if progress is not None:
                 progress(done, len(jobs))
     shutil.rmtree(scratch, ignore_errors=True)
     return made, fresh, [failed[number] for number in sorted(failed)]
 
 
-def _work(job: _Job, *, folder: Path, form: _Frames | _Video, settings: DataConfig) -> _Made | str:
+def _work(job: _Job, *, folder: Path, form: _Frames | _Video, settings: DataConfig) -> _Made | _Kept | str:
     """Makes one clip, in a process of its own; gives what it became, or why it could not be made.
 
     Raises:
@@ -400,7 +410,7 @@ def _work(job: _Job, *, folder: Path, form: _Frames | _Video, settings: DataConf
     target, place = folder / job.name, folder / _SCRATCH / f"{job.number}{form.suffix}"
     try:
         if job.known is not None and _is_made(job, target):
-            return job.known
+            return _Kept.AS_IT_IS
         size, time = _stamp(job.clip.path)
         limits = Limits.of(settings)
         with open_clip(

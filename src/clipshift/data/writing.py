@@ -12,7 +12,7 @@ from typing import Literal
 import yaml
 
 from clipshift.config import DataConfig
-from clipshift.data.clips import Clip, absolute, plural, some
+from clipshift.data.clips import Clip, absolute, plural, shown, some
 from clipshift.data.folders import CLASSES_FILE
 from clipshift.data.manifest import read_parts
 from clipshift.errors import DataError
@@ -44,8 +44,8 @@ class WrittenLists:
         parts = ", ".join(f"{name} {plural(count, 'clip')}" for name, count in self.counts.items())
         return [
             f"{plural(len(self.classes), 'class')}: {parts}",
-            f"paths start from {self.root}",
-            f"wrote {', '.join(path.name for path in self.lists.values())} and {self.data}",
+            f"paths start from {shown(self.root)}",
+            f"wrote {', '.join(path.name for path in self.lists.values())} and {shown(self.data)}",
         ]
 
 
