@@ -256,6 +256,13 @@ class TrainConfig(Section):
     """Stages of the backbone, from the input on, that do not learn; a stage ends where the resolution halves."""
     freeze_bn: Literal["none", "all", "all_but_first"] = "none"
     """Batch norms that keep their statistics, scale and offset: none, all, or all but the first (TSN's partial BN)."""
+    precise_bn: Annotated[int, Field(ge=0)] = 0
+    """Before a validation, batch norms get the statistics of this many training batches (per device), measured with
+    the weights as they are, in place of the moving average; 0: off."""
+    precise_bn_every: PositiveInt = 1
+    """Epochs from one such measurement to the next; the first and the last epoch always have one."""
+    precise_bn_variance: Literal["pooled", "mean"] = "pooled"
+    """`pooled`: the variance of all values; `mean`: the average of the batches' variances (PaddleVideo)."""
     amp: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Precision of the forward pass: full, or mixed; fp16 needs a GPU."""
     channels_last: bool = True
@@ -274,6 +281,12 @@ class TrainConfig(Section):
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of the network on a CPU; 0 leaves PyTorch's choice."""
+
+    @model_validator(mode="after")
+    def _something_to_measure(self) -> Self:
+        if self.precise_bn and self.freeze_bn == "all":
+            raise ValueError("train.precise_bn has nothing to measure with train.freeze_bn=all")
+        return self
 
 
 class DistillConfig(Section):

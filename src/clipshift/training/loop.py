@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -41,6 +42,7 @@ from clipshift.training.optimizer import (
     restore_optimizer,
     set_learning_rate,
 )
+from clipshift.training.precise_bn import set_precise_statistics
 from clipshift.training.reporting import Meter, Reporter, peak_memory
 
 _UPDATE = 0x55  # tells the draws of an update from those of a sample
@@ -174,6 +176,32 @@ class Trainer:
             self.progress = replace(self.progress, scaler=self.scaler.state_dict())
         return float(loss)
 
+    def measure_batch_norms(self, batches: Iterator[Batch], stop: StopRequest) -> None:
+        """Give the network to be validated the batch norm statistics of some batches; see `train.precise_bn`.
+
+        Frozen batch norms keep theirs. Clips are augmented as in training, but not mixed: a validation sees whole ones.
+
+        Args:
+            batches: This rank's, the same number on every rank.
+            stop: Looked at before every batch.
+
+        Raises:
+            StopAsked: A stop was asked for on some rank; nothing was set.
+        """
+        self.train_mode()
+        norms = [name for name, module in self.network.named_modules() if isinstance(module, _BatchNorm)]
+        learning = [name for name in norms if self.network.get_submodule(name).training]
+
+        def clips() -> Iterator[Tensor]:
+            for batch in batches:
+                if not self.ranks.all_true(not stop.made)[0]:
+                    raise StopAsked
+                yield self._clips(batch)
+
+        with autocast(self.ranks.device, self.config.train.amp):
+            variance = self.config.train.precise_bn_variance
+            set_precise_statistics(self.best_network, learning, clips(), ranks=self.ranks, variance=variance)
+
     def share_buffers(self) -> None:
         """Give all ranks the first one's batch norm statistics, so that they validate the same network."""
         if self.ranks.count > 1:
@@ -209,9 +237,7 @@ class Trainer:
     def _loss(self, batch: Batch, random: np.random.Generator) -> Tensor:
         train, device = self.config.train, self.ranks.device
         labels = batch["labels"].to(device, non_blocking=True)
-        clips_BTCHW = normalise(
-            batch["clips"].to(device, non_blocking=True), self.config.input.mean, self.config.input.std
-        )
+        clips_BTCHW = self._clips(batch)
         mixed_with, share = None, 1.0
         if mixes(self.config.augment):
             clips_BTCHW, mixed_with, share = mix_clips(clips_BTCHW, self.config.augment, random)
@@ -236,6 +262,10 @@ class Trainer:
         partner_loss = labels_loss(others)
         self._note("partner_loss", partner_loss)
         return total + partner_loss
+
+    def _clips(self, batch: Batch) -> Tensor:
+        pixels = batch["clips"].to(self.ranks.device, non_blocking=True)
+        return normalise(pixels, self.config.input.mean, self.config.input.std)
 
     def _soft_loss(
         self,
@@ -293,7 +323,7 @@ def batch_norms(network: Recognizer, which: str) -> list[nn.Module]:
         network: The network.
         which: `none`, `all` or `all_but_first` (TSN's partial batch norm, Wang et al. 2016, section 3.2).
     """
-    norms: list[nn.Module] = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms: list[nn.Module] = [m for m in network.modules() if isinstance(m, _BatchNorm)]
     return {"none": [], "all": norms, "all_but_first": norms[1:]}[which]
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -265,11 +267,12 @@ def _fit(run: _Run, stop: StopRequest) -> None:
         while trainer.progress.epoch < train.epochs and not _out_of_patience(trainer, train.patience):
             started = time.monotonic()
             meter = _train_one_epoch(run, stop)
+            measured = _measure_batch_norms(run, stop)
             evaluation = _validate(run, stop)
             seconds = trainer.progress.seconds + time.monotonic() - started
             trainer.progress = replace(trainer.progress, seconds=seconds)
             _keep_if_best(run, evaluation)
-            _record_epoch(run, evaluation, meter)
+            _record_epoch(run, evaluation, meter, measured)
             trainer.progress = trainer.progress.next_epoch()
             run.save_checkpoint()
     except StopAsked:
@@ -311,6 +314,27 @@ def _train_one_epoch(run: _Run, stop: StopRequest) -> Meter:
         checkpoint=run.save_checkpoint,
         keep_diverged=keep_diverged,
     )
+
+
+def _measure_batch_norms(run: _Run, stop: StopRequest) -> float | None:
+    """Seconds that precise batch norm took; None where this epoch has none."""
+    train, epoch = run.config.train, run.trainer.progress.epoch
+    if not train.precise_bn or (epoch % train.precise_bn_every and epoch + 1 < train.epochs):
+        return None
+    started = time.monotonic()
+    number = min(train.precise_bn, run.loader.steps)
+    with run.reporter.phase("precise batch norm", number) as phase:
+
+        def shown() -> Iterator[Batch]:
+            # The epoch's own first batches: a continued run has the same.
+            for done, batch in enumerate(islice(run.loader.batches(epoch), number), start=1):
+                yield batch
+                phase.advance_to(done)
+
+        run.trainer.measure_batch_norms(shown(), stop)
+    seconds = time.monotonic() - started
+    run.reporter.say(f"Precise batch norm: {number} batches in {seconds:.1f} s")
+    return seconds
 
 
 def _validate(run: _Run, stop: StopRequest) -> Evaluation:
@@ -371,7 +395,7 @@ def _keep_if_best(run: _Run, evaluation: Evaluation) -> None:
         evaluation.save(run.folder / "evaluation")
 
 
-def _record_epoch(run: _Run, evaluation: Evaluation, meter: Meter) -> None:
+def _record_epoch(run: _Run, evaluation: Evaluation, meter: Meter, measured: float | None) -> None:
     trainer, metrics = run.trainer, evaluation.metrics
     progress = trainer.progress
     loss = progress.loss_sum / trainer.updates_per_epoch
@@ -391,6 +415,7 @@ def _record_epoch(run: _Run, evaluation: Evaluation, meter: Meter) -> None:
             "seconds": meter.seconds,
             "waiting": meter.waiting,
             "clips_per_second": meter.clips_per_second,
+            **({} if measured is None else {"precise_bn_seconds": measured}),
         }
     )
     mark = "  (best so far)" if progress.best_epoch == progress.epoch else ""
