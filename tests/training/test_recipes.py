@@ -11,6 +11,7 @@ from clipshift.config import recipe_names, resolve
 from clipshift.data.loader import Batch
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
+from clipshift.training.distill import find_partner
 from clipshift.training.distributed import Ranks
 from clipshift.training.loop import Trainer
 
@@ -22,7 +23,11 @@ _SETTINGS = ["model.pretrained=false", "input.crop=32", "input.resize=32", "opti
 def test_one_update(recipe: str) -> None:
     config = resolve(recipe, settings=_SETTINGS).config
     network = Recognizer(config.model, segments=config.input.segments, classes=3)
-    trainer = Trainer(network, config, Ranks(0, 1, 1, torch.device("cpu")), updates_per_epoch=10)
+    partner = None
+    if config.distill.method == "mutual":
+        partner = Recognizer(find_partner(config).config.model, segments=config.input.segments, classes=3)
+    ranks = Ranks(0, 1, 1, torch.device("cpu"))
+    trainer = Trainer(network, config, ranks, updates_per_epoch=10, partner=partner)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     trainer.train_mode()
     clips = torch.randint(0, 256, (2, config.input.segments, 3, 32, 32), dtype=torch.uint8)
