@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from clipshift.config import DataConfig, TrainConfig
-from clipshift.data.dataset import TrainingClips, epoch_batches, epoch_order, steps_per_epoch
+from clipshift.data.dataset import (
+    TrainingClips,
+    balanced_order,
+    epoch_batches,
+    epoch_keys,
+    epoch_order,
+    steps_per_epoch,
+)
 from clipshift.data.manifest import read_manifest
 from clipshift.errors import VideoError
 from tests.data.clips import touch
@@ -96,3 +103,33 @@ def test_a_small_data_set_gives_one_batch_of_equal_size_on_every_rank(samples: i
 def test_an_epoch_of_nothing_is_a_bug() -> None:
     with pytest.raises(ValueError, match="at least one sample"):
         epoch_batches(0, seed=0, epoch=0, batch_size=1, rank=0, ranks=1)
+
+
+def test_balanced_epochs_have_equal_classes_and_fair_turns() -> None:
+    labels = np.array([0] * 30 + [1] * 5 + [3] * 2)
+    orders = [balanced_order(labels, seed=1, epoch=epoch) for epoch in (0, 0, 1)]
+    assert np.array_equal(orders[0], orders[1])
+    assert not np.array_equal(orders[0], orders[2])
+    for order in orders:
+        assert len(order) == 37
+        assert sorted(np.bincount(labels[order])[[0, 1, 3]].tolist()) == [12, 12, 13]
+        times = np.bincount(order, minlength=37)
+        for label in (0, 1, 3):
+            own = times[labels == label]
+            assert own.max() - own.min() <= 1
+
+
+def test_a_clip_that_comes_again_in_an_epoch_has_a_key_of_its_own() -> None:
+    labels = np.array([0] * 6 + [1])
+    keys = epoch_keys(7, 0, 3, labels)
+    assert len(set(keys)) == 7
+    rare = sorted(epoch for epoch, index in keys if index == 6)
+    assert len(rare) in (3, 4)
+    assert rare == [3 + 2**32 * time for time in range(len(rare))]
+    whole = epoch_batches(7, seed=0, epoch=3, batch_size=2, rank=0, ranks=1, labels=labels)
+    assert [key for batch in whole for key in batch] == keys[:6]
+    assert epoch_batches(7, seed=0, epoch=3, batch_size=2, rank=0, ranks=1, labels=labels, first_step=2) == whole[2:]
+
+
+def test_a_clip_that_comes_again_is_cropped_anew(clips: TrainingClips) -> None:
+    assert not torch.equal(clips[2, 3]["clip"], clips[2 + 2**32, 3]["clip"])

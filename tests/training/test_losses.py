@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from clipshift.training.losses import classification_loss, mixup, mutual_loss, soft_target_loss
+from clipshift.training.losses import classification_loss, inverse_frequency, mixup, mutual_loss, soft_target_loss
 
 
 def test_smoothed_cross_entropy_by_hand() -> None:
@@ -85,3 +85,35 @@ def test_soft_targets_by_hand() -> None:
     left_out = torch.cat([target, torch.zeros(3, 4)])
     halved = soft_target_loss(torch.cat([logits, logits]), left_out, temperature=2.0)
     assert float(halved) == pytest.approx(float(by_hand) / 2, rel=1e-5)
+
+
+def test_class_weights_scale_each_clip_by_its_label() -> None:
+    logits, labels = torch.randn(4, 3), torch.tensor([0, 1, 2, 1])
+    weights = torch.tensor([2.0, 0.5, 1.0])
+    single = [float(classification_loss(logits[i : i + 1], labels[i : i + 1], smoothing=0.1)) for i in range(4)]
+    by_hand = (2 * single[0] + 0.5 * single[1] + single[2] + 0.5 * single[3]) / 4
+    assert float(classification_loss(logits, labels, smoothing=0.1, weights=weights)) == pytest.approx(by_hand)
+    order = torch.tensor([1, 0, 3, 2])
+    mixed = classification_loss(logits, labels, weights=weights, mixed_with=order, share=0.3)
+    one, other = (classification_loss(logits, each, weights=weights) for each in (labels, labels[order]))
+    assert float(mixed) == pytest.approx(0.3 * float(one) + 0.7 * float(other))
+
+
+def test_inverse_frequencies_have_the_mean_one_over_the_clips() -> None:
+    weights = inverse_frequency([6, 2, 0, 1])
+    assert weights.tolist() == pytest.approx([0.5, 1.5, 1.0, 3.0])
+    assert (6 * weights[0] + 2 * weights[1] + weights[3]) / 9 == pytest.approx(1.0)
+
+
+def test_focal_loss_by_hand() -> None:
+    logits, labels = torch.randn(5, 3), torch.tensor([0, 1, 2, 1, 0])
+    p = logits.softmax(1)[torch.arange(5), labels]
+    assert float(classification_loss(logits, labels, gamma=2.0)) == pytest.approx(
+        float(-((1 - p) ** 2 * p.log()).mean())
+    )
+    nearly = classification_loss(logits, labels, smoothing=0.1, gamma=1e-9)
+    assert float(nearly) == pytest.approx(float(classification_loss(logits, labels, smoothing=0.1)), rel=1e-6)
+    sure = torch.tensor([[100.0, 0.0]], requires_grad=True)
+    classification_loss(sure, torch.tensor([0]), gamma=0.5).backward()  # type: ignore[no-untyped-call]
+    assert sure.grad is not None
+    assert torch.isfinite(sure.grad).all()

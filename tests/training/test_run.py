@@ -13,7 +13,7 @@ import torch
 import clipshift
 from clipshift.config import load_config, resolve
 from clipshift.data.motion import write_motion_clips
-from clipshift.errors import DivergedError
+from clipshift.errors import ConfigError, DivergedError
 from clipshift.training.checkpoint import load_checkpoint
 from clipshift.training.reporting import Reporter, duration, truncate_metrics
 
@@ -111,6 +111,17 @@ def test_a_new_classifier_starts_from_the_probe_and_a_known_one_is_kept(clips: P
         (other / part / "left_to_right").rename(other / part / "eastward")
     clipshift.train(other, *settings, out=tmp_path / "new", weights=first.run)
     assert "starts from a linear probe, which fits" in (tmp_path / "new" / "train.log").read_text()
+
+
+def test_an_imbalanced_data_set_with_weights_and_with_balance(clips: Path, tmp_path: Path) -> None:
+    few = Path(shutil.copytree(clips, tmp_path / "few"))
+    for path in sorted((few / "train" / "left_to_right").iterdir())[1:]:
+        path.unlink()
+    settings = (*SMALL, "train.epochs=1", "train.class_weights=auto", "train.loss=focal", "train.balanced=true")
+    run = clipshift.train(few, *settings, out=tmp_path / "run").run
+    assert "Class weights from 0.812 to 3.25." in (run / "train.log").read_text()
+    with pytest.raises(ConfigError, match="not as many"):
+        clipshift.train(few, *SMALL, "train.class_weights=[1.0, 2.0]", out=tmp_path / "other")
 
 
 def test_overwriting_replaces_the_run(clips: Path, tmp_path: Path) -> None:

@@ -250,6 +250,15 @@ class TrainConfig(Section):
     """All randomness is a function of this seed, the epoch, the step and the sample."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target that is spread evenly over all classes (Szegedy et al. 2016)."""
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    """`focal` (Lin et al. 2017): a clip counts the less, the surer the network is of its class already."""
+    focal_gamma: NonNegative = 2.0
+    """How much less: the factor is (1 - p)^gamma."""
+    class_weights: Literal["none", "auto"] | tuple[Positive, ...] = "none"
+    """Factors on the losses of the classes' clips: `auto`, inversely to their frequency, with the mean 1 over the
+    training clips; or one number for each class, in the order of the classes."""
+    balanced: bool = False
+    """An epoch has as many clips of each class, rare ones again with other random crops; as long as without."""
     probe: bool = False
     """Start a new classifier from a linear probe on the starting network's features (LP-FT, Kumar et al. 2022)."""
     frozen_stages: Annotated[int, Field(ge=0)] = 0

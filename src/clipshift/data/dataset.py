@@ -18,10 +18,12 @@ from clipshift.errors import ConfigError, VideoError
 from clipshift.video import Limits, open_clip, training_frames
 
 Key = tuple[int, int]
-"""Epoch, and index into the manifest."""
+"""Epoch, and index into the manifest; of a clip that an epoch has again, another number in the epoch's place."""
 
 # What a random stream is for: streams of one (seed, epoch, ...) with different tags are independent.
-_SAMPLE_TAG, _SUBSTITUTE_TAG, _ORDER_TAG = 1, 2, 3
+_SAMPLE_TAG, _SUBSTITUTE_TAG, _ORDER_TAG, _BALANCED_TAG = 1, 2, 3, 4
+_AGAIN = 2**32
+"""Added to the epoch for each time that the epoch had the clip before, so that its crops are drawn anew."""
 _SUBSTITUTES = 10
 """Clips that are tried in the place of a bad one."""
 
@@ -69,6 +71,7 @@ class TrainingClips(Dataset[Sample]):
         self.augment = config.augment
         self.data = config.data
         self.seed = config.train.seed
+        self.balanced = config.train.balanced
         self._labels = np.asarray(manifest.labels(), dtype=np.int64)
         if 0 < self.augment.crop_resize < self.input.crop:
             raise ConfigError(
@@ -78,6 +81,11 @@ class TrainingClips(Dataset[Sample]):
                 allowed=f"0, or at least input.crop={self.input.crop}",
             )
         self._partners = mirror_partners(manifest.classes, self.augment)
+
+    @property
+    def order_labels(self) -> np.ndarray | None:
+        """Labels that an epoch's order is balanced by, int64; None where every clip comes once."""
+        return self._labels if self.balanced else None
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -169,6 +177,44 @@ def epoch_order(samples: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng(np.random.SeedSequence([seed, epoch, _ORDER_TAG])).permutation(samples)
 
 
+def balanced_order(labels: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """The order of an epoch that has as many clips of each class; a function of its arguments.
+
+    The epoch is as long as the data set. Each class that has clips gets an equal share of it, with one more for some,
+    drawn by chance. The clips of a class take turns: none comes again before all others of it have come.
+
+    Args:
+        labels: Labels of all clips, int64.
+        seed: The run's seed.
+        epoch: The epoch, from 0.
+
+    Returns:
+        Indices of clips, int64, as many as labels.
+    """
+    random = np.random.default_rng(np.random.SeedSequence([seed, epoch, _BALANCED_TAG]))
+    classes = random.permutation(np.unique(labels))
+    share, more = divmod(len(labels), len(classes))
+    chosen = []
+    for place, label in enumerate(classes):
+        own, wanted = np.flatnonzero(labels == label), share + (place < more)
+        turns = [random.permutation(own) for _ in range(-(-wanted // len(own)))]
+        chosen.append(np.concatenate(turns)[:wanted] if turns else own[:0])
+    order: np.ndarray = random.permutation(np.concatenate(chosen))
+    return order
+
+
+def epoch_keys(samples: int, seed: int, epoch: int, labels: np.ndarray | None = None) -> list[Key]:
+    """The keys of an epoch's samples, in order; balanced by labels where these are given."""
+    if labels is None:
+        return [(epoch, int(index)) for index in epoch_order(samples, seed, epoch)]
+    came = [0] * samples
+    keys = []
+    for index in balanced_order(labels, seed, epoch).tolist():
+        keys.append((epoch + _AGAIN * came[index], index))
+        came[index] += 1
+    return keys
+
+
 def steps_per_epoch(samples: int, *, batch_size: int, ranks: int) -> int:
     """Batches of each rank in an epoch: whole global batches only, but at least one."""
     return max(1, samples // (batch_size * ranks))
@@ -183,6 +229,7 @@ def epoch_batches(
     rank: int,
     ranks: int,
     first_step: int = 0,
+    labels: np.ndarray | None = None,
 ) -> list[list[Key]]:
     """The keys of one rank's batches in an epoch, from a step on.
 
@@ -199,6 +246,7 @@ def epoch_batches(
         rank: This rank.
         ranks: Number of ranks.
         first_step: Batches to leave out: those that were trained before a resumed run was stopped.
+        labels: Labels of all clips, for epochs with as many clips of each class.
 
     Returns:
         For each step the (epoch, index) of its clips; the same number of batches on every rank.
@@ -208,12 +256,9 @@ def epoch_batches(
     """
     if samples < 1:
         raise ValueError("an epoch needs at least one sample")
-    order = epoch_order(samples, seed, epoch)
+    keys = epoch_keys(samples, seed, epoch, labels)
     together = batch_size * ranks
     if samples < together:
-        order = np.resize(order, -(-samples // ranks) * ranks)
+        keys = (keys * ranks)[: -(-samples // ranks) * ranks]
     steps = steps_per_epoch(samples, batch_size=batch_size, ranks=ranks)
-    return [
-        [(epoch, int(index)) for index in order[step * together : (step + 1) * together][rank::ranks]]
-        for step in range(first_step, steps)
-    ]
+    return [keys[step * together : (step + 1) * together][rank::ranks] for step in range(first_step, steps)]

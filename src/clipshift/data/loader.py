@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Literal, Self, TypedDict
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
@@ -45,7 +46,9 @@ class TrainingLoader:
         batch_size: int,
         rank: int,
         ranks: int,
+        labels: np.ndarray | None = None,
     ) -> None:
+        self._labels = labels
         self._loader = loader
         self._plan = plan
         self._samples = samples
@@ -84,6 +87,7 @@ class TrainingLoader:
                 rank=self._rank,
                 ranks=self._ranks,
                 first_step=first_step,
+                labels=self._labels,
             )
         )
         try:
@@ -156,6 +160,7 @@ def training_loader(
         batch_size=batch_size,
         rank=rank,
         ranks=ranks,
+        labels=dataset.order_labels,
     )
 
 

@@ -63,6 +63,7 @@ class Trainer:
         partner: A second network that is trained along (mutual learning), on the CPU.
         partner_optim: Its parameter groups.
         teachers: Trained networks whose answers it learns from.
+        class_weights: Factors of the classes' losses `(K,)`; None for 1.
 
     Attributes:
         network: The network without wrappers, on this rank's device.
@@ -81,6 +82,7 @@ class Trainer:
         partner: Recognizer | None = None,
         partner_optim: OptimConfig | None = None,
         teachers: LiveTeachers | StoredTeachers | None = None,
+        class_weights: Tensor | None = None,
     ) -> None:
         self.config, self.ranks, self.updates_per_epoch = config, ranks, updates_per_epoch
         layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
@@ -89,6 +91,7 @@ class Trainer:
         self.optimizer = build_optimizer(self.network, config.optim)
         self._learners = [(self.network, self.optimizer)]
         self.teachers = teachers
+        self._class_weights = None if class_weights is None else class_weights.to(ranks.device)
         self.partner: Recognizer | None = None
         if partner is not None:
             self.partner = partner.to(ranks.device, memory_format=layout)  # type: ignore[call-overload]
@@ -247,7 +250,13 @@ class Trainer:
         if self.partner is not None:
             logits, others = logits
         labels_loss = partial(
-            classification_loss, labels=labels, smoothing=train.label_smoothing, mixed_with=mixed_with, share=share
+            classification_loss,
+            labels=labels,
+            smoothing=train.label_smoothing,
+            mixed_with=mixed_with,
+            share=share,
+            weights=self._class_weights,
+            gamma=train.focal_gamma if train.loss == "focal" else 0.0,
         )
         loss = labels_loss(logits)
         if self.config.distill.method == "none":

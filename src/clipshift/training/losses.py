@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,9 +30,19 @@ def mixup(clips_BTCHW: Tensor, alpha: float, random: np.random.Generator) -> tup
 
 
 def classification_loss(
-    logits: Tensor, labels: Tensor, *, smoothing: float = 0.0, mixed_with: Tensor | None = None, share: float = 1.0
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    smoothing: float = 0.0,
+    mixed_with: Tensor | None = None,
+    share: float = 1.0,
+    weights: Tensor | None = None,
+    gamma: float = 0.0,
 ) -> Tensor:
     """Cross entropy of smoothed labels, for mixed clips the blend of both clips' losses.
+
+    With `gamma` it is the focal loss (Lin et al. 2017, equation 4): -(1 - p)^gamma log p, of smoothed labels each
+    class's term with its own p.
 
     Args:
         logits: `(B, K)` float.
@@ -38,16 +50,46 @@ def classification_loss(
         smoothing: Share of the target spread evenly over all classes: (1 - s) onehot + s / K.
         mixed_with: The permutation of [mixup][clipshift.training.losses.mixup].
         share: The share of [mixup][clipshift.training.losses.mixup].
+        weights: `(K,)` float: factor of a clip's loss by its label. The mean is over the number of clips, not over
+            their weights: a clip weighs the same whatever else is in its batch.
+        gamma: Exponent of the focal loss; 0 is the cross entropy.
 
     Returns:
         The mean over the batch, a scalar float32.
     """
     logits = logits.float()
-    loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+    loss = _one_label_loss(logits, labels, smoothing, weights, gamma)
     if mixed_with is None:
         return loss
-    other = functional.cross_entropy(logits, labels[mixed_with], label_smoothing=smoothing)
+    other = _one_label_loss(logits, labels[mixed_with], smoothing, weights, gamma)
     return share * loss + (1 - share) * other
+
+
+def _one_label_loss(logits: Tensor, labels: Tensor, smoothing: float, weights: Tensor | None, gamma: float) -> Tensor:
+    if gamma:
+        log_p = functional.log_softmax(logits, dim=1)
+        targets = torch.full_like(log_p, smoothing / logits.shape[1])
+        targets.scatter_add_(1, labels[:, None], torch.full_like(log_p[:, :1], 1 - smoothing))
+        # At p = 1 the power's slope may be infinite; a constant there has none.
+        losses = -(targets * (1 - log_p.exp()).clamp_min(1e-12) ** gamma * log_p).sum(dim=1)
+    elif weights is None:
+        return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+    else:
+        losses = functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+    return losses.mean() if weights is None else (weights[labels] * losses).mean()
+
+
+def inverse_frequency(counts: Sequence[int]) -> Tensor:
+    """Weights of classes inversely to their number of clips, N / (K n), so that their mean over all clips is 1.
+
+    Args:
+        counts: Clips of each class; K is the number of classes that have some, the others get 1.
+
+    Returns:
+        `(K,)` float32.
+    """
+    present = sum(count > 0 for count in counts)
+    return torch.tensor([sum(counts) / (present * count) if count else 1.0 for count in counts])
 
 
 def soft_target_loss(logits: Tensor, targets: Tensor, *, temperature: float = 1.0) -> Tensor:

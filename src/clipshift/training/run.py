@@ -40,6 +40,7 @@ from clipshift.training.distill import (
 from clipshift.training.distributed import Ranks, join_ranks
 from clipshift.training.interrupt import StopRequest, stop_on_signals
 from clipshift.training.loop import StopAsked, Trainer, train_epoch
+from clipshift.training.losses import inverse_frequency
 from clipshift.training.reporting import Meter, Reporter, duration, truncate_metrics
 from clipshift.training.run_folder import (
     check_same_run,
@@ -209,6 +210,7 @@ def _prepare(
         partner=_partner_network(partner, dataset, found is not None, ranks, reporter),
         partner_optim=None if partner is None else partner.config.optim,
         teachers=_teachers(trained, dataset, config, folder, ranks, reporter),
+        class_weights=_class_weights(config, dataset, reporter),
     )
     if found is not None:
         tensors, progress, _, damaged = found
@@ -231,6 +233,22 @@ def _partner_network(
     reporter.say(f"Mutual learning with {partner.name}: {partner.config.model.backbone}, trained along.")
     weights = None if resumed else starting_weights(partner.config.model, partner.weights)
     return starting_network(dataset, partner.config, weights, resumed, ranks, reporter)
+
+
+def _class_weights(config: Config, dataset: DataSet, reporter: Reporter) -> torch.Tensor | None:
+    given = config.train.class_weights
+    if given == "none":
+        return None
+    if given != "auto" and len(given) != len(dataset.classes):
+        raise ConfigError(
+            "The class weights are not as many as the classes.",
+            where="train.class_weights",
+            got=f"{len(given)} weights for {len(dataset.classes)} classes",
+            allowed=f"one for each, in this order: {', '.join(dataset.classes[:8])}",
+        )
+    weights = inverse_frequency(dataset.train.counts()) if given == "auto" else torch.tensor(given)
+    reporter.say(f"Class weights from {weights.min():.3g} to {weights.max():.3g}.")
+    return weights
 
 
 def _teachers(
