@@ -250,13 +250,17 @@ class TrainConfig(Section):
     """All randomness is a function of this seed, the epoch, the step and the sample."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target that is spread evenly over all classes (Szegedy et al. 2016)."""
+    multi_label: bool = False
+    """A clip may have several labels (lists with `path 1,5,7`): each class has its own yes or no (a sigmoid, binary
+    cross entropy), and predictions do not add up to 1."""
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     """`focal` (Lin et al. 2017): a clip counts the less, the surer the network is of its class already."""
     focal_gamma: NonNegative = 2.0
     """How much less: the factor is (1 - p)^gamma."""
     class_weights: Literal["none", "auto"] | tuple[Positive, ...] = "none"
     """Factors on the losses of the classes' clips: `auto`, inversely to their frequency, with the mean 1 over the
-    training clips; or one number for each class, in the order of the classes."""
+    training clips; or one number for each class, in the order of the classes. With `multi_label` on the losses of
+    clips that have a label: `auto`, the clips without it for each clip with it, at least 1."""
     balanced: bool = False
     """An epoch has as many clips of each class, rare ones again with other random crops; as long as without."""
     probe: bool = False
@@ -278,8 +282,9 @@ class TrainConfig(Section):
     """Keep convolutions in channels-last memory order."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay per update of an exponential moving average of the weights, which is then validated and kept; 0: off."""
-    metric: Literal["top1", "top5", "mean_class", "loss"] = "top1"
-    """What decides which epoch is the best; of equal ones, the one with the lower loss."""
+    metric: Literal["top1", "top5", "mean_class", "mean_ap", "loss"] = "top1"
+    """What decides which epoch is the best; of equal ones, the one with the lower loss. `mean_ap`, the mean average
+    precision, is for `multi_label`, where `top1` is the share of clips whose likeliest class is among their labels."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Stop after this many epochs without a better `metric`; 0: never."""
     checkpoint_minutes: Positive = 10.0
@@ -295,6 +300,14 @@ class TrainConfig(Section):
     def _something_to_measure(self) -> Self:
         if self.precise_bn and self.freeze_bn == "all":
             raise ValueError("train.precise_bn has nothing to measure with train.freeze_bn=all")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> Self:
+        if self.metric == "mean_ap" and not self.multi_label:
+            raise ValueError("train.metric=mean_ap needs train.multi_label=true")
+        if self.balanced and self.multi_label:
+            raise ValueError("train.balanced=true needs clips of one label; with several, use train.class_weights=auto")
         return self
 
 

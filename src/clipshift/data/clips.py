@@ -21,6 +21,8 @@ class Clip:
     """Index into the manifest's classes."""
     frames: int | None = None
     """Number of frames that a list declared for a frame folder."""
+    labels: tuple[int, ...] = ()
+    """All its labels, ascending, where a clip may have several; `label` is the first then."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,11 @@ class Manifest:
         return labels
 
     def counts(self) -> list[int]:
-        """Clips in each class, in the order of `classes`."""
+        """Clips in each class, in the order of `classes`; one of several labels counts in all of them."""
         counts = [0] * len(self.classes)
-        for label in self.labels():
-            counts[label] += 1
+        for label, clip in zip(self.labels(), self.clips, strict=True):
+            for each in clip.labels or (label,):
+                counts[each] += 1
         return counts
 
 

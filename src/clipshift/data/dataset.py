@@ -44,8 +44,9 @@ class Sample(TypedDict):
 
     clip: torch.Tensor
     """uint8 (T, 3, crop, crop)."""
-    label: int
-    """The class; of a mirrored clip, the one that the mirror makes of it."""
+    label: int | torch.Tensor
+    """The class; of a mirrored clip, the one that the mirror makes of it. Where a clip may have several: float32 (K,),
+    1 for each of its classes."""
     index: int
     """Index of the clip that was asked for, into the manifest."""
     bad: BadSample | None
@@ -104,18 +105,18 @@ class TrainingClips(Dataset[Sample]):
         epoch, index = key
         clip, label = self.manifest.clips[index], int(self._labels[index])
         try:
-            pixels, mirrored = self._read(clip, label, epoch, index)
-            return Sample(clip=pixels, label=self._seen(label, mirrored), index=index, bad=None)
+            pixels, mirrored = self._read(clip, epoch, index)
+            return Sample(clip=pixels, label=self._seen(clip, mirrored), index=index, bad=None)
         except VideoError as error:
             reason = error.what
         for other in self._substitutes(epoch, index):
             substitute = self.manifest.clips[other]
             try:
-                pixels, mirrored = self._read(substitute, label, epoch, index)
+                pixels, mirrored = self._read(substitute, epoch, index)
             except VideoError:
                 continue
             bad = BadSample(clip.name, str(clip.path), reason, substitute.name)
-            return Sample(clip=pixels, label=self._seen(label, mirrored), index=index, bad=bad)
+            return Sample(clip=pixels, label=self._seen(substitute, mirrored), index=index, bad=bad)
         raise VideoError(
             f"A clip cannot be read, nor any that could stand in for it: {reason}",
             where=clip.path,
@@ -123,24 +124,32 @@ class TrainingClips(Dataset[Sample]):
             remedy="run `clipshift check DATA`, which lists all unreadable clips",
         )
 
-    def _read(self, clip: Clip, label: int, epoch: int, index: int) -> tuple[torch.Tensor, bool]:
+    def _read(self, clip: Clip, epoch: int, index: int) -> tuple[torch.Tensor, bool]:
         random = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, index, _SAMPLE_TAG]))
         limits, pattern = Limits.of(self.data), self.data.frame_pattern
         with open_clip(clip.path, limits=limits, frame_pattern=pattern, frames=clip.frames) as reader:
             wanted = training_frames(self.augment.sampling, reader.info.frames, self.input.segments, random)
             frames_THWC = reader.read(wanted)
-        return training_clip(frames_THWC, self.input, self.augment, random, mirrors=self._partners[label] is not None)
+        mirrors = all(self._partners[label] is not None for label in _labels_of(clip))
+        return training_clip(frames_THWC, self.input, self.augment, random, mirrors=mirrors)
 
-    def _seen(self, label: int, mirrored: bool) -> int:
-        """The label of a clip as it is shown."""
-        partner = self._partners[label]
-        return partner if mirrored and partner is not None else label
+    def _seen(self, clip: Clip, mirrored: bool) -> int | torch.Tensor:
+        """The label of a clip as it is shown, or all its labels."""
+        partners = {label: self._partners[label] for label in _labels_of(clip)}
+        labels = [partner if mirrored and partner is not None else label for label, partner in partners.items()]
+        if not clip.labels:
+            return labels[0]
+        return torch.zeros(len(self.manifest.classes)).index_fill(0, torch.tensor(labels), 1.0)
 
     def _substitutes(self, epoch: int, index: int) -> list[int]:
         random = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, index, _SUBSTITUTE_TAG]))
         same = np.flatnonzero(self._labels == self._labels[index])
         same = same[same != index]
         return [int(other) for other in random.permutation(same)[:_SUBSTITUTES]]
+
+
+def _labels_of(clip: Clip) -> tuple[int, ...]:
+    return clip.labels if clip.label is None else clip.labels or (clip.label,)
 
 
 def mirror_partners(classes: Sequence[str], augment: AugmentConfig) -> tuple[int | None, ...]:

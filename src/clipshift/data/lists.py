@@ -2,6 +2,8 @@
 
 Text: `path label`, or `path frames label` for frame folders, as TSN, TSM, mmaction2 and PaddleVideo write them.
 Lines are split from the right, so that paths may hold blanks; a line with tabs is split at these only.
+Where a clip may have several labels they are divided by commas, `path 1,5,7`; numbers may also be divided by blanks,
+`path 1 5 7` or `path frames 1 5 7`, as mmaction2's multi-class lists have them; in JSON lines they are a list.
 CSV (comma, semicolon or tab) has a header with `path`, `label` and, for frame folders, `frames`; JSON lines are
 objects with these keys. All are UTF-8.
 """
@@ -11,7 +13,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,14 @@ LIST_SUFFIXES = frozenset({".txt", ".lst", ".list", ".csv", ".tsv", ".jsonl"})
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a list."""
+    """One line of a list, or one of its labels where it has several."""
 
     line: int
     path: Path
     label: str
     frames: int | None
+    others: tuple[str, ...] = ()
+    """Its further labels."""
 
 
 Line = tuple[int, str]
@@ -38,7 +42,13 @@ Find = Callable[[str], Path | None]
 
 
 def read_list(
-    path: Path, *, bases: Sequence[Path], root: Path, classes: Sequence[str] | None = None, strict: bool = False
+    path: Path,
+    *,
+    bases: Sequence[Path],
+    root: Path,
+    classes: Sequence[str] | None = None,
+    strict: bool = False,
+    several: bool = False,
 ) -> Manifest:
     """Reads a list of labelled clips; they keep their order.
 
@@ -52,21 +62,34 @@ def read_list(
         root: What clips' names are relative to.
         classes: The known classes: the result has these, labels are mapped by name.
         strict: Whether a class between the smallest and largest index may not be without clips.
+        several: Whether a clip may have several labels.
 
     Raises:
         DataError: A malformed line, an unknown label, a missing file, or a clip with two labels.
     """
-    rows = _read_rows(path, bases)
+    rows = _read_rows(path, bases, several)
     beside = path.parent / CLASSES_FILE
     own = read_class_names(beside) if beside.is_file() and beside != path else None
-    labels, names = _resolve_labels(path, rows, own if own is not None else classes, strict=strict)
+    # One row for each label: a row's labels are found again by its line.
+    single = [replace(row, label=label) for row in rows for label in (row.label, *row.others)]
+    labels, names = _resolve_labels(path, single, own if own is not None else classes, strict=strict)
     if classes is not None:
-        labels, names = _map_to(path, rows, [names[label] for label in labels], tuple(classes)), tuple(classes)
+        labels, names = _map_to(path, single, [names[label] for label in labels], tuple(classes)), tuple(classes)
+    sets: dict[int, set[int]] = {}
+    for row, label in zip(single, labels, strict=True):
+        sets.setdefault(row.line, set()).add(label)
+    ordered = [tuple(sorted(sets[row.line])) for row in rows]
     clips = tuple(
-        Clip(path=row.path, name=name_of(row.path, root), label=label, frames=row.frames)
-        for row, label in zip(rows, labels, strict=True)
+        Clip(
+            path=row.path,
+            name=name_of(row.path, root),
+            label=own_labels[0],
+            frames=row.frames,
+            labels=own_labels if several else (),
+        )
+        for row, own_labels in zip(rows, ordered, strict=True)
     )
-    return Manifest(source=path, classes=names, clips=clips, notes=_check_repeats(path, rows, labels, names))
+    return Manifest(source=path, classes=names, clips=clips, notes=_check_repeats(path, rows, ordered, names))
 
 
 def stream_paths(path: Path) -> Iterator[Path]:
@@ -107,7 +130,7 @@ def _unlabelled(folder: Path, text: str) -> str:
     return next(existing, None) or next(like_video, text)
 
 
-def _read_rows(path: Path, bases: Sequence[Path]) -> list[Row]:
+def _read_rows(path: Path, bases: Sequence[Path], several: bool) -> list[Row]:
     lines = read_lines(path)
     if not lines:
         raise DataError("The list is empty.", where=path, remedy="write one clip a line: path label")
@@ -122,15 +145,18 @@ def _read_rows(path: Path, bases: Sequence[Path]) -> list[Row]:
 
     suffix = path.suffix.lower()
     if suffix == ".jsonl":
-        parsed = [_json_row(path, line) for line in lines]
+        parsed = [_json_row(path, line, several) for line in lines]
     elif _is_csv(path, lines):
         parsed = _csv_rows(path, lines)
     else:
-        parsed = [_text_row(path, line, find) for line in lines]
-    rows = [
-        Row(line, find(text) or find(text.replace("\\", "/")) or note_missing(text, line), label, frames)
-        for line, text, label, frames in parsed
-    ]
+        parsed = [
+            (_numbers_row(path, line, find) if several else None) or _text_row(path, line, find) for line in lines
+        ]
+    rows = []
+    for line, text, label, frames in parsed:
+        where = find(text) or find(text.replace("\\", "/")) or note_missing(text, line)
+        first, *others = _split_labels(path, line, label) if several else [str(label)]
+        rows.append(Row(line, where, first, frames, tuple(others)))
     if missing:
         raise DataError(
             f"{len(missing)} of {plural(len(rows), 'listed clip')} do not exist.",
@@ -142,8 +168,36 @@ def _read_rows(path: Path, bases: Sequence[Path]) -> list[Row]:
     return rows
 
 
-Parsed = tuple[int, str, str, int | None]
-"""Line number, path, label, frames."""
+Parsed = tuple[int, str, str | tuple[str, ...], int | None]
+"""Line number, path, label or labels, frames."""
+
+
+def _split_labels(path: Path, number: int, label: str | tuple[str, ...]) -> list[str]:
+    labels = [part.strip() for part in label.split(",")] if isinstance(label, str) else list(label)
+    if not all(labels) or not labels:
+        raise _malformed(path, number, str(label), "labels divided by commas, none of them empty")
+    return labels
+
+
+def _numbers_row(path: Path, line: Line, find: Find) -> Parsed | None:
+    """A line that ends in several numbers divided by blanks; None where it does not.
+
+    Which numbers belong to the path is decided by what exists; of a frame folder, the first one is its frames.
+    """
+    number, text = line
+    words = text.split()
+    count = next((count for count, word in enumerate(reversed(words)) if not word.isdecimal()), len(words))
+    if "\t" in text.strip() or count < 2:
+        return None
+    for labels in range(1, count + 1):
+        front = text.strip().rsplit(maxsplit=labels)[0]
+        found = find(front)
+        if found is None or labels == len(words):
+            continue
+        numbers = words[-labels:]
+        frames = numbers.pop(0) if found.is_dir() and len(numbers) > 1 else None
+        return number, front, tuple(numbers), _frames(path, number, frames)
+    return None
 
 
 def _text_row(path: Path, line: Line, find: Find) -> Parsed:
@@ -195,7 +249,7 @@ def _csv_table(
 
 def _csv_rows(path: Path, lines: list[Line]) -> list[Parsed]:
     columns, table = _csv_table(path, lines, needed=("path", "label"))
-    rows = []
+    rows: list[Parsed] = []
     for (number, text), values in table:
         row = dict(zip(columns, values, strict=True))
         if not row["path"] or not row["label"]:
@@ -218,12 +272,18 @@ def _json_object(path: Path, line: Line) -> dict[str, Any]:
     return row
 
 
-def _json_row(path: Path, line: Line) -> Parsed:
+def _json_row(path: Path, line: Line, several: bool) -> Parsed:
     row = _json_object(path, line)
     label, frames = row.get("label"), row.get("frames")
+    count = None if frames is None else str(frames)
+    if several and isinstance(label, list):
+        if not label or any(isinstance(each, bool) or not isinstance(each, int | str) for each in label):
+            raise _malformed(path, *line, _JSON_ALLOWED)
+        return line[0], row["path"], tuple(str(each) for each in label), _frames(path, line[0], count)
     if isinstance(label, bool) or not isinstance(label, int | str) or label == "":
         raise _malformed(path, *line, _JSON_ALLOWED)
-    return line[0], row["path"], str(label), _frames(path, line[0], None if frames is None else str(frames))
+    # A name in JSON lines is one name, whatever commas it has.
+    return line[0], row["path"], (str(label),) if several else str(label), _frames(path, line[0], count)
 
 
 def _frames(path: Path, number: int, text: str | None) -> int | None:
@@ -301,17 +361,23 @@ def _map_to(path: Path, rows: list[Row], names: list[str], classes: tuple[str, .
     return [known[name] for name in names]
 
 
-def _check_repeats(path: Path, rows: list[Row], labels: list[int], names: tuple[str, ...]) -> tuple[str, ...]:
+def _check_repeats(
+    path: Path, rows: list[Row], labels: list[tuple[int, ...]], names: tuple[str, ...]
+) -> tuple[str, ...]:
     """Raises DataError for a clip with two labels; clips listed twice with one label become a note."""
-    first: dict[Path, tuple[int, int]] = {}
+    first: dict[Path, tuple[int, tuple[int, ...]]] = {}
     repeated = 0
+
+    def named(labels: tuple[int, ...]) -> str:
+        return ", ".join(names[label] for label in labels)
+
     for row, label in zip(rows, labels, strict=True):
         line, earlier = first.setdefault(row.path, (row.line, label))
         if earlier != label:
             raise DataError(
                 "A clip is listed twice, with different labels.",
                 where=f"{path}:{row.line}",
-                got=f"{row.path.name}: {names[earlier]} (line {line}), {names[label]} (line {row.line})",
+                got=f"{row.path.name}: {named(earlier)} (line {line}), {named(label)} (line {row.line})",
                 remedy="keep the line with the right label",
             )
         repeated += line != row.line

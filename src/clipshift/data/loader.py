@@ -22,7 +22,7 @@ class Batch(TypedDict):
     clips: torch.Tensor
     """uint8 (B, T, 3, crop, crop)."""
     labels: torch.Tensor
-    """int64 (B,)."""
+    """int64 (B,); where a clip may have several, float32 (B, K) of zeros and ones."""
     indices: torch.Tensor
     """int64 (B,): indices into the manifest."""
     bad: list[BadSample]
@@ -212,7 +212,7 @@ def _collate(samples: list[Sample | UserError]) -> Batch | UserError:
         good.append(sample)
     return Batch(
         clips=default_collate([sample["clip"] for sample in good]),
-        labels=torch.tensor([sample["label"] for sample in good]),
+        labels=torch.stack([torch.as_tensor(sample["label"]) for sample in good]),
         indices=torch.tensor([sample["index"] for sample in good]),
         bad=[sample["bad"] for sample in good if sample["bad"] is not None],
     )

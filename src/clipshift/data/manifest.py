@@ -68,7 +68,7 @@ class LabelledParts:
     notes: tuple[str, ...] = ()
 
 
-def read_dataset(source: str | Path, data: DataConfig) -> DataSet:
+def read_dataset(source: str | Path, data: DataConfig, *, several: bool = False) -> DataSet:
     """Reads what a model is trained and validated on.
 
     Args:
@@ -83,6 +83,7 @@ def read_dataset(source: str | Path, data: DataConfig) -> DataSet:
 
             A file `classes.txt` in the folder or beside the list orders the classes.
         data: The settings for reading and for the split.
+        several: Whether a clip may have several labels; in folders of classes each still has one.
 
     Returns:
         Classes, training and validation manifests, and where the split came from.
@@ -93,7 +94,7 @@ def read_dataset(source: str | Path, data: DataConfig) -> DataSet:
     parts = _find_parts(absolute(source), data)
     if parts.train is None:
         raise DataError("The data set has no training part.", where=parts.source, allowed="a key or folder `train`")
-    train = _read_part(parts.train, parts, data, classes=parts.classes, training=True)
+    train = _read_part(parts.train, parts, data, classes=parts.classes, training=True, several=several)
     if len(train.classes) < 2:
         raise DataError(
             "The data set has only one class.",
@@ -106,7 +107,7 @@ def read_dataset(source: str | Path, data: DataConfig) -> DataSet:
         training, validation, split = make_split(train, fraction=data.validation, seed=data.split_seed)
     else:
         training = train
-        validation = _read_part(held, parts, data, classes=train.classes)
+        validation = _read_part(held, parts, data, classes=train.classes, several=several)
         split = f"as brought: {_shown(parts.train, parts)} and {_shown(held, parts)}"
     notes = (*parts.notes, *training.notes, *_missing_classes(training, "training"))
     if held is not None:
@@ -115,7 +116,9 @@ def read_dataset(source: str | Path, data: DataConfig) -> DataSet:
     return DataSet(train.classes, training, validation, split, tuple(dict.fromkeys(notes)))
 
 
-def read_manifest(source: str | Path, data: DataConfig, *, classes: Sequence[str] | None = None) -> Manifest:
+def read_manifest(
+    source: str | Path, data: DataConfig, *, classes: Sequence[str] | None = None, several: bool = False
+) -> Manifest:
     """Reads labelled clips to measure a model on.
 
     Args:
@@ -123,6 +126,7 @@ def read_manifest(source: str | Path, data: DataConfig, *, classes: Sequence[str
             test part is read.
         data: The settings for reading.
         classes: The model's classes: labels are mapped to them by name, the manifest's classes are these.
+        several: Whether a clip may have several labels.
 
     Returns:
         The clips in the order of the list, or sorted by class and name.
@@ -141,9 +145,9 @@ def read_manifest(source: str | Path, data: DataConfig, *, classes: Sequence[str
         )
     part = held or parts.source
     if classes is None and held is not None and parts.train is not None and parts.classes is None:
-        classes = _read_part(parts.train, parts, data, classes=None, training=True).classes
+        classes = _read_part(parts.train, parts, data, classes=None, training=True, several=several).classes
     own = parts.classes
-    manifest = _read_part(part, parts, data, classes=own if own is not None else classes)
+    manifest = _read_part(part, parts, data, classes=own if own is not None else classes, several=several)
     if classes is not None and own is not None:
         manifest = _renamed(manifest, tuple(classes))
     return replace(manifest, notes=(*parts.notes, *manifest.notes))
@@ -293,13 +297,24 @@ def _yaml_classes(source: Path, value: object, bases: Sequence[Path]) -> tuple[s
 
 
 def _read_part(
-    part: Path, parts: Parts, data: DataConfig, *, classes: Sequence[str] | None, training: bool = False
+    part: Path,
+    parts: Parts,
+    data: DataConfig,
+    *,
+    classes: Sequence[str] | None,
+    training: bool = False,
+    several: bool = False,
 ) -> Manifest:
     if part.is_dir():
-        return read_class_folders(part, data, root=parts.root, classes=classes, allow_empty=not training)
+        manifest = read_class_folders(part, data, root=parts.root, classes=classes, allow_empty=not training)
+        if not several:
+            return manifest
+        one = zip(manifest.clips, manifest.labels(), strict=True)
+        return replace(manifest, clips=tuple(replace(clip, labels=(label,)) for clip, label in one))
     if part.suffix.lower() not in LIST_SUFFIXES:
         raise DataError("A part of the data set is neither a folder nor a list.", where=part, allowed=_FORMS)
-    return read_list(part, bases=(part.parent, *parts.bases), root=parts.root, classes=classes, strict=training)
+    bases = (part.parent, *parts.bases)
+    return read_list(part, bases=bases, root=parts.root, classes=classes, strict=training, several=several)
 
 
 def _renamed(manifest: Manifest, classes: tuple[str, ...]) -> Manifest:
@@ -314,9 +329,12 @@ def _renamed(manifest: Manifest, classes: tuple[str, ...]) -> Manifest:
             allowed=some(list(classes), 8),
             remedy="rename the classes of the data, or leave these clips out",
         )
-    labels = [classes.index(manifest.classes[label]) for label in manifest.labels()]
-    clips = tuple(replace(clip, label=label) for clip, label in zip(manifest.clips, labels, strict=True))
-    return replace(manifest, classes=classes, clips=clips)
+    new = [classes.index(name) if name in classes else -1 for name in manifest.classes]  # -1: no clip has it
+    clips = []
+    for clip, label in zip(manifest.clips, manifest.labels(), strict=True):
+        labels = tuple(sorted(new[each] for each in clip.labels))
+        clips.append(replace(clip, label=labels[0] if labels else new[label], labels=labels))
+    return replace(manifest, classes=classes, clips=tuple(clips))
 
 
 def _shown(part: Path, parts: Parts) -> str:

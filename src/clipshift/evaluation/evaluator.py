@@ -22,7 +22,7 @@ from clipshift.data.manifest import Clip, Manifest, read_manifest
 from clipshift.data.transforms import VIEWS
 from clipshift.errors import ConfigError, DataError, DivergedError
 from clipshift.evaluation.device import Amp, pick_device, pick_threads
-from clipshift.evaluation.metrics import compute_metrics
+from clipshift.evaluation.metrics import Metrics, compute_metrics, compute_multilabel_metrics
 from clipshift.evaluation.protocols import with_protocol
 from clipshift.evaluation.results import ClipScore, Evaluation
 from clipshift.evaluation.scoring import network_engine, score_stream
@@ -107,7 +107,7 @@ def evaluate(  # noqa: PLR0913
     if protocol is not None:
         spec = with_protocol(spec, protocol)
     views = config.evaluate.model_copy(update={"crops": crops or spec.crops, "clips": clips or spec.clips})
-    manifest = read_manifest(data, config.data, classes=spec.classes)
+    manifest = read_manifest(data, config.data, classes=spec.classes, several=spec.labels == "several")
     evaluation = evaluate_manifest(
         network.to(chosen),
         manifest,
@@ -188,23 +188,35 @@ def evaluate_manifest(  # noqa: PLR0913
     )
     scores = _gather(own, ranks)
     _check_finite(scores)
-    scored = [score for score in scores if score.logits is not None]
-    logits = torch.tensor([score.logits for score in scored]).reshape(len(scored), len(manifest.classes))
     return Evaluation(
         classes=manifest.classes,
         scores=tuple(scores),
-        metrics=compute_metrics(
-            logits,
-            torch.tensor([score.label for score in scored], dtype=torch.int64),
-            manifest.classes,
-            bad_labels=[score.label for score in scores if score.logits is None],
-            bad=protocol.bad,
-        ),
+        metrics=_metrics(scores, manifest.classes, protocol.bad),
         protocol=describe_protocol(settings, protocol, average),
         seconds=time.perf_counter() - started,
         data=str(manifest.source),
         model=dict(model or {}),
     )
+
+
+def _metrics(scores: Sequence[ClipScore], classes: Sequence[str], bad: Literal["wrong", "exclude"]) -> Metrics:
+    scored = [score for score in scores if score.logits is not None]
+    unreadable = [score for score in scores if score.logits is None]
+    logits = torch.tensor([score.logits for score in scored]).reshape(len(scored), len(classes))
+    if any(score.labels for score in scores):
+        return compute_multilabel_metrics(
+            logits, _targets(scored, classes), classes, bad_targets=_targets(unreadable, classes), bad=bad
+        )
+    labels = torch.tensor([score.label for score in scored], dtype=torch.int64)
+    return compute_metrics(logits, labels, classes, bad_labels=[score.label for score in unreadable], bad=bad)
+
+
+def _targets(scores: Sequence[ClipScore], classes: Sequence[str]) -> torch.Tensor:
+    """(N, K) bool: the labels of videos that may have several."""
+    targets = torch.zeros(len(scores), len(classes), dtype=torch.bool)
+    for row, score in zip(targets, scores, strict=True):
+        row[list(score.labels)] = True
+    return targets
 
 
 def score_clips(  # noqa: PLR0913
@@ -248,7 +260,8 @@ def score_clips(  # noqa: PLR0913
     with evaluating(network):
         for label, scored in zip(labels, stream, strict=True):
             logits = None if scored.logits is None else tuple(scored.logits.tolist())
-            scores.append(ClipScore(scored.clip.name, str(scored.clip.path), label, logits, scored.error))
+            clip = scored.clip
+            scores.append(ClipScore(clip.name, str(clip.path), label, logits, scored.error, clip.labels))
             if progress is not None:
                 progress(len(scores), len(labels))
     return scores

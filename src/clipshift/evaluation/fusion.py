@@ -131,6 +131,8 @@ def _check_same(first: _Part, other: _Part) -> None:
     where = f"{first.name} and {other.name}"
     if len(set(one.classes)) != len(one.classes) or sorted(one.classes) != sorted(two.classes):
         raise DataError("The evaluations have other classes.", where=where, got=_difference(one.classes, two.classes))
+    if any(score.labels for part in (one, two) for score in part.scores):
+        raise DataError("Evaluations of videos with several labels cannot be fused.", where=where)
     names = [[score.name for score in part.scores] for part in (one, two)]
     for part, found in zip((first, other), names, strict=True):
         if len(set(found)) != len(found):

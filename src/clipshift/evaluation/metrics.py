@@ -30,6 +30,7 @@ class ClassMetrics:
         accuracy: Share of them that was recognised (recall); None for a class without a video.
         precision: Share of right ones among the videos predicted as this class; None when there were none.
         f1: Harmonic mean of precision and recall; None for a class without a video.
+        average_precision: Of the videos ranked by this class's score, where videos may have several labels.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ClassMetrics:
     accuracy: float | None
     precision: float | None
     f1: float | None
+    average_precision: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,11 @@ class Metrics:
         calibration_error: Expected calibration error, 15 bins of equal width, L1 (Guo et al. 2017, equation 3).
         loss: Mean cross-entropy, without label smoothing, in nats.
         per_class: One entry per class, in class order.
-        confusion: (K, K) counts; rows are the truth, columns the prediction.
+        confusion: (K, K) counts; rows are the truth, columns the prediction. Empty where videos may have several
+            labels.
+        mean_ap: Mean of the classes' average precisions, where videos may have several labels; else None. Then `top1`
+            and `topk` are shares of videos with one of their labels among the highest logits, and `mean_class` and the
+            classes' accuracy and precision are at a probability of 0.5.
     """
 
     total: int
@@ -71,6 +77,7 @@ class Metrics:
     loss: float
     per_class: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
+    mean_ap: float | None = None
 
     @property
     def empty_classes(self) -> int:
@@ -87,6 +94,8 @@ class Metrics:
         values["mean_class"] = _finite(self.mean_class)
         values["loss"] = _finite(self.loss)
         values["calibration_error"] = _finite(self.calibration_error)
+        if self.mean_ap is not None:
+            values["mean_ap"] = _finite(self.mean_ap)
         return values
 
     def to_json(self) -> dict[str, Any]:
@@ -94,9 +103,15 @@ class Metrics:
         return {
             **self.summary(),
             "bad_policy": self.bad_policy,
-            "per_class": [asdict(entry) for entry in self.per_class],
+            "per_class": [
+                asdict(entry) if self.mean_ap is not None else _without_ap(asdict(entry)) for entry in self.per_class
+            ],
             "confusion": [list(row) for row in self.confusion],
         }
+
+
+def _without_ap(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != "average_precision"}
 
 
 def metrics_from_json(values: dict[str, Any]) -> Metrics:
@@ -119,6 +134,7 @@ def metrics_from_json(values: dict[str, Any]) -> Metrics:
         loss=_number(values["loss"]),
         per_class=tuple(ClassMetrics(**entry) for entry in values["per_class"]),
         confusion=tuple(tuple(row) for row in values["confusion"]),
+        mean_ap=_number(values["mean_ap"]) if "mean_ap" in values else None,
     )
 
 
@@ -163,6 +179,97 @@ def compute_metrics(
         loss=float(F.cross_entropy(logits, labels)) if scored else math.nan,
         per_class=per_class,
         confusion=tuple(tuple(row) for row in confusion.tolist()),
+    )
+
+
+def compute_multilabel_metrics(
+    logits: Tensor,
+    targets: Tensor,
+    classes: Sequence[str],
+    *,
+    bad_targets: Tensor | None = None,
+    bad: BadPolicy = "wrong",
+) -> Metrics:
+    """Computes the metrics of videos that may have several labels.
+
+    Args:
+        logits: (N, K) float, any device, of the videos that were scored.
+        targets: (N, K) bool: their labels.
+        classes: K names.
+        bad_targets: (M, K) bool: labels of the videos that could not be read.
+        bad: How those count; with `wrong` they are videos that no score finds.
+
+    Raises:
+        ValueError: The shapes do not fit one another.
+    """
+    count = len(classes)
+    missed = torch.zeros(0, count, dtype=torch.bool) if bad_targets is None else bad_targets.cpu().bool()
+    if logits.ndim != 2 or logits.shape != targets.shape or logits.shape[1] != count or missed.shape[1] != count:
+        raise ValueError(
+            f"logits and targets (N, {count}) expected, got {tuple(logits.shape)} and {tuple(targets.shape)}"
+        )
+    logits, targets = logits.detach().to("cpu", torch.float64), targets.cpu().bool()
+    scored = len(logits)
+    counted = missed if bad == "wrong" else missed[:0]
+    total = scored + len(counted)
+    hits = targets.gather(1, ranking(logits))
+    topk = {k: _share(int(hits[:, :k].any(dim=1).sum()), total) for k in (1, 5) if k == 1 or k < count}
+    per_class = tuple(
+        _binary_class(name, logits[:, k], targets[:, k], int(counted[:, k].sum())) for k, name in enumerate(classes)
+    )
+    recalls = [entry.accuracy for entry in per_class if entry.accuracy is not None]
+    precisions = [entry.average_precision for entry in per_class if entry.average_precision is not None]
+    chances = logits.sigmoid().flatten().clamp(max=math.nextafter(1.0, 0.0))
+    calibration = binary_calibration_error(chances, targets.flatten().long(), n_bins=CALIBRATION_BINS, norm="l1")
+    return Metrics(
+        total=scored + len(missed),
+        scored=scored,
+        bad=len(missed),
+        bad_policy=bad,
+        top1=topk[1],
+        topk=topk,
+        mean_class=_share(math.fsum(recalls), len(recalls)),
+        calibration_error=float(calibration) if scored else math.nan,
+        loss=float(F.binary_cross_entropy_with_logits(logits, targets.double())) if scored else math.nan,
+        per_class=per_class,
+        confusion=(),
+        mean_ap=_share(math.fsum(precisions), len(precisions)),
+    )
+
+
+def average_precision(scores: Tensor, positive: Tensor, missed: int = 0) -> float | None:
+    """Sum over thresholds of the precision times the gain in recall; without interpolation.
+
+    Args:
+        scores: (N,) float; videos of equal scores pass a threshold together.
+        positive: (N,) bool.
+        missed: Positive videos without a score, which no threshold finds.
+
+    Returns:
+        In [0, 1]; None without a positive video.
+    """
+    every = int(positive.sum()) + missed
+    if not every:
+        return None
+    order = torch.argsort(scores, descending=True, stable=True)
+    ranked, found = scores[order], positive[order].double().cumsum(0)
+    # The last video of each group of equal scores.
+    last = torch.cat([ranked[1:] != ranked[:-1], torch.ones(min(1, len(ranked)), dtype=torch.bool)]).nonzero()[:, 0]
+    precision = found[last] / (last + 1)
+    gained = torch.diff(found[last], prepend=torch.zeros(1, dtype=torch.float64))
+    return float((precision * gained).sum() / every)
+
+
+def _binary_class(name: str, logits: Tensor, positive: Tensor, missed: int) -> ClassMetrics:
+    chosen = logits > 0  # a probability above 0.5
+    right, support, picked = int((chosen & positive).sum()), int(positive.sum()) + missed, int(chosen.sum())
+    return ClassMetrics(
+        name=name,
+        support=support,
+        accuracy=right / support if support else None,
+        precision=right / picked if picked else None,
+        f1=2 * right / (support + picked) if support else None,
+        average_precision=average_precision(logits, positive, missed),
     )
 
 

@@ -49,7 +49,10 @@ def training_plots(records: Sequence[Record]) -> list[Plot]:
 
 
 def evaluation_plots(evaluation: Evaluation) -> list[Plot]:
-    """Confusion matrix, accuracy per class and reliability diagram; none when no video was scored."""
+    """Confusion matrix, accuracy per class and reliability diagram; none when no video was scored.
+
+    Where videos may have several labels, only the accuracy (recall) per class: the others are of a single choice.
+    """
     if not evaluation.metrics.scored:
         return []
     classes = len(evaluation.classes)
@@ -59,7 +62,7 @@ def evaluation_plots(evaluation: Evaluation) -> list[Plot]:
     few = len(bars) <= _MOST_BARS
     title = "Accuracy per class" if few else f"Accuracy of the {_MOST_BARS} weakest of {len(bars)} classes"
     rows = min(len(bars), _MOST_BARS)
-    return [
+    plots = [
         Plot(
             "confusion",
             "Confusion matrix",
@@ -79,6 +82,7 @@ def evaluation_plots(evaluation: Evaluation) -> list[Plot]:
             lambda figure, theme: _draw_reliability(figure, theme, evaluation),
         ),
     ]
+    return plots if evaluation.metrics.mean_ap is None else plots[1:2]
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,8 @@ def _training(found: RunFiles) -> Section | None:
 
 def _confusion(found: RunFiles) -> Section | None:
     evaluation = found.evaluation
-    if evaluation is None or not evaluation.metrics.scored:
+    # Where videos may have several labels, none is taken for another.
+    if evaluation is None or not evaluation.metrics.scored or not evaluation.metrics.confusion:
         return None
     return {"plots": _pictures(found.folder, evaluation_plots(evaluation)), "pairs": _pairs(evaluation.metrics)}
 
@@ -229,7 +230,8 @@ def _classes(found: RunFiles) -> list[Section]:
     numbers = found.evaluation.metrics
     rows = []
     for index, entry in enumerate(numbers.per_class):
-        others = [0 if column == index else count for column, count in enumerate(numbers.confusion[index])]
+        row = numbers.confusion[index] if numbers.confusion else ()
+        others = [0 if column == index else count for column, count in enumerate(row)] or [0]
         most = max(range(len(others)), key=others.__getitem__)
         taken_for = f"{numbers.per_class[most].name} ({others[most]})" if others[most] else ""
         rows.append({"index": index, "entry": entry, "taken_for": taken_for})
@@ -251,17 +253,23 @@ def _clips(found: RunFiles) -> Section | None:
 
 
 def _loss(score: ClipScore) -> float:
+    if score.labels:
+        chances = score.chances()
+        right = torch.zeros_like(chances).index_fill(0, torch.tensor(score.labels), 1.0)
+        return float(F.binary_cross_entropy(chances, right))
     return float(F.cross_entropy(torch.tensor([score.logits], dtype=torch.float64), torch.tensor([score.label])))
 
 
 def _clip(score: ClipScore, found: RunFiles, evaluation: Evaluation) -> Section:
-    chances = torch.tensor(score.logits, dtype=torch.float64).softmax(dim=0)
+    chances = score.chances()
     best = torch.sort(chances, descending=True, stable=True).indices[:3].tolist()
     data = _data_config(found.config)
     pictures, reason = clip_strip(
         Path(score.path), frames=_frames(found), limits=Limits.of(data), frame_pattern=data.frame_pattern
     )
-    bars = [(evaluation.classes[index], float(chances[index]), index == score.label) for index in best]
+    bars = [
+        (evaluation.classes[index], float(chances[index]), index in (score.labels or (score.label,))) for index in best
+    ]
     return {
         "name": score.name,
         "truth": evaluation.classes[score.label],

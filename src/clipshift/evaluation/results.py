@@ -42,6 +42,7 @@ class ClipScore:
         label: The right class, an index.
         logits: K floats of single precision, averaged over the views; None for a video that could not be read.
         error: Why it could not be read, one line; None otherwise.
+        labels: All right classes, ascending, where a video may have several; `label` is the first then.
     """
 
     name: str
@@ -49,6 +50,7 @@ class ClipScore:
     label: int
     logits: tuple[float, ...] | None
     error: str | None
+    labels: tuple[int, ...] = ()
 
     @property
     def predicted(self) -> int | None:
@@ -57,8 +59,19 @@ class ClipScore:
 
     @property
     def correct(self) -> bool:
-        """Whether that is the label; an unreadable video is not."""
-        return self.predicted == self.label
+        """Whether that is the label, or one of them; an unreadable video is not."""
+        return self.predicted in (self.labels or (self.label,))
+
+    def chances(self) -> torch.Tensor:
+        """(K,) float64: the classes' probabilities.
+
+        Raises:
+            ValueError: The video could not be read.
+        """
+        if self.logits is None:
+            raise ValueError(f"{self.name} has no logits")
+        logits = torch.tensor(self.logits, dtype=torch.float64)
+        return logits.sigmoid() if self.labels else logits.softmax(dim=0)
 
 
 @dataclass(frozen=True)
@@ -104,6 +117,10 @@ class Evaluation:
         lines = [f"{'videos':12}{_totals(numbers)}"]
         for k, share in numbers.topk.items():
             lines.append(f"{f'top-{k}':12}{_percent(share)}{_interval(numbers, share) if k == 1 else ''}")
+        if numbers.mean_ap is not None:
+            lines.append(
+                f"{'mAP':12}{_percent(numbers.mean_ap)} mean average precision; top-1: one of a video's labels"
+            )
         left_out = f" ({numbers.empty_classes} without a video left out)" if numbers.empty_classes else ""
         lines.append(f"{'mean class':12}{_percent(numbers.mean_class)} over {len(self.classes)} classes{left_out}")
         lines.append(f"{'calibration':12}{numbers.calibration_error:7.4f} expected error, {CALIBRATION_BINS} bins")
@@ -127,7 +144,7 @@ class Evaluation:
         best: dict[str, float] = {}
         if score.logits is not None:
             logits = torch.tensor([score.logits], dtype=torch.float64)
-            chances = logits.softmax(dim=1)[0].tolist()
+            chances = score.chances().tolist()
             best = {self.classes[index]: round(chances[index], 6) for index in ranking(logits)[0, :5].tolist()}
         predicted = score.predicted
         return {
@@ -135,6 +152,7 @@ class Evaluation:
             "path": score.path,
             "label": score.label,
             "class": self.classes[score.label],
+            **({"labels": score.labels, "classes": [self.classes[k] for k in score.labels]} if score.labels else {}),
             "predicted": None if predicted is None else self.classes[predicted],
             "correct": score.correct,
             "probabilities": best,
@@ -193,6 +211,7 @@ def _score(line: dict[str, Any]) -> ClipScore:
         label=line["label"],
         logits=None if logits is None else tuple(torch.tensor(logits, dtype=torch.float32).tolist()),
         error=line["error"],
+        labels=tuple(line.get("labels", ())),
     )
 
 

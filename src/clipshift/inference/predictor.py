@@ -74,7 +74,7 @@ class Model:
             scores = ViewAverage(self.spec.average)
             for logits in self._engine()(views_VTCHW).cpu():
                 scores.add(logits)
-            return Prediction("frames", self.classes, _softmax(scores.result()))
+            return Prediction("frames", self.classes, self._probabilities(scores.result()))
         answer = next(self.predict_many([video], crops=crops, clips=clips, workers=0))
         if isinstance(answer, Failure):
             raise VideoError(answer.error, where=video)
@@ -120,7 +120,7 @@ class Model:
             if scored.logits is None:
                 yield Failure(scored.clip.name, scored.error or "")
             else:
-                yield Prediction(scored.clip.name, self.classes, _softmax(scored.logits))
+                yield Prediction(scored.clip.name, self.classes, self._probabilities(scored.logits))
 
     def _protocol(self, crops: str | None, clips: int | None, batch_size: int = 1) -> EvaluateConfig:
         """The views that were asked for, else the model's own, checked."""
@@ -129,6 +129,11 @@ class Model:
             "clips": self.spec.clips if clips is None else clips,
         }
         return resolve(settings=[{"evaluate": {**views, "batch_size": batch_size}}]).config.evaluate
+
+    def _probabilities(self, logits: Tensor) -> np.ndarray:
+        several = self.spec.labels == "several"
+        chances = logits.double().sigmoid() if several else logits.double().softmax(dim=-1)
+        return chances.float().numpy()
 
     def _engine(self) -> Engine:
         return network_engine(self.network, self.spec.input, self.device, self.amp)
@@ -168,7 +173,3 @@ def predict(
     """Classify videos: `Model.predict_many` for a model that is loaded first; see there."""
     loaded = model if isinstance(model, Model) else load(model, device=device)
     return loaded.predict_many(sources, crops=crops, clips=clips, batch_size=batch_size, workers=workers)
-
-
-def _softmax(logits: Tensor) -> np.ndarray:
-    return torch.softmax(logits.double(), dim=-1).float().numpy()

@@ -15,7 +15,7 @@ class Prediction:
     Attributes:
         path: What was asked for.
         classes: K names.
-        probabilities: float32 `(K,)`, not negative, with sum 1.
+        probabilities: float32 `(K,)` in [0, 1], with sum 1 unless the model gives a video several labels.
     """
 
     path: str

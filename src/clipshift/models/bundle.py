@@ -42,6 +42,8 @@ class ModelSpec(Section):
     input: InputConfig
     classes: tuple[str, ...]
     """Class names, in the order of the logits."""
+    labels: Literal["one", "several"] = "one"
+    """Whether a video has one class (softmax), or may have several (a sigmoid for each)."""
     crops: Crops = "centre"
     """Crops per frame where none are asked for."""
     clips: PositiveInt = 1

@@ -33,7 +33,7 @@ from clipshift.training.checkpoint import Progress
 from clipshift.training.distill import LiveTeachers, Pair, StoredTeachers, blend_targets
 from clipshift.training.distributed import Ranks
 from clipshift.training.interrupt import StopRequest
-from clipshift.training.losses import classification_loss, mutual_loss, soft_target_loss
+from clipshift.training.losses import classification_loss, multilabel_loss, mutual_loss, soft_target_loss
 from clipshift.training.mixing import mix_clips, mixes
 from clipshift.training.optimizer import (
     build_optimizer,
@@ -250,15 +250,14 @@ class Trainer:
         if self.partner is not None:
             logits, others = logits
         labels_loss = partial(
-            classification_loss,
-            labels=labels,
+            multilabel_loss if train.multi_label else classification_loss,
             smoothing=train.label_smoothing,
             mixed_with=mixed_with,
             share=share,
             weights=self._class_weights,
             gamma=train.focal_gamma if train.loss == "focal" else 0.0,
         )
-        loss = labels_loss(logits)
+        loss = labels_loss(logits, labels)
         if self.config.distill.method == "none":
             return loss
         soft = self._soft_loss(logits, others, clips_BTCHW, batch["indices"], mixed_with, share)
@@ -268,7 +267,7 @@ class Trainer:
         total = distill.label_weight * loss + distill.weight * soft
         if others is None:
             return total
-        partner_loss = labels_loss(others)
+        partner_loss = labels_loss(others, labels)
         self._note("partner_loss", partner_loss)
         return total + partner_loss
 

@@ -79,6 +79,44 @@ def _one_label_loss(logits: Tensor, labels: Tensor, smoothing: float, weights: T
     return losses.mean() if weights is None else (weights[labels] * losses).mean()
 
 
+def multilabel_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    smoothing: float = 0.0,
+    mixed_with: Tensor | None = None,
+    share: float = 1.0,
+    weights: Tensor | None = None,
+    gamma: float = 0.0,
+) -> Tensor:
+    """Binary cross entropy of each class by itself, for clips that may have several labels.
+
+    With `gamma` it is the focal loss of a sigmoid (Lin et al. 2017, equation 4).
+
+    Args:
+        logits: `(B, K)` float.
+        targets: `(B, K)` float of zeros and ones.
+        smoothing: Targets become (1 - s) y + s / 2.
+        mixed_with: The permutation of [mixup][clipshift.training.losses.mixup].
+        share: The share of [mixup][clipshift.training.losses.mixup].
+        weights: `(K,)` float: factor of the loss of clips that have the label.
+        gamma: Exponent of the focal loss; 0 is the cross entropy.
+
+    Returns:
+        The mean over clips and classes, a scalar float32.
+    """
+    logits, targets = logits.float(), targets.float()
+    if mixed_with is not None:  # the loss is linear in the targets
+        targets = share * targets + (1 - share) * targets[mixed_with]
+    targets = (1 - smoothing) * targets + smoothing / 2
+    if not gamma:
+        return functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights)
+    yes, no = -functional.logsigmoid(logits), -functional.logsigmoid(-logits)
+    losses = targets * yes * (1 if weights is None else weights) * (-no).exp().clamp_min(1e-12) ** gamma
+    losses = losses + (1 - targets) * no * (-yes).exp().clamp_min(1e-12) ** gamma
+    return losses.mean()
+
+
 def inverse_frequency(counts: Sequence[int]) -> Tensor:
     """Weights of classes inversely to their number of clips, N / (K n), so that their mean over all clips is 1.
 

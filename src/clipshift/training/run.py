@@ -119,7 +119,8 @@ def train(
         _check_precision(resolved.config, ranks)
         if resolved.config.train.threads:
             torch.set_num_threads(resolved.config.train.threads)
-        dataset = read_dataset(data, resolved.config.data)
+        _check_labels(resolved.config)
+        dataset = read_dataset(data, resolved.config.data, several=resolved.config.train.multi_label)
         _check_metric(resolved.config, len(dataset.classes))
         ranks.first_does(lambda: claim_run_folder(run, overwrite=overwrite))
         reporter = Reporter(run, speaks=ranks.first)
@@ -246,7 +247,14 @@ def _class_weights(config: Config, dataset: DataSet, reporter: Reporter) -> torc
             got=f"{len(given)} weights for {len(dataset.classes)} classes",
             allowed=f"one for each, in this order: {', '.join(dataset.classes[:8])}",
         )
-    weights = inverse_frequency(dataset.train.counts()) if given == "auto" else torch.tensor(given)
+    counts = dataset.train.counts()
+    if given != "auto":
+        weights = torch.tensor(given)
+    elif config.train.multi_label:
+        # Not less than 1: a label that most clips have, or all, has to be learnt, too.
+        weights = torch.tensor([max(1.0, (len(dataset.train) - count) / count) if count else 1.0 for count in counts])
+    else:
+        weights = inverse_frequency(counts)
     reporter.say(f"Class weights from {weights.min():.3g} to {weights.max():.3g}.")
     return weights
 
@@ -310,7 +318,7 @@ def _train_one_epoch(run: _Run, stop: StopRequest) -> Meter:
             np.savez(
                 run.folder / "training_batch.npz",
                 clips=batch["clips"][:4].numpy(),
-                labels=batch["labels"][:4].numpy(),
+                labels=_first_labels(batch["labels"][:4]),
             )
         run.bad.add(batch["bad"])
 
@@ -332,6 +340,12 @@ def _train_one_epoch(run: _Run, stop: StopRequest) -> Meter:
         checkpoint=run.save_checkpoint,
         keep_diverged=keep_diverged,
     )
+
+
+def _first_labels(labels: torch.Tensor) -> np.ndarray:
+    """(B,) int64: of clips with several labels (B, K), the first of each."""
+    first: np.ndarray = (labels if labels.ndim == 1 else labels.argmax(dim=1)).numpy()
+    return first
 
 
 def _measure_batch_norms(run: _Run, stop: StopRequest) -> float | None:
@@ -404,6 +418,7 @@ def _keep_if_best(run: _Run, evaluation: Evaluation) -> None:
             model=run.config.model,
             input=run.config.input,
             classes=run.dataset.classes,
+            labels="several" if train.multi_label else "one",
             provenance=provenance,
         )
         try:
@@ -419,6 +434,8 @@ def _record_epoch(run: _Run, evaluation: Evaluation, meter: Meter, measured: flo
     loss = progress.loss_sum / trainer.updates_per_epoch
     validation = {name: getattr(metrics, name) for name in ("top1", "mean_class", "loss", "calibration_error")}
     validation |= {f"top{k}": value for k, value in metrics.topk.items()}
+    if metrics.mean_ap is not None:
+        validation["mean_ap"] = metrics.mean_ap
     run.reporter.record(
         {
             "kind": "epoch",
@@ -442,9 +459,14 @@ def _record_epoch(run: _Run, evaluation: Evaluation, meter: Meter, measured: flo
     bad = f", {metrics.bad} bad" if metrics.bad else ""
     run.reporter.say(
         f"epoch {progress.epoch + 1}/{run.config.train.epochs}  loss {loss:.3f}  top-1 {metrics.top1:.1%} of "
-        f"{metrics.total} clips{bad}  mean class {metrics.mean_class:.1%}  {meter.clips_per_second:.1f} clips/s  "
+        f"{metrics.total} clips{bad}  {_second_metric(evaluation)}  {meter.clips_per_second:.1f} clips/s  "
         f"waiting {meter.waiting:.0%}  {duration(meter.seconds)}{mark}"
     )
+
+
+def _second_metric(evaluation: Evaluation) -> str:
+    metrics = evaluation.metrics
+    return f"mean class {metrics.mean_class:.1%}" if metrics.mean_ap is None else f"mAP {metrics.mean_ap:.1%}"
 
 
 def _finish(run: _Run) -> TrainResult:
@@ -477,6 +499,16 @@ def _check_precision(config: Config, ranks: Ranks) -> None:
             where="train.amp",
             got=f"fp16 on device {ranks.device}",
             allowed="fp32, bf16",
+        )
+
+
+def _check_labels(config: Config) -> None:
+    if config.train.multi_label and config.distill.method != "none":
+        raise ConfigError(
+            "Distillation is for clips of one label.",
+            where="distill.method",
+            got=f"{config.distill.method}, with train.multi_label=true",
+            allowed="none",
         )
 
 

@@ -54,7 +54,7 @@ def run_identity(
     for part, manifest in (("training clips", dataset.train), ("validation clips", dataset.validation)):
         digest = hashlib.sha256()
         for clip in manifest.clips:
-            digest.update(f"{clip.name}\0{clip.label}\0{hashes.get(str(clip.path), '')}\n".encode())
+            digest.update(f"{clip.name}\0{clip.labels or clip.label}\0{hashes.get(str(clip.path), '')}\n".encode())
         identity[part] = f"{len(manifest.clips)} clips {digest.hexdigest()[:16]}"
     return identity | {"classes": list(dataset.classes), "weights": weights, "processes": ranks}
 

@@ -90,7 +90,9 @@ def starting_network(
                 f"Note: train.frozen_stages={config.train.frozen_stages} keeps its first stages random; to train from "
                 "nothing, set it to 0."
             )
-    if config.train.probe and new_classifier:
+    if config.train.probe and new_classifier and config.train.multi_label:
+        reporter.say("Note: the linear probe is for clips of one label; the classifier starts from random weights.")
+    elif config.train.probe and new_classifier:
         ranks.first_does(lambda: _start_from_probe(network, dataset, config, ranks, reporter))
     return network
 
