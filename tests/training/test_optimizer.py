@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from clipshift.config import OptimConfig
+from clipshift.config.schema import ModelConfig
+from clipshift.models.backbones import stages_from_the_end
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
 from clipshift.training.optimizer import (
@@ -146,3 +148,31 @@ def test_the_state_survives_by_name(kind: Literal["sgd", "adamw"]) -> None:
     step(second, two)
     for name, tensor in first.state_dict().items():
         assert torch.equal(tensor, second.state_dict()[name]), name
+
+
+def test_layer_decay_lowers_the_rate_stage_by_stage() -> None:
+    network = Recognizer(ModelConfig(backbone="resnet18", pretrained=False, architecture="tsn"), segments=2, classes=3)
+    optimizer = build_optimizer(network, OptimConfig(layer_decay=0.5, head_lr=5))
+    set_learning_rate(optimizer, 1.0)
+    found = {name: rate for name, (rate, _) in rates_and_decays(optimizer, network).items()}
+    expected = {
+        "backbone.conv1.weight": 0.0625,
+        "backbone.bn1.bias": 0.0625,
+        "backbone.layer1.1.conv2.weight": 0.125,
+        "backbone.layer2.0.downsample.0.weight": 0.25,
+        "backbone.layer3.0.conv1.weight": 0.5,
+        "backbone.layer4.1.bn2.weight": 1.0,
+        "classifier.weight": 5.0,
+        "classifier.bias": 1.0,
+    }
+    assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv2_100", "lcnetv2_base", "convnext_atto", "vit_tiny_patch16_224"])
+def test_layer_decay_rises_towards_the_end_in_other_networks(backbone: str) -> None:
+    network = Recognizer(ModelConfig(backbone=backbone, pretrained=False, architecture="tsn"), segments=2, classes=3)
+    after = stages_from_the_end(network.backbone)
+    order = [after[parameter] for parameter in network.backbone.parameters() if parameter.ndim > 1]
+    assert order == sorted(order, reverse=True)
+    assert order[0] >= 3
+    assert order[-1] == 0

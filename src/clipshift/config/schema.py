@@ -215,6 +215,9 @@ class OptimConfig(Section):
     """Factor on the learning rate of the temporal attention's weight (PP-TSMv2: 5)."""
     attention_bias_lr: Positive = 1.0
     """Factor on the learning rate of the temporal attention's bias, which never decays (PP-TSMv2: 10)."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor on the learning rate from each stage of the backbone to the one before it; 1: none. A stage ends where
+    the resolution halves, as for `train.frozen_stages`; the last one has 1."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of SGD; for AdamW the first of its two decays, the second being 0.999."""
     nesterov: bool = True

@@ -150,10 +150,7 @@ def early_layers(backbone: nn.Module, stages: int) -> list[nn.Module]:
     """
     if stages == 0:
         return []
-    info: list[dict[str, Any]] = list(getattr(backbone, "feature_info", []))
-    # Networks of one resolution (transformers) count their levels; the others' begin with any part of it.
-    flat = len({level["reduction"] for level in info}) <= 1
-    levels = {number if flat else round(math.log2(level["reduction"])): level for number, level in enumerate(info, 1)}
+    levels = _stage_ends(backbone)
     if stages not in levels:
         raise ConfigError(
             "The backbone has no such stage: one ends where the resolution halves.",
@@ -161,7 +158,7 @@ def early_layers(backbone: nn.Module, stages: int) -> list[nn.Module]:
             got=stages,
             allowed=", ".join(str(number) for number in (0, *levels)),
         )
-    last = str(levels[stages]["module"])
+    last = levels[stages]
     layers, seen = [], False
     for name, module in backbone.named_modules():
         inside = name == last or name.startswith(f"{last}.")
@@ -171,6 +168,31 @@ def early_layers(backbone: nn.Module, stages: int) -> list[nn.Module]:
         if name and any(True for _ in module.parameters(recurse=False)):
             layers.append(module)
     return layers
+
+
+def stages_from_the_end(backbone: nn.Module) -> dict[nn.Parameter, int]:
+    """How many stages come after the one that a parameter belongs to; 0 in the last one and behind it.
+
+    Args:
+        backbone: A network of timm; one that does not tell its stages counts as one stage.
+    """
+    ends = _stage_ends(backbone)
+    after = dict.fromkeys(backbone.parameters(), 0)
+    # What the network holds itself are tokens and positions of transformers, which belong to the input.
+    after |= dict.fromkeys(backbone.parameters(recurse=False), max(0, len(ends) - 1))
+    for place, stage in enumerate(sorted(ends, reverse=True)[1:], start=1):
+        for layer in early_layers(backbone, stage):
+            after |= dict.fromkeys(layer.parameters(recurse=False), place)
+    return after
+
+
+def _stage_ends(backbone: nn.Module) -> dict[int, str]:
+    """The name of each stage's last module, by the stage's number."""
+    info: list[dict[str, Any]] = list(getattr(backbone, "feature_info", []))
+    # Networks of one resolution (transformers) count their levels; the others' begin with any part of it.
+    flat = len({level["reduction"] for level in info}) <= 1
+    numbers = (number if flat else round(math.log2(level["reduction"])) for number, level in enumerate(info, 1))
+    return {number: str(level["module"]) for number, level in zip(numbers, info, strict=True)}
 
 
 _LAST_NORM: dict[type[nn.Module], tuple[str, ...]] = {

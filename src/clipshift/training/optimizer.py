@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from clipshift.config import OptimConfig
+from clipshift.models.backbones import stages_from_the_end
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.temporal_attention import TemporalAttention
 
@@ -53,10 +54,13 @@ def build_optimizer(network: Recognizer, optim: OptimConfig) -> torch.optim.Opti
     | the temporal attention's weight | `attention_lr` | `weight_decay` |
     | the temporal attention's bias | `attention_bias_lr` | none |
 
+    With `layer_decay` d, a parameter of the backbone with n stages behind its own has d^n times this factor.
+
     Args:
         network: The network; parameters that need no gradient are left out.
         optim: Rates, momentum and decay.
     """
+    behind = {} if optim.layer_decay == 1 else stages_from_the_end(network.backbone)
     attention = {module.fc for module in network.modules() if isinstance(module, TemporalAttention)}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for module in network.modules():
@@ -73,6 +77,8 @@ def build_optimizer(network: Recognizer, optim: OptimConfig) -> torch.optim.Opti
             else:
                 decays = optim.decay_biases if isinstance(module, _WITH_BIAS) else optim.decay_norms
                 rules = 1.0, optim.weight_decay * decays
+            scale, decay = rules
+            rules = (scale * optim.layer_decay ** behind.get(parameter, 0), decay)
             groups.setdefault(rules, []).append(parameter)
     settings = [
         {"params": parameters, "weight_decay": decay, "lr_scale": scale}
