@@ -201,7 +201,9 @@ def test_bundle_gives_the_same_bits(name: str, tmp_path: Path) -> None:
 
 @every_model
 def test_overfits_eight_clips(name: str) -> None:
-    network = _build(name).train()
+    # Without dropout nothing is drawn, and the loss falls alike at every run.
+    model = MODELS[name].model_copy(update={"pretrained": False, "dropout": 0.0})
+    network = Recognizer(model, segments=SEGMENTS, classes=CLASSES, crop=CROP).train()
     clips, labels = _clips(clips=8), torch.arange(8) % CLASSES
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-4, weight_decay=0.0)
     for _ in range(_MOST_UPDATES):
