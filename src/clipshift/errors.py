@@ -83,6 +83,10 @@ class WeightsError(UserError):
     """A file of weights or a model folder does not fit, or cannot be trusted."""
 
 
+class ExportError(UserError):
+    """A model cannot be exported, an export cannot be used, or it does not give the numbers of its model."""
+
+
 class DownloadError(UserError):
     """A file cannot be fetched: there is no connection, the server refuses, or there is no room for it."""
 

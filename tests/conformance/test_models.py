@@ -15,9 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from clipshift.config import ModelSpec
 from clipshift.config.schema import InputConfig, ModelConfig, ShiftConfig
 from clipshift.models.backbones import timm_name
-from clipshift.models.bundle import ModelSpec, load_bundle, save_bundle
+from clipshift.models.bundle import load_bundle, save_bundle
 from clipshift.models.folding import fold_branches
 from clipshift.models.paddle_backbones import PADDLE_BACKBONES
 from clipshift.models.recognizer import Recognizer

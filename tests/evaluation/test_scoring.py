@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from clipshift.config import DataConfig, EvaluateConfig
+from clipshift.config import Average, DataConfig, EvaluateConfig
 from clipshift.data.stream import read_views
 from clipshift.evaluation.scoring import ViewAverage, network_engine, score_stream
-from clipshift.models.bundle import Average
 from tests.evaluation.synthetic import SETTINGS, SmallNetwork, make_manifest
 
 

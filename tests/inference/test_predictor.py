@@ -13,14 +13,14 @@ import pytest
 import torch
 
 import clipshift
-from clipshift.config import InputConfig, ModelConfig
+from clipshift.config import InputConfig, ModelConfig, ModelSpec
 from clipshift.data.motion import write_motion_clips
 from clipshift.data.stream import views_of_frames
 from clipshift.data.transforms import normalise
 from clipshift.errors import ConfigError, DataError, RunError, VideoError, WeightsError
 from clipshift.inference.results import Failure, Prediction
 from clipshift.inference.writing import as_text, write_predictions
-from clipshift.models.bundle import ModelSpec, save_bundle
+from clipshift.models.bundle import save_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.video import decode, probe
 

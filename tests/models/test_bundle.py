@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from clipshift.config import ModelSpec
 from clipshift.config.schema import InputConfig, ModelConfig, ShiftConfig
 from clipshift.errors import WeightsError
 from clipshift.models import bundle
-from clipshift.models.bundle import ModelSpec, find_bundle, load_bundle, save_bundle
+from clipshift.models.bundle import find_bundle, load_bundle, save_bundle
 from clipshift.models.recognizer import Recognizer
 
 MODEL = ModelConfig(backbone="test_resnet", shift=ShiftConfig(fold_div=4, order="past_first"))

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 import clipshift
-from clipshift.config import resolve
+from clipshift.config import ModelSpec, resolve
 from clipshift.config.schema import InputConfig
 from clipshift.data.motion import write_motion_clips
 from clipshift.data.transforms import normalise
 from clipshift.errors import ConfigError, RunError
-from clipshift.models.bundle import ModelSpec, load_bundle, save_bundle
+from clipshift.models.bundle import load_bundle, save_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.checkpoint import load_checkpoint
 from clipshift.training.distill import LiveTeachers, StoredTeachers, TrainedTeacher, blend_targets, load_teachers

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from clipshift.config import resolve
+from clipshift.config import ModelSpec, resolve
 from clipshift.config.schema import InputConfig, ShiftConfig
-from clipshift.models.bundle import ModelSpec, save_bundle
+from clipshift.models.bundle import save_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.training import start
 from clipshift.training.start import follow_weights, starting_weights

@@ -1,6 +1,7 @@
 """Settings: their schema, the recipes, and how they become one configuration."""
 
 from clipshift.config.loading import Resolved, Settings, load_config, resolve, save_config
+from clipshift.config.model_spec import Average, ModelSpec
 from clipshift.config.recipes import recipe_names, recipe_path
 from clipshift.config.schema import (
     MOST_CLIPS,
@@ -22,12 +23,14 @@ from clipshift.config.text import describe, flatten
 __all__ = [
     "MOST_CLIPS",
     "AugmentConfig",
+    "Average",
     "Config",
     "Crops",
     "DataConfig",
     "EvaluateConfig",
     "InputConfig",
     "ModelConfig",
+    "ModelSpec",
     "OptimConfig",
     "Resolved",
     "Sampling",

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from clipshift.config import Crops, DataConfig, EvaluateConfig, InputConfig, resolve
+from clipshift.config import Average, Crops, DataConfig, EvaluateConfig, InputConfig, ModelSpec, resolve
 from clipshift.data.manifest import Clip, Manifest, read_manifest
 from clipshift.data.transforms import VIEWS
 from clipshift.errors import ConfigError, DataError, DivergedError
@@ -26,7 +26,7 @@ from clipshift.evaluation.metrics import Metrics, compute_metrics, compute_multi
 from clipshift.evaluation.protocols import with_protocol
 from clipshift.evaluation.results import ClipScore, Evaluation
 from clipshift.evaluation.scoring import network_engine, score_stream
-from clipshift.models.bundle import Average, ModelSpec, load_bundle
+from clipshift.models.bundle import load_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.weights.by_name import find_model
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clipshift.config import Crops, Sampling
+from clipshift.config import Average, Crops, ModelSpec, Sampling
 from clipshift.errors import ConfigError
-from clipshift.models.bundle import Average, ModelSpec
 
 
 @dataclass(frozen=True)

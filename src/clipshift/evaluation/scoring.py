@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from clipshift.config import DataConfig, EvaluateConfig, InputConfig
+from clipshift.config import Average, DataConfig, EvaluateConfig, InputConfig
 from clipshift.data.clips import Clip
 from clipshift.data.stream import read_ahead
 from clipshift.data.transforms import normalise
 from clipshift.errors import VideoError
 from clipshift.evaluation.device import Amp, autocast
-from clipshift.models.bundle import Average
 
 Engine = Callable[[Tensor], Tensor]
 """From views (B, T, 3, H, W) uint8 on the CPU to logits (B, K)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clipshift.models.bundle import ModelSpec, find_bundle, load_bundle, save_bundle
+from clipshift.models.bundle import find_bundle, load_bundle, save_bundle
 from clipshift.models.folding import fold_branches
 from clipshift.models.placement import shift_points
 from clipshift.models.recognizer import Recognizer, build_recognizer
@@ -11,7 +11,6 @@ from clipshift.models.zoo import ZOO, describe_model, describe_models
 
 __all__ = [
     "ZOO",
-    "ModelSpec",
     "Recognizer",
     "TemporalShift",
     "build_recognizer",

@@ -10,55 +10,21 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import safetensors.torch
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
-from clipshift.config.schema import MOST_CLIPS, Crops, InputConfig, ModelConfig, PositiveInt, Section
+from clipshift.config.model_spec import FORMAT, ModelSpec
 from clipshift.errors import WeightsError
 from clipshift.models.recognizer import Recognizer
 
-Average = Literal["logits", "probabilities"]
-
-FORMAT = 1
-"""Version of the folder's layout that this clipshift writes; it reads no newer one."""
 WEIGHTS_FILE = "model.safetensors"
 SPEC_FILE = "model.json"
 _COMING = ".new"
 _DIGEST = "weights_sha256"
-
-
-class ModelSpec(Section):
-    """What a model is, besides its weights."""
-
-    format: int = FORMAT
-    """Version of the folder's layout."""
-    clipshift: str
-    """Version of clipshift that wrote it."""
-    model: ModelConfig
-    input: InputConfig
-    classes: tuple[str, ...]
-    """Class names, in the order of the logits."""
-    labels: Literal["one", "several"] = "one"
-    """Whether a video has one class (softmax), or may have several (a sigmoid for each)."""
-    crops: Crops = "centre"
-    """Crops per frame where none are asked for."""
-    clips: PositiveInt = 1
-    """Sets of frames per video where none are asked for."""
-    average: Average = "logits"
-    """What is averaged over crops and clips: `logits` (PaddleVideo, MIT), or `probabilities` (mmaction2's prob)."""
-    provenance: dict[str, str | int | float] = Field(default_factory=dict)
-    """Where the model comes from: run, data, epoch, accuracy, source of converted weights ..."""
-
-    @model_validator(mode="after")
-    def _clips_fit_the_sampling(self) -> Self:
-        most = MOST_CLIPS.get(self.input.sampling)
-        if most is not None and self.clips > most:
-            raise ValueError(f"clips ({self.clips}) are more than input.sampling={self.input.sampling} knows ({most})")
-        return self
 
 
 def save_bundle(folder: Path, network: Recognizer, spec: ModelSpec) -> None:

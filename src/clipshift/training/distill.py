@@ -16,14 +16,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clipshift.config import Config, InputConfig, OptimConfig, resolve
+from clipshift.config import Config, InputConfig, ModelSpec, OptimConfig, resolve
 from clipshift.config.recipes import recipe_names
 from clipshift.config.schema import EvaluateConfig
 from clipshift.data import DataSet
 from clipshift.errors import ConfigError, RunError
 from clipshift.evaluation.device import Amp
 from clipshift.evaluation.evaluator import score_clips
-from clipshift.models.bundle import ModelSpec, load_bundle, read_bundle
+from clipshift.models.bundle import load_bundle, read_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
 from clipshift.training.distributed import Ranks

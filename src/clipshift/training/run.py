@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from clipshift._version import __version__
-from clipshift.config import Config, Resolved, Settings, flatten, resolve
+from clipshift.config import Config, ModelSpec, Resolved, Settings, flatten, resolve
 from clipshift.config.recipes import DEFAULT_RECIPE
 from clipshift.config.text import yaml_value
 from clipshift.data import DataSet, Fingerprint, read_dataset, write_data_jsonl
@@ -23,7 +23,7 @@ from clipshift.data.loader import Batch, TrainingLoader, training_loader, worker
 from clipshift.errors import ConfigError, RunError, TrainingInterrupted
 from clipshift.evaluation import Evaluation, evaluate_manifest, load_evaluation
 from clipshift.evaluation.report import write_report
-from clipshift.models.bundle import ModelSpec, save_bundle
+from clipshift.models.bundle import save_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.bad_samples import BadSamples
 from clipshift.training.checkpoint import load_checkpoint, newest_checkpoint_name, save_checkpoint

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from clipshift._version import __version__
+from clipshift.config import ModelSpec
 from clipshift.config.schema import ModelConfig
 from clipshift.data.class_names import class_names, data_sets
 from clipshift.errors import ConfigError, RunError, WeightsError
 from clipshift.models.backbones import is_network
-from clipshift.models.bundle import ModelSpec, save_bundle
+from clipshift.models.bundle import save_bundle
 from clipshift.models.placement import shift_points
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO, zoo_entry, zoo_name
