@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from clipshift.data.prepare import Prepared, prepare_data
     from clipshift.data.rewrite import Rewritten, extract_frames, repack_videos
     from clipshift.data.writing import WrittenLists, write_lists
+    from clipshift.deployment.exporting import Exported, export
     from clipshift.evaluation.evaluator import evaluate
     from clipshift.evaluation.fusion import fuse
     from clipshift.inference.predictor import Model, load, predict
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Conversion",
+    "Exported",
     "Failure",
     "Model",
     "Prediction",
@@ -34,6 +36,7 @@ __all__ = [
     "check_data",
     "convert",
     "evaluate",
+    "export",
     "extract_frames",
     "fuse",
     "load",
@@ -45,6 +48,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Exported": "clipshift.deployment.exporting",
+    "export": "clipshift.deployment.exporting",
     "Conversion": "clipshift.weights.convert",
     "Failure": "clipshift.inference.results",
     "Prediction": "clipshift.inference.results",

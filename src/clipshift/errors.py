@@ -99,6 +99,16 @@ class DivergedError(UserError):
     """The loss or a gradient became infinite or not a number."""
 
 
+_EXTRAS = {
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnxruntime": "onnx",
+    "openvino": "openvino",
+    "nncf": "int8",
+}
+"""The extra of clipshift that brings a package; `train` brings all others."""
+
+
 class MissingDependencyError(UserError):
     """A package is missing that the asked-for feature needs.
 
@@ -108,7 +118,8 @@ class MissingDependencyError(UserError):
 
     def __init__(self, package: str) -> None:
         super().__init__(
-            f"This needs the package {package!r}, which is not installed.", remedy="pip install 'clipshift[train]'"
+            f"This needs the package {package!r}, which is not installed.",
+            remedy=f"pip install 'clipshift[{_EXTRAS.get(package, 'train')}]'",
         )
 
     @classmethod

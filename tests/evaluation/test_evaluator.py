@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from clipshift._version import __version__
 from clipshift.config import DataConfig, EvaluateConfig, InputConfig, ModelConfig, ModelSpec
+from clipshift.data.ahead import pick_threads
 from clipshift.data.manifest import Manifest
 from clipshift.data.stream import read_views
 from clipshift.data.transforms import normalise
@@ -25,7 +26,7 @@ from clipshift.evaluation import (
     load_evaluation,
     score_clips,
 )
-from clipshift.evaluation.device import pick_device, pick_threads
+from clipshift.evaluation.device import pick_device
 from clipshift.models.bundle import load_bundle, save_bundle
 from clipshift.models.recognizer import Recognizer
 from tests.evaluation.synthetic import CLASSES, SETTINGS, SmallNetwork, make_manifest

@@ -9,16 +9,17 @@ import torch
 
 from clipshift.config import Average, DataConfig, EvaluateConfig
 from clipshift.data.stream import read_views
-from clipshift.evaluation.scoring import ViewAverage, network_engine, score_stream
+from clipshift.engines import ViewAverage
+from clipshift.evaluation.scoring import network_engine, score_stream
 from tests.evaluation.synthetic import SETTINGS, SmallNetwork, make_manifest
 
 
 def averaged(logits_VK: torch.Tensor, average: Average) -> torch.Tensor:
     scores = ViewAverage(average)
     for logits in logits_VK:
-        scores.add(logits)
+        scores.add(logits.numpy())
     assert scores.views == len(logits_VK)
-    return scores.result()
+    return torch.from_numpy(scores.result())
 
 
 def test_logits_or_probabilities_are_averaged() -> None:
@@ -59,4 +60,6 @@ def test_probabilities_of_a_stream_are_averaged_over_the_views(tmp_path: Path, b
             assert scored.error
             continue
         logits_VK = engine(read_views(clip, SETTINGS, DataConfig(), crops="three", clips=2))
-        torch.testing.assert_close(scored.logits.exp(), logits_VK.softmax(dim=1).mean(dim=0), atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(
+            torch.from_numpy(scored.logits).exp(), logits_VK.softmax(dim=1).mean(dim=0), atol=1e-6, rtol=1e-4
+        )

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+_MOST_THREADS = 16
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pick_threads(workers: int | Literal["auto"]) -> int:
+    """Number of reading threads: as asked, or (`auto`) one per core that this process may use, at most 16."""
+    return min(available_cores(), _MOST_THREADS) if workers == "auto" else workers
 
 
 def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result]:

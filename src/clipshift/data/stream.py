@@ -13,7 +13,7 @@ from clipshift.data.ahead import map_ahead
 from clipshift.data.clips import Clip
 from clipshift.data.transforms import test_views
 from clipshift.errors import VideoError
-from clipshift.video import Limits, frame_sets, open_clip
+from clipshift.video import Limits, check_video, frame_sets, open_clip
 
 _PIECE_BYTES = 128 * 1024 * 1024
 """Decoded pixels that are held at once before they are scaled down."""
@@ -69,18 +69,13 @@ def views_of_frames(frames_THWC: np.ndarray, settings: InputConfig, *, crops: Cr
         VideoError: The array is not a video.
         ConfigError: `settings.sampling` does not know so many sets of frames.
     """
-    shape = frames_THWC.shape
-    if frames_THWC.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
-        raise VideoError(
-            "The array is not a video.",
-            got=f"{frames_THWC.dtype} {shape}",
-            allowed="uint8 (frames, height, width, 3), RGB",
-        )
+    check_video(frames_THWC)
+    frames = len(frames_THWC)
 
     def read(indices: Sequence[int]) -> np.ndarray:
         return np.asarray(frames_THWC[list(indices)])
 
-    return _views(read, shape[0], settings, crops=crops, clips=clips, piece=shape[0])
+    return _views(read, frames, settings, crops=crops, clips=clips, piece=frames)
 
 
 def _views(

@@ -139,9 +139,22 @@ def test_views(frames_THWC: np.ndarray, settings: InputConfig, crops: Crops) -> 
         uint8 (V, T, 3, side, side), contiguous; V = 1, 3, 3, 10 and side = crop, resize, crop, crop.
     """
     height, width = scaled_size(frames_THWC.shape[1], frames_THWC.shape[2], settings)
-    frames_TCHW = _resize(_tensor(frames_THWC), height, width, settings)
+    return cut_views(_resize(_tensor(frames_THWC), height, width, settings), settings, crops)
+
+
+def cut_views(frames_TCHW: torch.Tensor, settings: InputConfig, crops: Crops) -> torch.Tensor:
+    """The test crops of scaled frames, as `test_views` lays them.
+
+    Args:
+        frames_TCHW: Of the size that `scaled_size` gives, (T, 3, H, W).
+        settings: Gives `resize`, `crop` and how halves are rounded.
+        crops: Which crops.
+
+    Returns:
+        (V, T, 3, side, side), contiguous.
+    """
     views = []
-    for x, y, side in _test_boxes(width, height, settings, crops):
+    for x, y, side in _test_boxes(frames_TCHW.shape[3], frames_TCHW.shape[2], settings, crops):
         view = frames_TCHW[:, :, y : y + side, x : x + side]
         views.append(view)
         if crops == "ten":
@@ -196,14 +209,18 @@ def _test_boxes(width: int, height: int, settings: InputConfig, crops: Crops) ->
     """Left, top and side of the test crops of a scaled frame."""
     crop = settings.crop
     if crops == "centre":
-        if settings.crop_rounding == "even":  # as Python's round
-            return [(round((width - crop) / 2), round((height - crop) / 2), crop)]
-        return [((width - crop) // 2, (height - crop) // 2, crop)]
+        return [(_half(width - crop, settings), _half(height - crop, settings), crop)]
     if crops == "three":
         across, down = (width - settings.resize) // 2, (height - settings.resize) // 2
         return [(step * across, step * down, settings.resize) for step in range(3)]
     across, down = (width - crop) // 4, (height - crop) // 4
     return [(i * across, j * down, crop) for i, j in (_LEFT_RIGHT_CENTRE if crops == "three_small" else _FIVE)]
+
+
+def _half(free: int, settings: InputConfig) -> int:
+    """Half of the free space, a half pixel rounded down or, as Python's `round`, to the even neighbour."""
+    half = free // 2
+    return half + (free % 2) * (half % 2) if settings.crop_rounding == "even" else half
 
 
 def _tensor(frames_THWC: np.ndarray) -> torch.Tensor:
@@ -215,6 +232,11 @@ def _resize(frames_TCHW: torch.Tensor, height: int, width: int, settings: InputC
     """Resizing of uint8 frames; frames that already have the size are returned as they are."""
     if tuple(frames_TCHW.shape[-2:]) == (height, width):
         return frames_TCHW
+    return interpolate(frames_TCHW, height, width, settings)
+
+
+def interpolate(frames_TCHW: torch.Tensor, height: int, width: int, settings: InputConfig) -> torch.Tensor:
+    """Resizing of uint8 frames (T, 3, H, W), by the interpolation of the settings, whatever their size is."""
     if settings.interpolation == "bilinear" and not settings.antialias:
         return _resize_fixed_point(frames_TCHW, height, width)
     # The kernel that torchvision's resize calls, which takes uint8; torchvision itself would double the time and
@@ -248,7 +270,8 @@ def _resize_fixed_point(frames_TCHW: torch.Tensor, height: int, width: int) -> t
     above, row_weights = _taps(old_height, height)
     left, column_weights = _taps(old_width, width)
     # Beyond the first and the last column there is nothing to mix; rows are mixed with themselves there.
-    column_weights[:, (left < 0) | (left >= old_width - 1)] = torch.tensor([[2048], [0]], dtype=torch.int32)
+    whole = torch.tensor([[2048], [0]], dtype=torch.int32)
+    column_weights = torch.where((left < 0) | (left >= old_width - 1), whole, column_weights)
     columns_2W = torch.stack([left, left + 1]).clamp(0, old_width - 1)
     rows_2H = torch.stack([above, above + 1]).clamp(0, old_height - 1)
 
@@ -272,11 +295,11 @@ def _taps(old: int, new: int) -> tuple[torch.Tensor, torch.Tensor]:
     Pixel i lies at (i + 1/2) old / new - 1/2, which may be outside; weights are parts of 2048, from a fraction in
     float32, rounded half to even.
     """
-    places = ((np.arange(new) + 0.5) * (1 / (new / old)) - 0.5).astype(np.float32)
-    first = np.floor(places)
+    places = ((torch.arange(new, dtype=torch.float64) + 0.5) * (1 / (new / old)) - 0.5).to(torch.float32)
+    first = places.floor()
     fractions = places - first
-    weights = np.rint(np.stack([1 - fractions, fractions]) * np.float32(2048)).astype(np.int32)
-    return torch.from_numpy(first.astype(np.int64)), torch.from_numpy(weights)
+    weights = torch.stack([1 - fractions, fractions]).mul(2048).round().to(torch.int32)
+    return first.to(torch.int64), weights
 
 
 def _factor(random: np.random.Generator, size: float) -> float:

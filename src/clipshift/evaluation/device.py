@@ -1,8 +1,7 @@
-"""Which device the network runs on, and with how many threads clips are read."""
+"""Which device a network runs on, and in which precision."""
 
 from __future__ import annotations
 
-import os
 from typing import Literal
 
 import torch
@@ -13,7 +12,6 @@ Amp = Literal["fp32", "bf16", "fp16"]
 """Precision of a forward pass: full, or mixed."""
 
 _AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_MOST_THREADS = 16
 
 
 def pick_device(device: str, *, local_rank: int | None = None) -> torch.device:
@@ -43,13 +41,6 @@ def pick_device(device: str, *, local_rank: int | None = None) -> torch.device:
             remedy="use the device cpu, or look at 'clipshift doctor'",
         )
     return torch.device("cuda", index)
-
-
-def pick_threads(workers: int | Literal["auto"]) -> int:
-    """Number of decoding threads: as asked, or (`auto`) one per core that this process may use, at most 16."""
-    if workers != "auto":
-        return workers
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _MOST_THREADS)
 
 
 def autocast(device: torch.device, amp: Amp) -> torch.autocast:

@@ -5,7 +5,6 @@ Layouts: B views in a batch, V views (clips x crops) of one video, T frames, K c
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,14 +17,17 @@ import torch.distributed as dist
 from torch import nn
 
 from clipshift.config import Average, Crops, DataConfig, EvaluateConfig, InputConfig, ModelSpec, resolve
+from clipshift.data.ahead import pick_threads
 from clipshift.data.manifest import Clip, Manifest, read_manifest
 from clipshift.data.transforms import VIEWS
+from clipshift.engines import EngineOptions, ExportScorer, Scorer, find_export, open_session, read_export
+from clipshift.engines.exported import MODEL_FILES, file_digest
 from clipshift.errors import ConfigError, DataError, DivergedError
-from clipshift.evaluation.device import Amp, pick_device, pick_threads
+from clipshift.evaluation.device import Amp, pick_device
 from clipshift.evaluation.metrics import Metrics, compute_metrics, compute_multilabel_metrics
 from clipshift.evaluation.protocols import with_protocol
 from clipshift.evaluation.results import ClipScore, Evaluation
-from clipshift.evaluation.scoring import network_engine, score_stream
+from clipshift.evaluation.scoring import NetworkScorer
 from clipshift.models.bundle import load_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.weights.by_name import find_model
@@ -54,7 +56,8 @@ def evaluate(  # noqa: PLR0913
     Every video of `data` counts: one that cannot be read is listed and, unless `bad="exclude"`, counted as wrong.
 
     Args:
-        model: A run folder, a model folder, published weights by name, or what `load_bundle` returned.
+        model: A run folder, a model folder, an exported model, published weights by name, or what `load_bundle`
+            returned.
         data: A folder with one folder per class, a list file, or a `data.yaml` (its validation, else its test part).
             Its classes are matched to the model's by name.
         protocol: A published test by one word (`clipshift.evaluation.PROTOCOLS`), which stands for `crops`, `clips`,
@@ -94,29 +97,15 @@ def evaluate(  # noqa: PLR0913
         raise ConfigError(
             "A protocol says the crops and clips itself.", where="protocol", got=f"{protocol}, and crops or clips"
         )
-    chosen = pick_device(device)
-    if amp == "fp16" and chosen.type == "cpu":
-        raise ConfigError("fp16 needs a GPU.", where="amp", got="fp16 on a CPU", allowed="fp32, bf16")
-    identity: dict[str, str] = {}
-    if isinstance(model, tuple):
-        network, spec = model
-    else:
-        folder = find_model(model)
-        network, spec = load_bundle(folder)
-        identity = _identity(folder)
-    if protocol is not None:
-        spec = with_protocol(spec, protocol)
+    scorer, spec, identity = _open_model(model, protocol, device=device, amp=amp)
     views = config.evaluate.model_copy(update={"crops": crops or spec.crops, "clips": clips or spec.clips})
     manifest = read_manifest(data, config.data, classes=spec.classes, several=spec.labels == "several")
-    evaluation = evaluate_manifest(
-        network.to(chosen),
+    evaluation = _evaluate(
+        scorer,
         manifest,
-        spec.input,
         config.data,
         views,
-        device=chosen,
-        average=spec.average,
-        amp=config.train.amp,
+        description=describe_protocol(spec.input, views, spec.average),
         workers=config.data.workers,
         model=identity,
         progress=progress,
@@ -126,6 +115,48 @@ def evaluate(  # noqa: PLR0913
     if out is not None:
         evaluation.save(out)
     return evaluation
+
+
+def _open_model(
+    model: str | Path | tuple[Recognizer, ModelSpec], protocol: str | None, *, device: str, amp: Amp
+) -> tuple[Scorer, ModelSpec, dict[str, str]]:
+    """What scores, its description with the protocol in it, and what reports say of the model."""
+    exported = None if isinstance(model, tuple) else find_export(model)
+    if exported is not None:
+        return _open_export(exported, protocol, device=device, amp=amp)
+    chosen = pick_device(device)
+    if amp == "fp16" and chosen.type == "cpu":
+        raise ConfigError("fp16 needs a GPU.", where="amp", got="fp16 on a CPU", allowed="fp32, bf16")
+    identity: dict[str, str] = {}
+    if isinstance(model, tuple):
+        network, spec = model
+    else:
+        folder = find_model(model)
+        network, spec = load_bundle(folder)
+        identity = _identity(folder / "model.safetensors")
+    if protocol is not None:
+        spec = with_protocol(spec, protocol)
+    return NetworkScorer(network.to(chosen).eval(), spec.input, chosen, amp, spec.average), spec, identity
+
+
+def _open_export(
+    folder: Path, protocol: str | None, *, device: str, amp: Amp
+) -> tuple[Scorer, ModelSpec, dict[str, str]]:
+    export = read_export(folder)
+    if amp != "fp32":
+        raise ConfigError("An exported model has its own precision.", where="amp", got=amp, allowed=export.precision)
+    spec = export.spec if protocol is None else with_protocol(export.spec, protocol)
+    if (spec.crops, spec.input.segments) != (export.spec.crops, export.spec.input.segments):
+        raise ConfigError(
+            "The exported file has other crops or frames in it than the protocol asks for.",
+            where="protocol",
+            got=protocol,
+            allowed=f"{export.spec.input.segments} frames, crops: {export.spec.crops}",
+            remedy="evaluate the trained model, or export again with --crops",
+        )
+    session = open_session(folder, export, EngineOptions(device=device))
+    scorer = ExportScorer(session, export.model_copy(update={"spec": spec}))
+    return scorer, spec, _identity(folder / MODEL_FILES[export.target][-1])
 
 
 def evaluate_manifest(  # noqa: PLR0913
@@ -169,30 +200,48 @@ def evaluate_manifest(  # noqa: PLR0913
         DataError: There is no clip, or one without a label.
         DivergedError: The network answered with infinity or not-a-number; on every rank.
     """
+    scorer = NetworkScorer(network, settings, torch.device(device), amp, average)
+    with evaluating(network):
+        return _evaluate(
+            scorer,
+            manifest,
+            data,
+            protocol,
+            description=describe_protocol(settings, protocol, average),
+            workers=workers,
+            rank=rank,
+            ranks=ranks,
+            model=model,
+            progress=progress,
+        )
+
+
+def _evaluate(  # noqa: PLR0913
+    scorer: Scorer,
+    manifest: Manifest,
+    data: DataConfig,
+    protocol: EvaluateConfig,
+    *,
+    description: str,
+    workers: int | Literal["auto"],
+    rank: int = 0,
+    ranks: int = 1,
+    model: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
     if not manifest.clips:
         raise DataError("There is no clip to evaluate.", where=manifest.source)
     for clip in manifest.clips:  # all of them on every rank: an error on one alone would leave the others waiting
         _label(clip)
     started = time.perf_counter()
-    own = score_clips(
-        network,
-        manifest.clips[rank::ranks],
-        settings,
-        data,
-        protocol,
-        device=device,
-        average=average,
-        amp=amp,
-        workers=workers,
-        progress=progress,
-    )
+    own = _score(scorer, manifest.clips[rank::ranks], data, protocol, workers=workers, progress=progress)
     scores = _gather(own, ranks)
     _check_finite(scores)
     return Evaluation(
         classes=manifest.classes,
         scores=tuple(scores),
         metrics=_metrics(scores, manifest.classes, protocol.bad),
-        protocol=describe_protocol(settings, protocol, average),
+        protocol=description,
         seconds=time.perf_counter() - started,
         data=str(manifest.source),
         model=dict(model or {}),
@@ -252,18 +301,29 @@ def score_clips(  # noqa: PLR0913
     Raises:
         DataError: A clip has no label.
     """
-    labels = [_label(clip) for clip in clips]
-    engine = network_engine(network, settings, torch.device(device), amp)
-    scores = []
-    threads = pick_threads(workers)
-    stream = score_stream(engine, clips, settings, data, protocol, average=average, workers=threads)
+    scorer = NetworkScorer(network, settings, torch.device(device), amp, average)
     with evaluating(network):
-        for label, scored in zip(labels, stream, strict=True):
-            logits = None if scored.logits is None else tuple(scored.logits.tolist())
-            clip = scored.clip
-            scores.append(ClipScore(clip.name, str(clip.path), label, logits, scored.error, clip.labels))
-            if progress is not None:
-                progress(len(scores), len(labels))
+        return _score(scorer, clips, data, protocol, workers=workers, progress=progress)
+
+
+def _score(
+    scorer: Scorer,
+    clips: Sequence[Clip],
+    data: DataConfig,
+    protocol: EvaluateConfig,
+    *,
+    workers: int | Literal["auto"],
+    progress: Progress | None,
+) -> list[ClipScore]:
+    labels = [_label(clip) for clip in clips]
+    scores = []
+    stream = scorer.stream(clips, data, protocol, workers=pick_threads(workers))
+    for label, scored in zip(labels, stream, strict=True):
+        logits = None if scored.logits is None else tuple(scored.logits.tolist())
+        clip = scored.clip
+        scores.append(ClipScore(clip.name, str(clip.path), label, logits, scored.error, clip.labels))
+        if progress is not None:
+            progress(len(scores), len(labels))
     return scores
 
 
@@ -321,6 +381,5 @@ def _label(clip: Clip) -> int:
     return clip.label
 
 
-def _identity(bundle: Path) -> dict[str, str]:
-    with (bundle / "model.safetensors").open("rb") as weights:
-        return {"path": str(bundle), "sha256": hashlib.file_digest(weights, "sha256").hexdigest()}
+def _identity(file: Path) -> dict[str, str]:
+    return {"path": str(file.parent), "sha256": file_digest(file)}

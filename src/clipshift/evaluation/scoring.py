@@ -1,39 +1,28 @@
-"""From videos to logits, one after the other: what evaluation and prediction share, for any engine.
+"""From videos to logits by a PyTorch network: what evaluation and prediction share.
 
 Layouts: B views in a batch, V views (clips x crops) of one video, T frames, K classes.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clipshift.config import Average, DataConfig, EvaluateConfig, InputConfig
+from clipshift.config import Average, Crops, DataConfig, EvaluateConfig, InputConfig
 from clipshift.data.clips import Clip
-from clipshift.data.stream import read_ahead
-from clipshift.data.transforms import normalise
-from clipshift.errors import VideoError
+from clipshift.data.stream import read_ahead, views_of_frames
+from clipshift.data.transforms import normalise, test_views
+from clipshift.engines import ScoredClip, ViewAverage, one_line
 from clipshift.evaluation.device import Amp, autocast
 
 Engine = Callable[[Tensor], Tensor]
 """From views (B, T, 3, H, W) uint8 on the CPU to logits (B, K)."""
-
-
-@dataclass(frozen=True)
-class ScoredClip:
-    """A clip with its logits, or why it could not be read."""
-
-    clip: Clip
-    logits: Tensor | None
-    """float32 (K,), averaged over the views; the logarithms of the probabilities where these are averaged."""
-    error: str | None
-    """One line."""
 
 
 def network_engine(network: nn.Module, settings: InputConfig, device: torch.device, amp: Amp = "fp32") -> Engine:
@@ -88,7 +77,7 @@ def score_stream(
     def run(batch: list[tuple[_Pending, Tensor]]) -> None:
         logits_BK = engine(torch.stack([view for _, view in batch]))
         for (video, _), row in zip(batch, logits_BK.cpu(), strict=True):
-            video.scores.add(row)
+            video.scores.add(row.float().numpy())
 
     reading = read_ahead(clips, settings, data, crops=protocol.crops, clips_per_video=protocol.clips, workers=workers)
     with closing(reading):
@@ -109,43 +98,6 @@ def score_stream(
 
 
 @dataclass
-class ViewAverage:
-    """The running average of a video's views, of which K numbers are kept, however many views there are.
-
-    Averaged are the logits, or the probabilities softmax(logits), of which the logarithm is given: it takes the place
-    of logits, softmax(log(p)) being p.
-    """
-
-    average: Average = "logits"
-    views: int = 0
-    _total: Tensor | None = field(default=None, repr=False)
-
-    def add(self, logits: Tensor) -> None:
-        """Take in the logits (K,) of one more view."""
-        # Double precision: the average does not depend on which views shared a batch.
-        logits = logits.double()
-        self.views += 1
-        if self.average == "logits":
-            self._total = logits if self._total is None else self._total + logits
-        else:
-            logs = logits.log_softmax(dim=0)
-            # The logarithm of a sum of probabilities, also of such that are too small for a floating-point number.
-            self._total = logs if self._total is None else torch.logaddexp(self._total, logs)
-
-    def result(self) -> Tensor:
-        """The averaged logits, or logarithms of the averaged probabilities, float32 (K,).
-
-        Raises:
-            ValueError: No view was added.
-        """
-        if self._total is None:
-            raise ValueError("there is no view to average")
-        if self.average == "logits":
-            return (self._total / self.views).float()
-        return (self._total - math.log(self.views)).float()
-
-
-@dataclass
 class _Pending:
     """A video whose views are on their way."""
 
@@ -162,8 +114,47 @@ class _Pending:
         return ScoredClip(self.clip, self.scores.result() if self.views else None, self.error)
 
 
-def one_line(error: VideoError | None) -> str | None:
-    """What an error says, without line breaks."""
-    if error is None:
-        return None
-    return " ".join((error.what if error.got is None else f"{error.what} ({error.got})").split())
+@dataclass(frozen=True)
+class NetworkScorer:
+    """A PyTorch network as a [Scorer][clipshift.engines.scores.Scorer].
+
+    Attributes:
+        network: On `device`, in evaluation mode: normalised clips (B, T, 3, H, W) to logits (B, K).
+        settings: How frames become its input.
+        device: Where it is.
+        amp: Precision of the forward pass.
+        average: What is averaged over a video's views.
+    """
+
+    network: nn.Module
+    settings: InputConfig
+    device: torch.device
+    amp: Amp = "fp32"
+    average: Average = "logits"
+
+    @property
+    def engine(self) -> str:
+        """What runs the network, for people."""
+        where = f"{torch.get_num_threads()} threads" if self.device.type == "cpu" else str(self.device)
+        return f"PyTorch {torch.__version__.partition('+')[0]} (trained model), {self.amp}, {where}"
+
+    def stream(
+        self, clips: Iterable[Clip], data: DataConfig, protocol: EvaluateConfig, *, workers: int
+    ) -> Iterator[ScoredClip]:
+        """Score clips in their order; see [score_stream][clipshift.evaluation.scoring.score_stream]."""
+        engine = network_engine(self.network, self.settings, self.device, self.amp)
+        return score_stream(engine, clips, self.settings, data, protocol, average=self.average, workers=workers)
+
+    def frames(self, frames_THWC: np.ndarray, protocol: EvaluateConfig) -> np.ndarray:
+        """Score one decoded video: logits float32 (K,)."""
+        return self._score(views_of_frames(frames_THWC, self.settings, crops=protocol.crops, clips=protocol.clips))
+
+    def one_set(self, frames_THWC: np.ndarray, crops: Crops) -> np.ndarray:
+        """Score exactly these frames, as many as the network takes: logits float32 (K,), averaged over the crops."""
+        return self._score(test_views(frames_THWC, self.settings, crops))
+
+    def _score(self, views_VTCHW: Tensor) -> np.ndarray:
+        scores = ViewAverage(self.average)
+        for logits in network_engine(self.network, self.settings, self.device, self.amp)(views_VTCHW).float().cpu():
+            scores.add(logits.numpy())
+        return scores.result()

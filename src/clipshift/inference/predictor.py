@@ -5,42 +5,55 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from clipshift.config import Crops, DataConfig, EvaluateConfig, ModelSpec, resolve
-from clipshift.data.stream import views_of_frames
-from clipshift.errors import VideoError
-from clipshift.evaluation.device import Amp, pick_device, pick_threads
-from clipshift.evaluation.scoring import Engine, ViewAverage, network_engine, score_stream
+from clipshift.data.ahead import pick_threads
+from clipshift.engines import EngineOptions, ExportScorer, Scorer, find_export, open_session, read_export
+from clipshift.errors import ConfigError, ExportError, VideoError
 from clipshift.inference.results import Failure, Prediction
 from clipshift.inference.sources import find_clips
-from clipshift.models.bundle import load_bundle
-from clipshift.models.recognizer import Recognizer
-from clipshift.weights.by_name import find_model
-from clipshift.weights.download import Progress
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from clipshift.evaluation.device import Amp
+    from clipshift.weights.download import Progress
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained classifier with all that it needs to answer for a video.
+    """A trained classifier with all that it needs to answer for a video, whichever engine runs it.
 
     Attributes:
-        network: From normalised clips `(B, T, 3, H, W)` float32 to logits `(B, K)`; in evaluation mode.
         spec: Class names, preprocessing, and where the model is from.
-        device: Where the network is.
-        amp: Precision of the forward pass.
+        scorer: From videos to logits.
         data: Limits for reading videos.
     """
 
-    network: Recognizer
     spec: ModelSpec
-    device: torch.device
-    amp: Amp = "fp32"
+    scorer: Scorer
     data: DataConfig = field(default_factory=DataConfig)
+
+    @property
+    def engine(self) -> str:
+        """What runs the network: engine, version, precision and threads or device."""
+        return self.scorer.engine
+
+    @property
+    def network(self) -> nn.Module:
+        """The PyTorch network, in evaluation mode: normalised clips `(B, T, 3, H, W)` float32 to logits `(B, K)`.
+
+        Raises:
+            ExportError: An exported model has none.
+        """
+        from clipshift.evaluation.scoring import NetworkScorer
+
+        if not isinstance(self.scorer, NetworkScorer):
+            raise ExportError("An exported model holds no network of PyTorch.", remedy="load the one it is made from")
+        return self.scorer.network
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -69,12 +82,8 @@ class Model:
             ConfigError: `crops` or `clips` has a value that is not allowed, or not with the model's sampling.
         """
         if isinstance(video, np.ndarray):
-            protocol = self._protocol(crops, clips)
-            views_VTCHW = views_of_frames(video, self.spec.input, crops=protocol.crops, clips=protocol.clips)
-            scores = ViewAverage(self.spec.average)
-            for logits in self._engine()(views_VTCHW).cpu():
-                scores.add(logits)
-            return Prediction("frames", self.classes, self._probabilities(scores.result()))
+            logits = self.scorer.frames(video, self.views(crops, clips))
+            return Prediction("frames", self.classes, self.probabilities(logits))
         answer = next(self.predict_many([video], crops=crops, clips=clips, workers=0))
         if isinstance(answer, Failure):
             raise VideoError(answer.error, where=video)
@@ -107,58 +116,87 @@ class Model:
         """
         if isinstance(sources, str | Path):
             sources = [sources]
-        protocol = self._protocol(crops, clips, batch_size)
-        for scored in score_stream(
-            self._engine(),
-            find_clips(sources, self.data),
-            self.spec.input,
-            self.data,
-            protocol,
-            average=self.spec.average,
-            workers=pick_threads(workers),
-        ):
+        protocol = self.views(crops, clips, batch_size)
+        found = find_clips(sources, self.data)
+        for scored in self.scorer.stream(found, self.data, protocol, workers=pick_threads(workers)):
             if scored.logits is None:
                 yield Failure(scored.clip.name, scored.error or "")
             else:
-                yield Prediction(scored.clip.name, self.classes, self._probabilities(scored.logits))
+                yield Prediction(scored.clip.name, self.classes, self.probabilities(scored.logits))
 
-    def _protocol(self, crops: str | None, clips: int | None, batch_size: int = 1) -> EvaluateConfig:
-        """The views that were asked for, else the model's own, checked."""
+    def views(self, crops: str | None = None, clips: int | None = None, batch_size: int = 1) -> EvaluateConfig:
+        """The views that are asked for, else the model's own.
+
+        Raises:
+            ConfigError: There are no such crops, or the model's sampling does not know so many clips.
+        """
         views = {
             "crops": self.spec.crops if crops is None else crops,
             "clips": self.spec.clips if clips is None else clips,
         }
         return resolve(settings=[{"evaluate": {**views, "batch_size": batch_size}}]).config.evaluate
 
-    def _probabilities(self, logits: Tensor) -> np.ndarray:
-        several = self.spec.labels == "several"
-        chances = logits.double().sigmoid() if several else logits.double().softmax(dim=-1)
-        return chances.float().numpy()
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Probabilities float32 (K,) of logits (K,): a softmax or, where a video may have several labels, sigmoids."""
+        exact = logits.astype(np.float64)
+        if self.spec.labels == "several":
+            chances = np.exp(-np.logaddexp(0, -exact))  # the sigmoid, without overflow
+        else:
+            chances = np.exp(exact - exact.max())
+            chances /= chances.sum()
+        return np.asarray(chances, dtype=np.float32)
 
-    def _engine(self) -> Engine:
-        return network_engine(self.network, self.spec.input, self.device, self.amp)
 
-
-def load(model: str | Path, *, device: str = "auto", amp: Amp = "fp32", progress: Progress | None = None) -> Model:
-    """Load a trained model.
+def load(
+    model: str | Path,
+    *,
+    device: str = "auto",
+    amp: Amp = "fp32",
+    threads: int = 0,
+    mode: Literal["latency", "throughput"] = "latency",
+    progress: Progress | None = None,
+) -> Model:
+    """Load a trained or an exported model.
 
     Args:
-        model: A run folder or model folder, or the name of published weights (`clipshift models`), which are fetched
-            and converted into the cache at their first use.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        amp: Precision of the forward pass.
+        model: A run folder or model folder, an exported model (its folder or file), or the name of published weights
+            (`clipshift models`), which are fetched and converted into the cache at their first use.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`; of an ONNX file also `tensorrt`.
+        amp: Precision of a trained network's forward pass; an exported model has its own.
+        threads: Threads of an exported model's engine; 0: one a core.
+        mode: Of an exported model: `latency` or `throughput`
+            ([EngineOptions][clipshift.engines.sessions.EngineOptions]).
         progress: Is told how many bytes are there, and of how many, while published weights are fetched.
 
     Returns:
         The model, ready to predict.
 
     Raises:
+        ConfigError: There is no such device.
         DownloadError: Published weights cannot be fetched.
+        ExportError: The exported model is damaged, or its engine cannot run it.
+        MissingDependencyError: Its engine is not installed.
         WeightsError: There is no model, or it is damaged.
     """
+    exported = find_export(model)
+    if exported is not None:
+        export = read_export(exported)
+        if amp != "fp32":
+            raise ConfigError(
+                "An exported model has its own precision.", where="amp", got=amp, allowed=export.precision
+            )
+        session = open_session(exported, export, EngineOptions(device=device, threads=threads, mode=mode))
+        return Model(export.spec, ExportScorer(session, export))
+
+    # Only here: exported models need no PyTorch.
+    from clipshift.evaluation.device import pick_device
+    from clipshift.evaluation.scoring import NetworkScorer
+    from clipshift.models.bundle import load_bundle
+    from clipshift.weights.by_name import find_model
+
     chosen = pick_device(device)
     network, spec = load_bundle(find_model(model, progress=progress))
-    return Model(network.to(chosen).eval(), spec, chosen, amp)
+    return Model(spec, NetworkScorer(network.to(chosen).eval(), spec.input, chosen, amp, spec.average))
 
 
 def predict(

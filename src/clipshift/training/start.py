@@ -9,10 +9,10 @@ import torch
 from clipshift.config import Config, Resolved
 from clipshift.config.schema import ModelConfig
 from clipshift.data import DataSet
+from clipshift.data.ahead import pick_threads
 from clipshift.data.stream import read_ahead
 from clipshift.data.transforms import normalise
 from clipshift.errors import DataError
-from clipshift.evaluation.device import pick_threads
 from clipshift.models.paddle_backbones import PADDLE_WEIGHTS
 from clipshift.models.recognizer import Recognizer, build_recognizer
 from clipshift.training.distributed import Ranks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clipshift.video.arrays import check_video
 from clipshift.video.clips import VIDEO_SUFFIXES, decode, is_video_file, open_clip, probe
 from clipshift.video.info import ClipInfo, ClipReader
 from clipshift.video.limits import Limits
@@ -12,6 +13,7 @@ __all__ = [
     "ClipInfo",
     "ClipReader",
     "Limits",
+    "check_video",
     "decode",
     "frame_sets",
     "is_video_file",

@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clipshift.config import Crops, InputConfig
+from clipshift.deployment.onnx_nodes import DOUBLE, FLOAT, INT32, INT64, Nodes
 from clipshift.errors import ExportError
-from clipshift.export.onnx_nodes import DOUBLE, FLOAT, INT32, INT64, Nodes
 
 _BLOCK = 16
 """New pixels that are computed from one window of old ones."""
@@ -60,15 +60,13 @@ def add_preprocessing(nodes: Nodes, frames: str, settings: InputConfig, crops: C
 
     crop = nodes.integer(settings.crop)
     if crops == "centre":
-        spans = [
-            _Span(old, new, _centre(nodes, new, settings), crop)
-            for old, new in ((height, new_height), (width, new_width))
-        ]
-        views = [_resized(nodes, frames_NHWC, *spans, settings)]
+        rows = _Span(height, new_height, _centre(nodes, new_height, settings), crop)
+        columns = _Span(width, new_width, _centre(nodes, new_width, settings), crop)
+        views = [_resized(nodes, frames_NHWC, rows, columns, settings)]
     else:
         zero = nodes.integer(0)
-        spans = [_Span(old, new, zero, new) for old, new in ((height, new_height), (width, new_width))]
-        whole_N3HW = _resized(nodes, frames_NHWC, *spans, settings)
+        rows, columns = _Span(height, new_height, zero, new_height), _Span(width, new_width, zero, new_width)
+        whole_N3HW = _resized(nodes, frames_NHWC, rows, columns, settings)
         views = _cut(nodes, whole_N3HW, new_height, new_width, settings, crops)
 
     side = settings.resize if crops == "three" else settings.crop
@@ -108,9 +106,7 @@ def _centre(nodes: Nodes, length: str, settings: InputConfig) -> str:
     return nodes.add("Add", half, odd)
 
 
-def _cut(
-    nodes: Nodes, whole_N3HW: str, height: str, width: str, settings: InputConfig, crops: Crops
-) -> list[str]:
+def _cut(nodes: Nodes, whole_N3HW: str, height: str, width: str, settings: InputConfig, crops: Crops) -> list[str]:
     """The crops of whole scaled frames, as `clipshift.data.transforms.test_views` lays them."""
     side = nodes.integer(settings.resize if crops == "three" else settings.crop)
     places = {
@@ -135,9 +131,7 @@ def _normalised(nodes: Nodes, pixels: str, settings: InputConfig) -> str:
     # In this order, as `normalise`: the same rounding.
     scaled = nodes.add("Div", pixels, nodes.constant(255, FLOAT))
     shape = (3, 1, 1)
-    mean, std = (
-        nodes.reshape(nodes.constant(values, FLOAT), *shape) for values in (settings.mean, settings.std)
-    )
+    mean, std = (nodes.reshape(nodes.constant(values, FLOAT), *shape) for values in (settings.mean, settings.std))
     return nodes.add("Div", nodes.add("Sub", scaled, mean), std)
 
 
@@ -259,7 +253,9 @@ def _whole_weights(nodes: Nodes, weights: str) -> tuple[str, str]:
     one = nodes.add("Gather", nodes.constant([2.0**p for p in range(_MOST_PRECISION + 1)], DOUBLE), p)
     scaled = nodes.add("Mul", weights, one)
     # Half away from zero.
-    whole = nodes.add("Mul", nodes.add("Sign", scaled), nodes.add("Floor", nodes.add("Add", nodes.add("Abs", scaled), half)))
+    whole = nodes.add(
+        "Mul", nodes.add("Sign", scaled), nodes.add("Floor", nodes.add("Add", nodes.add("Abs", scaled), half))
+    )
     return nodes.cast(one, FLOAT), nodes.cast(whole, FLOAT)
 
 
@@ -282,7 +278,9 @@ def _resized_fixed_point(nodes: Nodes, frames_NHWC: str, rows: _Span, columns: _
 
 
 def _taps(nodes: Nodes, span: _Span, *, axis: int, edges: bool = False) -> tuple[tuple[str, str], tuple[str, str]]:
-    """The two old pixels of each wanted new one, and their weights as int32 that broadcast along `axis` of (N, H, W, 3).
+    """The two old pixels of each wanted new one, and their weights.
+
+    The weights are int32 and have the shape that broadcasts along `axis` of (N, H, W, 3).
 
     Args:
         nodes: Are appended to.
@@ -304,9 +302,7 @@ def _taps(nodes: Nodes, span: _Span, *, axis: int, edges: bool = False) -> tuple
     shares = [nodes.add("Sub", nodes.constant(1, FLOAT), fractions), fractions]
     weights = [nodes.cast(nodes.add("Round", nodes.add("Mul", share, one)), INT32) for share in shares]
     if edges:
-        outside = nodes.add(
-            "Or", nodes.add("Less", first, nodes.integer(0)), nodes.add("GreaterOrEqual", first, last)
-        )
+        outside = nodes.add("Or", nodes.add("Less", first, nodes.integer(0)), nodes.add("GreaterOrEqual", first, last))
         weights = [
             nodes.add("Where", outside, nodes.constant(whole, INT32), weight)
             for whole, weight in zip((_FIXED_POINT_ONE, 0), weights, strict=True)

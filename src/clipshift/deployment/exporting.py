@@ -1,0 +1,349 @@
+"""`clipshift.export`: a trained model as a file for an engine, delivered only when it gives the model's numbers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from clipshift._version import __version__
+from clipshift.config import Crops, ModelSpec
+from clipshift.data.clips import Clip
+from clipshift.deployment.card import card_text
+from clipshift.deployment.clips import GENERATED, find_labelled, generated_clips, spread, validation_clips
+from clipshift.deployment.comparison import (
+    Answers,
+    Difference,
+    Progress,
+    accuracy,
+    answer,
+    difference,
+    random_frames,
+)
+from clipshift.deployment.targets import WRITERS, check_target, give_name, package_versions
+from clipshift.engines import EXPORT_FILE, Export, ExportScorer, Precision, Target
+from clipshift.engines.exported import MODEL_FILES, Checked, InputForm, file_digest
+from clipshift.errors import ExportError
+from clipshift.evaluation.scoring import NetworkScorer
+from clipshift.inference.predictor import Model, load
+from clipshift.models.bundle import load_bundle
+from clipshift.models.recognizer import Recognizer
+from clipshift.weights.by_name import find_model
+from clipshift.weights.table import PUBLISHED
+
+MOST_CLIPS = 64
+"""Real clips that an export is compared on."""
+LARGEST_DIFFERENCE = 1e-4
+"""Of a probability, for fp32."""
+AGREEMENT: dict[Precision, float] = {"fp32": 1.0, "fp16": 0.995, "bf16": 0.995, "int8": 0.99}
+"""Share of the real clips with the same most probable class."""
+MOST_ACCURACY_LOST = 0.005
+"""Top-1 that int8 may cost on labelled clips."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A delivered export.
+
+    Attributes:
+        folder: Where it is.
+        export: What it is, with the numbers of its check.
+        notes: What a user should know.
+    """
+
+    folder: Path
+    export: Export
+    notes: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """What happened, and the command to go on with."""
+        export, checked, settings = self.export, self.export.checked, self.export.spec.input
+        size = sum((self.folder / name).stat().st_size for name in MODEL_FILES[export.target]) / 1e6
+        takes = (
+            f"frames uint8 (clips, {settings.segments}, height, width, 3), RGB, as decoded; any height and width"
+            if export.input == "frames"
+            else f"clips float32 (clips, {settings.segments}, 3, {settings.crop}, {settings.crop}), normalised"
+        )
+        lines = [
+            f"file      {self.folder / MODEL_FILES[export.target][0]}, {size:.1f} MB, {export.precision}",
+            f"takes     {takes}",
+        ]
+        if checked is not None:
+            lines.append(
+                f"checked   {checked.clips} clips ({checked.source}) and {checked.random_inputs} random inputs: "
+                f"probabilities differ by {checked.largest_difference:.1e} at most, "
+                f"same class in {checked.agreement:.1%}"
+            )
+            if checked.accuracy is not None and checked.accuracy_of_model is not None:
+                lines.append(
+                    f"accuracy  {checked.accuracy:.1%} of the clips; of the model {checked.accuracy_of_model:.1%}"
+                )
+        if export.kept:
+            lines.append(f"kept      {len(export.kept)} layers in float32: {', '.join(export.kept[:3])} ...")
+        return [*lines, *(f"note      {note}" for note in self.notes), "", f"clipshift predict {self.folder} VIDEO"]
+
+
+def export(  # noqa: PLR0913
+    model: str | Path,
+    *,
+    to: Target,
+    out: str | Path,
+    precision: Precision = "fp32",
+    input: InputForm = "frames",  # noqa: A002 - the word of the command line
+    data: str | Path | None = None,
+    calibrate: str | Path | None = None,
+    crops: Crops | None = None,
+    licence: str | None = None,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write a trained model as a file that an engine runs without PyTorch, and prove that it gives the same numbers.
+
+    The file takes frames as decoded and does scaling, crops, normalisation, network and softmax itself. Before the
+    folder gets its name, the file is run on random frames of several sizes and on real clips against the model: in fp32
+    probabilities may differ by 1e-4 and every clip has the same class; in fp16 and bf16 99.5 % of the clips, in int8
+    99 %, and there the accuracy on labelled clips may fall by half a point.
+
+    Args:
+        model: A run folder, a model folder, or published weights by name.
+        to: `onnx` (ONNX Runtime, TensorRT, browsers), `openvino`, or `torch` (a program of `torch.export`).
+        out: Folder for the export; new or empty.
+        precision: `fp32`; `fp16` (ONNX: for GPUs; OpenVINO: stored in half); `bf16` (OpenVINO); `int8`.
+        input: `frames`, or `clips`: normalised frames to logits, for programs with a preprocessing of their own.
+        data: Clips to check on: a folder, list or `data.yaml`, with labels or without. By default the run's validation
+            clips or, where there are none, generated ones.
+        calibrate: Data set of which int8 takes its ranges from training clips, and the validation clips check it.
+        crops: Crops that the file takes of every frame. Default: the model's own.
+        licence: Of the model, for its card. Default: that of the published weights, else "not stated".
+        progress: Called with (clips done, clips in all) in each pass over the real clips.
+
+    Returns:
+        Where it is, and what the check found.
+
+    Raises:
+        ExportError: The run is not finished, the folder is taken, the target cannot hold the model, or the file does
+            not give the model's numbers.
+        MissingDependencyError: A package for this target is not installed.
+        WeightsError: There is no model, or it is damaged.
+        DataError: `data` or `calibrate` cannot be used.
+    """
+    out = Path(out)
+    check_target(to, precision, quantised=precision == "int8")
+    _check_out(out)
+    if precision == "int8" and calibrate is None:
+        raise ExportError(
+            "int8 needs clips to measure the ranges of its numbers on.",
+            where="--calibrate",
+            remedy="name the data set that the model was trained on: --calibrate DATA",
+        )
+    network, spec, training = _read_model(model)
+    if crops is not None:
+        spec = spec.model_copy(update={"crops": crops})
+    description = Export(
+        clipshift=__version__,
+        target=to,
+        precision=precision,
+        input=input,
+        spec=spec,
+        licence=licence or _licence(model),
+        training=training,
+        versions=package_versions(to),
+    )
+    reference = _reference(network, spec)
+    with _staging(out) as staging, _clips(model, data, calibrate, spec) as (clips, source):
+        if precision == "int8":
+            from clipshift.deployment.quantising import write_quantised
+
+            description = write_quantised(staging, network, description, calibrate or "", reference, clips)
+        else:
+            WRITERS[to](staging, network, description)
+        files = {name: file_digest(staging / name) for name in MODEL_FILES[to]}
+        description = description.model_copy(update={"files": files})
+        (staging / EXPORT_FILE).write_text(description.to_text(), encoding="utf-8")
+        checked = check(reference, load(staging, device="cpu"), clips, source, description, progress=progress)
+        description = description.model_copy(update={"checked": checked})
+        (staging / EXPORT_FILE).write_text(description.to_text(), encoding="utf-8")
+        (staging / "README.md").write_text(card_text(description, out), encoding="utf-8")
+        give_name(staging, out)
+    notes = []
+    if source == GENERATED:
+        notes.append("no clips of your own were at hand for the check; name some with --data")
+    return Exported(out, description, tuple(notes))
+
+
+def check(
+    reference: Model,
+    exported: Model,
+    clips: Sequence[Clip],
+    source: str,
+    description: Export,
+    *,
+    progress: Progress | None = None,
+) -> Checked:
+    """Compare an export with its model, on random frames and on real clips.
+
+    Args:
+        reference: The trained model.
+        exported: The export, opened as a user would.
+        clips: Real clips.
+        source: Where they are from, in words.
+        description: Gives the precision, which decides what is allowed.
+        progress: Called with (clips done, clips in all).
+
+    Raises:
+        ExportError: They differ by more than the precision allows; the error has the numbers.
+    """
+    largest, inputs = _compare_random(reference, exported)
+    expected = answer(reference, clips, progress=progress)
+    found = answer(exported, clips, progress=progress)
+    gap = difference(expected, found)
+    if not gap.clips:
+        raise ExportError("None of the clips for the check could be read.", where=source, got=expected.errors.get(0))
+    checked = Checked(
+        clips=gap.clips,
+        source=source,
+        random_inputs=inputs,
+        largest_difference=max(largest, gap.largest),
+        agreement=gap.agreement,
+        accuracy=accuracy(found, clips),
+        accuracy_of_model=accuracy(expected, clips),
+    )
+    _judge(checked, gap, clips, expected, found, description)
+    return checked
+
+
+def _judge(
+    checked: Checked,
+    gap: Difference,
+    clips: Sequence[Clip],
+    expected: Answers,
+    found: Answers,
+    description: Export,
+) -> None:
+    precision = description.precision
+    where = f"{description.target}, {precision}"
+    if not np.isfinite(checked.largest_difference):
+        raise ExportError("The exported file answers with infinity or not-a-number.", where=where)
+    if precision == "fp32" and checked.largest_difference > LARGEST_DIFFERENCE:
+        raise ExportError(
+            "The exported file does not give the numbers of the model; nothing was written.",
+            where=where,
+            got=f"a probability differs by {checked.largest_difference:.1e}",
+            allowed=f"{LARGEST_DIFFERENCE:.0e}",
+        )
+    if gap.agreement < AGREEMENT[precision]:
+        names = [
+            f"{clips[number].name}: {_class_of(expected, number, description)}, exported: "
+            f"{_class_of(found, number, description)}"
+            for number in gap.disagreeing[:3]
+        ]
+        raise ExportError(
+            "The exported file gives clips another class than the model; nothing was written.",
+            where=where,
+            got=f"the same class in {gap.agreement:.1%} of {gap.clips} clips ({'; '.join(names)})",
+            allowed=f"at least {AGREEMENT[precision]:.1%}",
+            remedy="--precision fp32" if precision != "fp32" else None,
+        )
+    if precision == "int8" and checked.accuracy is not None and checked.accuracy_of_model is not None:
+        lost = checked.accuracy_of_model - checked.accuracy
+        if lost > MOST_ACCURACY_LOST:
+            raise ExportError(
+                "The exported file is less accurate than the model; nothing was written.",
+                where=where,
+                got=f"{checked.accuracy:.1%} of the clips, the model {checked.accuracy_of_model:.1%}",
+                allowed=f"{MOST_ACCURACY_LOST:.1%} less",
+                remedy="--precision fp32, or more clips for --calibrate",
+            )
+
+
+def _class_of(answers: Answers, number: int, description: Export) -> str:
+    return description.spec.classes[int(answers.best[number])] if answers.read[number] else "not read"
+
+
+def _compare_random(reference: Model, exported: Model) -> tuple[float, int]:
+    """The largest difference of a probability, and the number of inputs."""
+    trained, scorer, crops = reference.scorer, exported.scorer, reference.spec.crops
+    if not isinstance(trained, NetworkScorer) or not isinstance(scorer, ExportScorer):
+        raise TypeError("a trained and an exported model are expected")
+    largest, inputs = 0.0, 0
+    for frames_BTHWC in random_frames(reference.spec):
+        expected = np.stack([reference.probabilities(trained.one_set(clip, crops)) for clip in frames_BTHWC])
+        logits = scorer.session.run(np.stack([scorer.inputs(clip) for clip in frames_BTHWC]))
+        found = np.stack([exported.probabilities(row) for row in logits])
+        largest = max(largest, float(np.abs(found - expected).max()))
+        if scorer.export.input == "frames":
+            own = scorer.session.probabilities(frames_BTHWC)
+            largest = max(largest, float(np.abs(own - expected).max()))
+        inputs += 1
+    return largest, inputs
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ExportError(
+            "The output folder is there already.", where=out, remedy="choose another one with --out, or remove it"
+        )
+
+
+@contextmanager
+def _staging(out: Path) -> Iterator[Path]:
+    """A folder beside `out`, gone afterwards unless it became `out`."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent, ignore_cleanup_errors=True) as scratch:
+            staging = Path(scratch) / "export"
+            staging.mkdir()
+            yield staging
+    except OSError as error:
+        raise ExportError("The export cannot be written.", where=out, got=error.strerror or error) from error
+
+
+@contextmanager
+def _clips(
+    model: str | Path, data: str | Path | None, calibrate: str | Path | None, spec: ModelSpec
+) -> Iterator[tuple[list[Clip], str]]:
+    """Clips to compare on, and where they are from."""
+    named = data or calibrate
+    if named is not None:
+        yield spread(find_labelled(named, spec), MOST_CLIPS), str(named)
+        return
+    clips = validation_clips(Path(model))
+    if clips:
+        yield spread(clips, MOST_CLIPS), "the run's validation clips"
+        return
+    with generated_clips() as made:
+        yield made, GENERATED
+
+
+def _read_model(model: str | Path) -> tuple[Recognizer, ModelSpec, dict[str, Any]]:
+    """Network, description, and the settings of its training where they are known."""
+    run = Path(model)
+    if (run / "run.json").is_file() and not (run / "report.html").is_file():
+        raise ExportError(
+            "The training of this run is not finished.",
+            where=run,
+            remedy=f"give the same 'clipshift train' command again, or export its best model so far: {run / 'model'}",
+        )
+    folder = find_model(model)
+    network, spec = load_bundle(folder)
+    config = folder.parent / "config.yaml"
+    training: dict[str, Any] = {}
+    if folder.name == "model" and config.is_file():
+        training = yaml.safe_load(config.read_text(encoding="utf-8"))
+    return network, spec, training
+
+
+def _licence(model: str | Path) -> str:
+    published = PUBLISHED.get(str(model))
+    return "not stated" if published is None else f"{published.home.licence} (of the weights' home)"
+
+
+def _reference(network: Recognizer, spec: ModelSpec) -> Model:
+    """The trained model, on the processor in float32."""
+    return Model(spec, NetworkScorer(network.eval(), spec.input, torch.device("cpu"), "fp32", spec.average))

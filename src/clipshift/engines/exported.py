@@ -1,0 +1,146 @@
+"""The folder of an exported model: the file that an engine runs, and `model.json` with everything else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from clipshift.config import ModelSpec
+from clipshift.config.schema import Section
+from clipshift.errors import ExportError
+
+Target = Literal["onnx", "openvino", "torch"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+InputForm = Literal["frames", "clips"]
+
+EXPORT_FILE = "model.json"
+FORMAT = 1
+"""Version of the folder's layout that this clipshift writes; it reads no newer one."""
+MODEL_FILES: dict[Target, tuple[str, ...]] = {
+    "onnx": ("model.onnx",),
+    "openvino": ("model.xml", "model.bin"),
+    "torch": ("model.pt2",),
+}
+"""The files of each target; the engine opens the first."""
+METADATA_KEY = "clipshift"
+"""Where the text of `model.json` lies in an ONNX file's metadata and in OpenVINO's `rt_info` (below `framework`)."""
+
+
+class Checked(Section):
+    """How an export was compared with its model before it got its name."""
+
+    clips: int
+    """Real clips."""
+    source: str
+    """Where they are from."""
+    random_inputs: int
+    """Inputs of random frames, of several sizes and batch sizes."""
+    largest_difference: float
+    """Of a probability, over all inputs."""
+    agreement: float
+    """Share of the real clips with the same most probable class."""
+    accuracy: float | None = None
+    """Top-1 of the export on the labelled clips, in [0, 1]."""
+    accuracy_of_model: float | None = None
+    """Top-1 of the model on the same clips."""
+
+
+class Export(Section):
+    """All that is known of an exported model; `model.json`."""
+
+    kind: Literal["export"] = "export"
+    format: int = FORMAT
+    """Version of the folder's layout."""
+    clipshift: str
+    """Version of clipshift that wrote it."""
+    target: Target
+    precision: Precision
+    input: InputForm = "frames"
+    """`frames`: uint8 (B, T, H, W, 3), RGB, as decoded, to `probabilities` and `logits` (B, K); `clips`: float32
+    (B, T, 3, crop, crop), normalised, to `logits`."""
+    spec: ModelSpec
+    """Classes, frames, preprocessing, views and origin of the model."""
+    kept: tuple[str, ...] = ()
+    """Layers of an int8 export that stay in higher precision."""
+    licence: str
+    training: dict[str, Any] = Field(default_factory=dict)
+    """All settings of the training, where they are known."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Packages that wrote the file."""
+    checked: Checked | None = None
+    files: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of each file that the engine reads; not in the metadata inside these files."""
+
+    def to_text(self) -> str:
+        """The JSON of `model.json`."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+
+
+def find_export(path: str | Path) -> Path | None:
+    """The folder of the exported model that `path` means: a folder, or a file in one; None if it is none."""
+    path = Path(path)
+    if path.is_file() and path.name in {name for names in MODEL_FILES.values() for name in names}:
+        path = path.parent
+    try:
+        described = json.loads((path / EXPORT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return path if isinstance(described, dict) and described.get("kind") == "export" else None
+
+
+def read_export(folder: Path) -> Export:
+    """The description of an exported model, whose files are checked against it.
+
+    Raises:
+        ExportError: It is not valid, a newer clipshift wrote it, or a file is missing or was changed.
+    """
+    path = folder / EXPORT_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+        version = json.loads(text).get("format")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ExportError("The description of the export cannot be read.", where=path) from error
+    if not isinstance(version, int) or version > FORMAT:
+        raise ExportError(
+            "The export was written by a newer clipshift.",
+            where=path,
+            got=f"format {version}",
+            allowed=f"format {FORMAT} or older",
+            remedy="pip install --upgrade clipshift",
+        )
+    try:
+        export = Export.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ExportError(
+            "The description of the export is not valid.", where=f"{path}: {key}", got=first["msg"]
+        ) from error
+    for name in MODEL_FILES[export.target]:
+        _check_file(folder / name, export.files.get(name))
+    return export
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_file(path: Path, expected: str | None) -> None:
+    try:
+        digest = file_digest(path)
+    except OSError as error:
+        raise ExportError("A file of the export cannot be read.", where=path, got=error.strerror) from error
+    if digest != expected:
+        raise ExportError(
+            "A file of the export is not the one that was written and checked: it was damaged or changed.",
+            where=path,
+            got=f"SHA-256 {digest}",
+            allowed=f"SHA-256 {expected}",
+            remedy="copy the folder again from where it was made, or export again",
+        )

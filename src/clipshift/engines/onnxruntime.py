@@ -1,0 +1,87 @@
+"""ONNX Runtime: on the processor, on NVIDIA's GPUs, and through TensorRT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from clipshift.engines.exported import Export
+from clipshift.engines.sessions import EngineOptions, check_device, check_input
+from clipshift.errors import ExportError
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+
+
+class OnnxSession:
+    """An ONNX file in ONNX Runtime; see [Session][clipshift.engines.sessions.Session]."""
+
+    def __init__(self, path: Path, export: Export, options: EngineOptions) -> None:
+        self._export = export
+        present = [name for name, provider in _PROVIDERS.items() if provider in onnxruntime.get_available_providers()]
+        check_device(options.device, ("auto", *present), "ONNX Runtime")
+        kind, _, number = options.device.partition(":")
+        if kind == "auto":
+            kind = "cuda" if "cuda" in present else "cpu"
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = options.thread_count
+        # Threads that spin while they wait take the processor from decoding, and from everybody else.
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        settings.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), settings, providers=_providers(kind, int(number or 0), export, options)
+            )
+        except Exception as error:  # its exceptions have no common class of their own
+            raise ExportError("ONNX Runtime cannot read the file.", where=path, got=_first_line(error)) from error
+        used = self._session.get_providers()[0]
+        if used != _PROVIDERS[kind]:
+            raise ExportError(
+                "ONNX Runtime could not start the device and would go on without it.",
+                where="device",
+                got=f"{options.device}: {used}",
+                allowed=_PROVIDERS[kind],
+                remedy="see the messages above: the libraries of CUDA, cuDNN or TensorRT are missing; or use cpu",
+            )
+        self._device = kind
+        self._threads = options.thread_count
+        self._inputs = self._session.get_inputs()[0].name
+
+    @property
+    def engine(self) -> str:
+        """Engine, version, device and threads, for people."""
+        where = f"{self._threads} threads" if self._device == "cpu" else self._device
+        return f"ONNX Runtime {onnxruntime.__version__}, {self._export.precision}, {where}"
+
+    def run(self, inputs: np.ndarray) -> np.ndarray:
+        """Logits float32 (B, K)."""
+        return self._answer(inputs, "logits")
+
+    def probabilities(self, inputs: np.ndarray) -> np.ndarray:
+        """Probabilities float32 (B, K)."""
+        return self._answer(inputs, "probabilities")
+
+    def _answer(self, inputs: np.ndarray, output: str) -> np.ndarray:
+        check_input(inputs, self._export)
+        answers = self._session.run([output], {self._inputs: np.ascontiguousarray(inputs)})
+        return np.asarray(answers[0], dtype=np.float32)
+
+
+def _providers(kind: str, number: int, export: Export, options: EngineOptions) -> list[tuple[str, dict[str, Any]]]:
+    cpu: tuple[str, dict[str, Any]] = (_PROVIDERS["cpu"], {})
+    if kind == "cpu":
+        return [cpu]
+    # TF32 would keep ten of 23 binary digits of float32 without a word.
+    cuda: tuple[str, dict[str, Any]] = (_PROVIDERS["cuda"], {"device_id": number, "use_tf32": "0"})
+    if kind == "cuda":
+        return [cuda, cpu]
+    settings: dict[str, Any] = {"device_id": number, "trt_fp16_enable": export.precision == "fp16"}
+    if options.cache is not None:
+        settings |= {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(options.cache)}
+    return [(_PROVIDERS["tensorrt"], settings), cuda, cpu]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:300]

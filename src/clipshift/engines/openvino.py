@@ -1,0 +1,67 @@
+"""OpenVINO: on the processor, in float32, bfloat16 or int8."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+
+from clipshift.engines.exported import Export
+from clipshift.engines.sessions import EngineOptions, check_device, check_input
+from clipshift.errors import ExportError
+
+
+def processor_has_bf16() -> bool:
+    """Whether OpenVINO computes in bfloat16 on this processor."""
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+class OpenVinoSession:
+    """An OpenVINO model on the processor; see [Session][clipshift.engines.sessions.Session]."""
+
+    def __init__(self, path: Path, export: Export, options: EngineOptions) -> None:
+        self._export = export
+        check_device(options.device, ("auto", "cpu"), "OpenVINO")
+        if export.precision == "bf16" and not processor_has_bf16():
+            raise ExportError(
+                "This processor does not compute in bfloat16: the model would run in float32.",
+                where=path,
+                remedy="export with --precision fp32 or int8, or use a processor with AVX512-BF16 or AMX",
+            )
+        settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": options.mode.upper(),
+            "INFERENCE_NUM_THREADS": options.thread_count,
+            # Without this word OpenVINO takes bfloat16 wherever a processor has it, whatever was exported.
+            "INFERENCE_PRECISION_HINT": "bf16" if export.precision == "bf16" else "f32",
+        }
+        if options.cache is not None:
+            settings["CACHE_DIR"] = str(options.cache)
+        try:
+            self._compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+        except RuntimeError as error:
+            raise ExportError(
+                "OpenVINO cannot read the file.", where=path, got=str(error).strip().splitlines()[-1][:300]
+            ) from error
+        self._threads = options.thread_count
+
+    @property
+    def engine(self) -> str:
+        """Engine, version, precision and threads, for people."""
+        version = openvino.__version__.partition("-")[0]
+        return f"OpenVINO {version}, {self._export.precision}, {self._threads} threads"
+
+    def run(self, inputs: np.ndarray) -> np.ndarray:
+        """Logits float32 (B, K)."""
+        return self._answer(inputs, "logits")
+
+    def probabilities(self, inputs: np.ndarray) -> np.ndarray:
+        """Probabilities float32 (B, K)."""
+        return self._answer(inputs, "probabilities")
+
+    def _answer(self, inputs: np.ndarray, output: str) -> np.ndarray:
+        check_input(inputs, self._export)
+        # A request of its own for each call: threads may share a session.
+        answers = self._compiled.create_infer_request().infer([np.ascontiguousarray(inputs)])
+        return np.array(answers[output], dtype=np.float32)

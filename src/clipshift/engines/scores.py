@@ -1,0 +1,92 @@
+"""Scores of videos, whichever engine gave them: the average over a video's views, and what every engine can do.
+
+Layouts: T frames, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from clipshift.config import Average, DataConfig, EvaluateConfig
+from clipshift.data.clips import Clip
+from clipshift.errors import VideoError
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredClip:
+    """A clip with its logits, or why it could not be read."""
+
+    clip: Clip
+    logits: np.ndarray | None
+    """float32 (K,), averaged over the views; the logarithms of the probabilities where these are averaged."""
+    error: str | None
+    """One line."""
+
+
+class Scorer(Protocol):
+    """What turns videos into logits: a PyTorch network or an exported file, with its preprocessing."""
+
+    @property
+    def engine(self) -> str:
+        """What runs the network, for people."""
+
+    def stream(
+        self, clips: Iterable[Clip], data: DataConfig, protocol: EvaluateConfig, *, workers: int
+    ) -> Iterator[ScoredClip]:
+        """Score clips in their order, reading ahead in `workers` threads; nothing grows with their number."""
+
+    def frames(self, frames_THWC: np.ndarray, protocol: EvaluateConfig) -> np.ndarray:
+        """Score one decoded video, all its frames uint8 (T, H, W, 3) RGB: logits float32 (K,).
+
+        Raises:
+            VideoError: The array is not a video.
+        """
+
+
+@dataclass
+class ViewAverage:
+    """The running average of a video's views, of which K numbers are kept, however many views there are.
+
+    Averaged are the logits, or the probabilities softmax(logits), of which the logarithm is given: it takes the place
+    of logits, softmax(log(p)) being p.
+    """
+
+    average: Average = "logits"
+    views: int = 0
+    _total: np.ndarray | None = field(default=None, repr=False)
+
+    def add(self, logits: np.ndarray) -> None:
+        """Take in the logits (K,) of one more view."""
+        # Double precision: the average does not depend on which views shared a batch.
+        logits = logits.astype(np.float64)
+        self.views += 1
+        if self.average == "logits":
+            self._total = logits if self._total is None else self._total + logits
+        else:
+            shifted = logits - logits.max()
+            logs = shifted - np.log(np.exp(shifted).sum())
+            # The logarithm of a sum of probabilities, also of such that are too small for a floating-point number.
+            self._total = logs if self._total is None else np.logaddexp(self._total, logs)
+
+    def result(self) -> np.ndarray:
+        """The averaged logits, or logarithms of the averaged probabilities, float32 (K,).
+
+        Raises:
+            ValueError: No view was added.
+        """
+        if self._total is None:
+            raise ValueError("there is no view to average")
+        total = self._total / self.views if self.average == "logits" else self._total - math.log(self.views)
+        return np.asarray(total, dtype=np.float32)
+
+
+def one_line(error: VideoError | None) -> str | None:
+    """What an error says, without line breaks."""
+    if error is None:
+        return None
+    return " ".join((error.what if error.got is None else f"{error.what} ({error.got})").split())

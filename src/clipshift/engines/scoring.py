@@ -1,0 +1,150 @@
+"""Videos through an exported model: decoded ahead in threads, answered by an engine, averaged.
+
+Layouts: B sets of frames in a batch, T frames of a set, K classes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from clipshift.config import DataConfig, EvaluateConfig
+from clipshift.data.ahead import map_ahead
+from clipshift.data.clips import Clip
+from clipshift.engines.exported import Export
+from clipshift.engines.scores import ScoredClip, ViewAverage, one_line
+from clipshift.engines.sessions import Session
+from clipshift.errors import ConfigError, VideoError
+from clipshift.video import Limits, check_video, frame_sets, open_clip
+
+
+@dataclass(frozen=True)
+class ExportScorer:
+    """An exported model as a [Scorer][clipshift.engines.scores.Scorer].
+
+    Attributes:
+        session: The compiled model.
+        export: What it is.
+    """
+
+    session: Session
+    export: Export
+
+    @property
+    def engine(self) -> str:
+        """What runs the network, for people."""
+        return self.session.engine
+
+    def stream(
+        self, clips: Iterable[Clip], data: DataConfig, protocol: EvaluateConfig, *, workers: int
+    ) -> Iterator[ScoredClip]:
+        """Score clips in their order; sets of frames of one size share a batch of `protocol.batch_size`.
+
+        Raises:
+            ConfigError: Other crops are asked for than the file takes.
+        """
+        self.check_views(protocol)
+
+        def read(clip: Clip) -> _Pending:
+            try:
+                return _Pending(
+                    clip, self._read(clip, data, protocol.clips), None, ViewAverage(self.export.spec.average)
+                )
+            except VideoError as error:
+                return _Pending(clip, (), one_line(error), ViewAverage(self.export.spec.average))
+
+        pending: deque[_Pending] = deque()
+        waiting: list[tuple[_Pending, np.ndarray]] = []
+        reading = map_ahead(read, clips, workers)
+        with closing(reading):
+            for video in reading:
+                for inputs in video.inputs:
+                    if waiting and waiting[0][1].shape != inputs.shape:
+                        self._run(waiting)
+                    waiting.append((video, inputs))
+                    if len(waiting) == protocol.batch_size:
+                        self._run(waiting)
+                pending.append(video)
+                video.inputs = ()
+                while pending and pending[0].done:
+                    yield pending.popleft().result()
+            self._run(waiting)
+            for video in pending:
+                yield video.result()
+
+    def frames(self, frames_THWC: np.ndarray, protocol: EvaluateConfig) -> np.ndarray:
+        """Score one decoded video: logits float32 (K,)."""
+        self.check_views(protocol)
+        check_video(frames_THWC)
+        scores = ViewAverage(self.export.spec.average)
+        for indices in self._sets(len(frames_THWC), protocol.clips):
+            for logits in self.session.run(self.inputs(frames_THWC[indices])[None]):
+                scores.add(logits)
+        return scores.result()
+
+    def check_views(self, protocol: EvaluateConfig) -> None:
+        """Raise a ConfigError if crops are asked for that the file does not take."""
+        if protocol.crops != self.export.spec.crops:
+            raise ConfigError(
+                "The crops are inside the exported file and cannot be others.",
+                where="crops",
+                got=protocol.crops,
+                allowed=self.export.spec.crops,
+                remedy="use the trained model, or export again with --crops",
+            )
+
+    def _sets(self, frames: int, clips: int) -> list[list[int]]:
+        settings = self.export.spec.input
+        return frame_sets(settings.sampling, frames, settings.segments, clips)
+
+    def _read(self, clip: Clip, data: DataConfig, clips: int) -> tuple[np.ndarray, ...]:
+        limits = Limits.of(data)
+        with open_clip(clip.path, limits=limits, frame_pattern=data.frame_pattern, frames=clip.frames) as reader:
+            sets = self._sets(reader.info.frames, clips)
+            wanted = sorted({index for indices in sets for index in indices})
+            frames_THWC = reader.read(wanted)
+        where = {index: position for position, index in enumerate(wanted)}
+        return tuple(self.inputs(frames_THWC[[where[index] for index in indices]]) for indices in sets)
+
+    def inputs(self, frames_THWC: np.ndarray) -> np.ndarray:
+        """One set of T frames, uint8 (T, H, W, 3), as the file takes it, without the batch axis."""
+        if self.export.input == "frames":
+            return frames_THWC
+        from clipshift.data.transforms import normalise, test_views
+
+        settings = self.export.spec.input
+        views = test_views(frames_THWC, settings, "centre")
+        return np.asarray(normalise(views, settings.mean, settings.std)[0])
+
+    def _run(self, waiting: list[tuple[_Pending, np.ndarray]]) -> None:
+        """Answer for all that wait, which are of one size, and empty the list."""
+        if waiting:
+            logits_BK = self.session.run(np.stack([inputs for _, inputs in waiting]))
+            for (video, _), logits in zip(waiting, logits_BK, strict=True):
+                video.scores.add(logits)
+            waiting.clear()
+
+
+@dataclass(eq=False)
+class _Pending:
+    """A video whose sets of frames are on their way."""
+
+    clip: Clip
+    inputs: Sequence[np.ndarray]
+    error: str | None
+    scores: ViewAverage
+    sets: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sets = len(self.inputs)
+
+    @property
+    def done(self) -> bool:
+        return self.scores.views == self.sets
+
+    def result(self) -> ScoredClip:
+        return ScoredClip(self.clip, self.scores.result() if self.sets else None, self.error)

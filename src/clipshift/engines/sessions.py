@@ -1,0 +1,122 @@
+"""One interface for all engines: from frames or clips to answers, as numpy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from clipshift.data.ahead import available_cores
+from clipshift.engines.exported import MODEL_FILES, Export, Target
+from clipshift.errors import ConfigError, ExportError
+
+Mode = Literal["latency", "throughput"]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How an engine runs.
+
+    Attributes:
+        device: `auto` (a GPU if the engine has one), `cpu`, `cuda` or `cuda:N`, or `tensorrt` (ONNX Runtime).
+        threads: Of the processor; 0: as many as this process may use.
+        mode: `latency`: one answer as soon as possible, all threads work on it; `throughput`: as many answers as
+            possible, where the engine tells the two apart (OpenVINO).
+        cache: Folder for what an engine compiles (TensorRT's engines, OpenVINO's blobs); None: nothing is kept.
+    """
+
+    device: str = "auto"
+    threads: int = 0
+    mode: Mode = "latency"
+    cache: Path | None = None
+
+    @property
+    def thread_count(self) -> int:
+        """The number of threads that `threads` means."""
+        return self.threads or available_cores()
+
+
+class Session(Protocol):
+    """A compiled model."""
+
+    @property
+    def engine(self) -> str:
+        """Engine, version, device and threads, for people."""
+
+    def run(self, inputs: np.ndarray) -> np.ndarray:
+        """Logits float32 (B, K) of uint8 frames (B, T, H, W, 3) or of float32 clips (B, T, 3, crop, crop).
+
+        Raises:
+            ExportError: The input is not what the model takes.
+        """
+
+    def probabilities(self, inputs: np.ndarray) -> np.ndarray:
+        """What the file itself answers: probabilities float32 (B, K); only of exports that take frames."""
+
+
+def open_session(folder: Path, export: Export, options: EngineOptions | None = None) -> Session:
+    """Compile an exported model.
+
+    Args:
+        folder: Of the export.
+        export: Its description.
+        options: Device, threads, mode.
+
+    Raises:
+        MissingDependencyError: The engine is not installed.
+        ConfigError: The engine has no such device.
+        ExportError: The engine cannot read the file.
+    """
+    path = folder / MODEL_FILES[export.target][0]
+    return _OPENERS[export.target](path, export, options or EngineOptions())
+
+
+def _open_onnx(path: Path, export: Export, options: EngineOptions) -> Session:
+    from clipshift.engines.onnxruntime import OnnxSession
+
+    return OnnxSession(path, export, options)
+
+
+def _open_openvino(path: Path, export: Export, options: EngineOptions) -> Session:
+    from clipshift.engines.openvino import OpenVinoSession
+
+    return OpenVinoSession(path, export, options)
+
+
+def _open_torch(path: Path, export: Export, options: EngineOptions) -> Session:
+    from clipshift.engines.torch_program import TorchSession
+
+    return TorchSession(path, export, options)
+
+
+_OPENERS: dict[Target, Callable[[Path, Export, EngineOptions], Session]] = {
+    "onnx": _open_onnx,
+    "openvino": _open_openvino,
+    "torch": _open_torch,
+}
+
+
+def check_input(inputs: np.ndarray, export: Export) -> None:
+    """Raise an ExportError unless an array is what an exported model takes."""
+    settings = export.spec.input
+    shape = inputs.shape
+    if export.input == "frames":
+        fits = inputs.dtype == np.uint8 and len(shape) == 5 and shape[4] == 3 and shape[1] == settings.segments
+        allowed = f"uint8 (clips, {settings.segments}, height, width, 3): RGB frames as decoded"
+    else:
+        side = settings.resize if export.spec.crops == "three" else settings.crop
+        fits = inputs.dtype == np.float32 and shape[1:] == (settings.segments, 3, side, side)
+        allowed = f"float32 (clips, {settings.segments}, 3, {side}, {side}): normalised frames"
+    if not fits or 0 in shape:
+        raise ExportError(
+            "The input is not what the exported model takes.", got=f"{inputs.dtype} {shape}", allowed=allowed
+        )
+
+
+def check_device(device: str, allowed: tuple[str, ...], engine: str) -> None:
+    """Raise a ConfigError unless a device is among those of an engine on this machine."""
+    if device.partition(":")[0] not in allowed:
+        raise ConfigError(f"{engine} has no such device here.", where="device", got=device, allowed=", ".join(allowed))
