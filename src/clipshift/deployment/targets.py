@@ -135,12 +135,11 @@ def write_torch(folder: Path, network: Recognizer, export: Export) -> None:
         example = torch.zeros(2, settings.segments, 3, settings.crop, settings.crop)
         program = export_program(ClipsRecognizer(network), example, free_axes=(0,))
     else:
-        if not settings.antialias or spec.crops == "three":
+        if not settings.antialias:
             raise ExportError(
-                "torch.export cannot write this preprocessing for frames of any size.",
+                "torch.export cannot write OpenCV's resizing for any number of clips.",
                 where="--to torch",
-                got=f"input.antialias={settings.antialias}, crops={spec.crops}",
-                allowed="antialiased resizing, and the crops centre, three_small and ten",
+                got="input.antialias=false",
                 remedy="--to onnx or --to openvino, which can; or --input clips",
             )
         # Sizes that nothing in the settings has: what equals another number would be taken for always the same.
