@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from clipshift.data.prepare import Prepared, prepare_data
     from clipshift.data.rewrite import Rewritten, extract_frames, repack_videos
     from clipshift.data.writing import WrittenLists, write_lists
+    from clipshift.deployment.benchmarking import Benchmark, benchmark
     from clipshift.deployment.exporting import Exported, export
+    from clipshift.deployment.verifying import Verification, verify
     from clipshift.evaluation.evaluator import evaluate
     from clipshift.evaluation.fusion import fuse
     from clipshift.inference.predictor import Model, load, predict
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from clipshift.weights.convert import Conversion, convert
 
 __all__ = [
+    "Benchmark",
     "Conversion",
     "Exported",
     "Failure",
@@ -31,8 +34,10 @@ __all__ = [
     "Prediction",
     "Prepared",
     "Rewritten",
+    "Verification",
     "WrittenLists",
     "__version__",
+    "benchmark",
     "check_data",
     "convert",
     "evaluate",
@@ -44,10 +49,15 @@ __all__ = [
     "prepare_data",
     "repack_videos",
     "train",
+    "verify",
     "write_lists",
 ]
 
 _HOMES = {
+    "Benchmark": "clipshift.deployment.benchmarking",
+    "benchmark": "clipshift.deployment.benchmarking",
+    "Verification": "clipshift.deployment.verifying",
+    "verify": "clipshift.deployment.verifying",
     "Exported": "clipshift.deployment.exporting",
     "export": "clipshift.deployment.exporting",
     "Conversion": "clipshift.weights.convert",

@@ -31,6 +31,8 @@ _stdout = Console(highlight=False, soft_wrap=True, markup=False)
 
 Crops = Literal["centre", "three", "three_small", "ten"]
 Amp = Literal["fp32", "bf16", "fp16"]
+Target = Literal["onnx", "openvino", "torch"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 ListFormat = Literal["clipshift", "mmaction2", "paddlevideo"]
 PrepareName = Literal["ucf101", "hmdb51", "kinetics400", "sthv2", "jester", "folder"]
 # The names of `clipshift.evaluation.PROTOCOLS`, which is not imported here: the help must not wait for PyTorch.
@@ -98,7 +100,7 @@ def evaluate(  # noqa: PLR0913
     """Measure a model on labelled clips, or the average of stored scores.
 
     Args:
-        model: Run folder, model folder, or published weights by name.
+        model: Run folder, model folder, exported model, or published weights by name.
         data: Folder with a folder per class, a list, or a data.yaml.
         protocol: A published test in one word, clips x crops: the model's own frames (uniform), 25 frames of a TSN
             (tsn), middles and first frames of the parts (twice), windows of 64 frames (dense).
@@ -112,7 +114,7 @@ def evaluate(  # noqa: PLR0913
         weights: A number for each of them; by default all count the same.
     """
     import clipshift
-    from clipshift.weights.by_name import find_model
+    from clipshift.engines import find_export
 
     if fuse:
         if model or protocol or crops or clips:
@@ -123,8 +125,12 @@ def evaluate(  # noqa: PLR0913
         raise UserError("A model and data are needed.", allowed="MODEL DATA, or --fuse RUN RUN ...")
     if weights:
         raise UserError("Weights are those of a fusion.", where="--weights", allowed="only with --fuse")
-    with _progress("fetching") as progress:
-        folder = find_model(model, progress=progress)
+    folder = find_export(model)
+    if folder is None:
+        from clipshift.weights.by_name import find_model
+
+        with _progress("fetching") as progress:
+            folder = find_model(model, progress=progress)
     with _progress("evaluating") as progress:
         evaluation = clipshift.evaluate(
             folder,
@@ -142,7 +148,7 @@ def evaluate(  # noqa: PLR0913
 
 
 @app.command
-def predict(
+def predict(  # noqa: PLR0913
     model: str,
     *sources: str,
     json_file: Annotated[str | None, Parameter(name="--json")] = None,
@@ -151,18 +157,22 @@ def predict(
     clips: int | None = None,
     batch_size: int = 1,
     device: str = "auto",
+    threads: int = 0,
+    mode: Literal["latency", "throughput"] = "latency",
 ) -> None:
     """Classify videos; exit code 1 if one could not be read.
 
     Args:
-        model: Run folder, model folder, or published weights by name.
+        model: Run folder, model folder, exported model, or published weights by name.
         sources: Videos, folders, globs and lists.
         json_file: File for one JSON line per video; '-' for standard output.
         top: Classes to show.
         crops: Crops per frame: centre, three, three_small or ten; by default the model's own.
         clips: Sets of frames per video; by default the model's own.
         batch_size: Views per forward pass.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda or cuda:N; of an exported ONNX file also tensorrt.
+        threads: Of the network on the processor; 0: one a core.
+        mode: Of an exported model: latency, or throughput where its engine tells the two apart.
     """
     import clipshift
     from clipshift.inference.writing import write_predictions
@@ -170,12 +180,104 @@ def predict(
     if not sources:
         raise UserError("Nothing was named to predict.", allowed="videos, folders, globs and lists")
     with _progress("fetching") as progress:
-        loaded = clipshift.load(model, device=device, progress=progress)
+        loaded = clipshift.load(model, device=device, threads=threads, mode=mode, progress=progress)
     answers = clipshift.predict(loaded, *sources, crops=crops, clips=clips, batch_size=batch_size)
     failed = write_predictions(answers, json_file, top=top, say=_stdout.print)
     if failed:
         Console(stderr=True, highlight=False).print(f"{failed} of the videos could not be read.")
         sys.exit(1)
+
+
+@app.command
+def export(  # noqa: PLR0913
+    model: str,
+    *,
+    to: Target,
+    out: str,
+    precision: Precision = "fp32",
+    input: Literal["frames", "clips"] = "frames",  # noqa: A002
+    data: str | None = None,
+    calibrate: str | None = None,
+    crops: Crops | None = None,
+    licence: str | None = None,
+) -> None:
+    """Write a model as a file that runs without PyTorch, once it is proven to give the model's numbers.
+
+    Args:
+        model: Run folder, model folder, or published weights by name.
+        to: onnx (ONNX Runtime, TensorRT, browsers), openvino, or torch.
+        out: Folder for the export; new or empty.
+        precision: fp32, fp16, bf16 (OpenVINO) or int8.
+        input: What the file takes: frames as decoded, or normalised clips.
+        data: Clips to check on; by default the run's validation clips.
+        calibrate: Data set for int8.
+        crops: Crops of every frame inside the file; by default the model's own.
+        licence: Of the model, for its card.
+    """
+    import clipshift
+
+    with _progress("checking") as progress:
+        exported = clipshift.export(
+            model,
+            to=to,
+            out=out,
+            precision=precision,
+            input=input,
+            data=data,
+            calibrate=calibrate,
+            crops=crops,
+            licence=licence,
+            progress=progress,
+        )
+    _stdout.print("\n".join(exported.lines()))
+
+
+@app.command
+def verify(model: str, *exports: str, data: str, most: int = 0, out: str | None = None) -> None:
+    """Compare exported models with the trained one over clips; exit code 1 if one does not agree.
+
+    Args:
+        model: The trained model: run folder, model folder, or published weights by name.
+        exports: Folders of exported models.
+        data: Clips: a folder, list or data.yaml, with labels or without.
+        most: Compare on so many of them; 0: on all.
+        out: Folder for verification.html and verification.json.
+    """
+    import clipshift
+
+    with _progress("comparing") as progress:
+        found = clipshift.verify(model, *exports, data=data, most=most, out=out, progress=progress)
+    _stdout.print(found.to_text())
+    sys.exit(0 if found.ok else 1)
+
+
+@app.command
+def benchmark(
+    *models: str,
+    videos: str | None = None,
+    threads: int = 0,
+    mode: Literal["latency", "throughput"] = "latency",
+    device: str = "auto",
+    repeat: int = 20,
+    out: str | None = None,
+) -> None:
+    """Measure how fast trained and exported models are on this machine, decoding and network apart.
+
+    Args:
+        models: Run folders, model folders, exported models, published weights by name.
+        videos: Clips; by default small generated ones.
+        threads: Of the network on the processor; 0: one a core.
+        mode: latency or throughput, where an engine tells the two apart.
+        device: auto, cpu, cuda or cuda:N; of an ONNX file also tensorrt.
+        repeat: Measurements of each time.
+        out: Folder for benchmark.json and benchmark.png.
+    """
+    import clipshift
+
+    found = clipshift.benchmark(
+        *models, videos=videos, threads=threads, mode=mode, device=device, repeat=repeat, out=out
+    )
+    _stdout.print(found.to_text())
 
 
 @app.command

@@ -10,9 +10,15 @@ import numpy as np
 
 from clipshift.config import ModelSpec
 from clipshift.data.clips import Clip
+from clipshift.engines import Precision
 from clipshift.inference.predictor import Model
 
 Progress = Callable[[int, int], None]
+
+LARGEST_DIFFERENCE = 1e-4
+"""Of a probability, that fp32 may have from the trained model."""
+AGREEMENT: dict[Precision, float] = {"fp32": 1.0, "fp16": 0.995, "bf16": 0.995, "int8": 0.99}
+"""Share of the clips that must have the same most probable class."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +100,12 @@ def difference(expected: Answers, found: Answers) -> Difference:
         clips=int(both.sum()),
         disagreeing=tuple(sorted(differ)),
     )
+
+
+def agrees(gap: Difference, precision: Precision) -> bool:
+    """Whether a model of this precision is near enough to the trained one."""
+    near = precision != "fp32" or gap.largest <= LARGEST_DIFFERENCE
+    return near and gap.agreement >= AGREEMENT[precision]
 
 
 def accuracy(answers: Answers, clips: Sequence[Clip]) -> float | None:

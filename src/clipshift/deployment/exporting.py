@@ -19,6 +19,8 @@ from clipshift.data.clips import Clip
 from clipshift.deployment.card import card_text
 from clipshift.deployment.clips import GENERATED, find_labelled, generated_clips, spread, validation_clips
 from clipshift.deployment.comparison import (
+    AGREEMENT,
+    LARGEST_DIFFERENCE,
     Answers,
     Difference,
     Progress,
@@ -40,10 +42,6 @@ from clipshift.weights.table import PUBLISHED
 
 MOST_CLIPS = 64
 """Real clips that an export is compared on."""
-LARGEST_DIFFERENCE = 1e-4
-"""Of a probability, for fp32."""
-AGREEMENT: dict[Precision, float] = {"fp32": 1.0, "fp16": 0.995, "bf16": 0.995, "int8": 0.99}
-"""Share of the real clips with the same most probable class."""
 MOST_ACCURACY_LOST = 0.005
 """Top-1 that int8 may cost on labelled clips."""
 
@@ -268,12 +266,12 @@ def _class_of(answers: Answers, number: int, description: Export) -> str:
 
 def _compare_random(reference: Model, exported: Model) -> tuple[float, int]:
     """The largest difference of a probability, and the number of inputs."""
-    trained, scorer, crops = reference.scorer, exported.scorer, reference.spec.crops
-    if not isinstance(trained, NetworkScorer) or not isinstance(scorer, ExportScorer):
-        raise TypeError("a trained and an exported model are expected")
+    scorer = exported.scorer
+    if not isinstance(scorer, ExportScorer):
+        raise TypeError("an exported model is expected")
     largest, inputs = 0.0, 0
     for frames_BTHWC in random_frames(reference.spec):
-        expected = np.stack([reference.probabilities(trained.one_set(clip, crops)) for clip in frames_BTHWC])
+        expected = np.stack([reference.probabilities(reference.scorer.one_set(clip)) for clip in frames_BTHWC])
         logits = scorer.session.run(np.stack([scorer.inputs(clip) for clip in frames_BTHWC]))
         found = np.stack([exported.probabilities(row) for row in logits])
         largest = max(largest, float(np.abs(found - expected).max()))
@@ -346,4 +344,4 @@ def _licence(model: str | Path) -> str:
 
 def _reference(network: Recognizer, spec: ModelSpec) -> Model:
     """The trained model, on the processor in float32."""
-    return Model(spec, NetworkScorer(network.eval(), spec.input, torch.device("cpu"), "fp32", spec.average))
+    return Model(spec, NetworkScorer(network.eval(), spec.input, torch.device("cpu"), "fp32", spec.average, spec.crops))

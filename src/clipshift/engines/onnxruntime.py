@@ -15,12 +15,17 @@ from clipshift.errors import ExportError
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
 
+def present_devices() -> list[str]:
+    """The devices that this build of ONNX Runtime has: `cpu`, `cuda`, `tensorrt`."""
+    return [name for name, provider in _PROVIDERS.items() if provider in onnxruntime.get_available_providers()]
+
+
 class OnnxSession:
     """An ONNX file in ONNX Runtime; see [Session][clipshift.engines.sessions.Session]."""
 
     def __init__(self, path: Path, export: Export, options: EngineOptions) -> None:
         self._export = export
-        present = [name for name, provider in _PROVIDERS.items() if provider in onnxruntime.get_available_providers()]
+        present = present_devices()
         check_device(options.device, ("auto", *present), "ONNX Runtime")
         kind, _, number = options.device.partition(":")
         if kind == "auto":

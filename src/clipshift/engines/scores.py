@@ -47,6 +47,9 @@ class Scorer(Protocol):
             VideoError: The array is not a video.
         """
 
+    def one_set(self, frames_THWC: np.ndarray) -> np.ndarray:
+        """Score exactly these frames, as many as the model takes, uint8 (T, H, W, 3): logits float32 (K,)."""
+
 
 @dataclass
 class ViewAverage:

@@ -86,6 +86,10 @@ class ExportScorer:
                 scores.add(logits)
         return scores.result()
 
+    def one_set(self, frames_THWC: np.ndarray) -> np.ndarray:
+        """Score exactly these T frames: logits float32 (K,)."""
+        return self.session.run(self.inputs(frames_THWC)[None])[0]
+
     def check_views(self, protocol: EvaluateConfig) -> None:
         """Raise a ConfigError if crops are asked for that the file does not take."""
         if protocol.crops != self.export.spec.crops:

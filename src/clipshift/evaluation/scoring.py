@@ -124,6 +124,7 @@ class NetworkScorer:
         device: Where it is.
         amp: Precision of the forward pass.
         average: What is averaged over a video's views.
+        crops: Those of a single set of frames.
     """
 
     network: nn.Module
@@ -131,6 +132,7 @@ class NetworkScorer:
     device: torch.device
     amp: Amp = "fp32"
     average: Average = "logits"
+    crops: Crops = "centre"
 
     @property
     def engine(self) -> str:
@@ -149,9 +151,9 @@ class NetworkScorer:
         """Score one decoded video: logits float32 (K,)."""
         return self._score(views_of_frames(frames_THWC, self.settings, crops=protocol.crops, clips=protocol.clips))
 
-    def one_set(self, frames_THWC: np.ndarray, crops: Crops) -> np.ndarray:
-        """Score exactly these frames, as many as the network takes: logits float32 (K,), averaged over the crops."""
-        return self._score(test_views(frames_THWC, self.settings, crops))
+    def one_set(self, frames_THWC: np.ndarray) -> np.ndarray:
+        """Score exactly these T frames: logits float32 (K,), averaged over the crops."""
+        return self._score(test_views(frames_THWC, self.settings, self.crops))
 
     def _score(self, views_VTCHW: Tensor) -> np.ndarray:
         scores = ViewAverage(self.average)

@@ -163,7 +163,7 @@ def load(
             (`clipshift models`), which are fetched and converted into the cache at their first use.
         device: `auto`, `cpu`, `cuda` or `cuda:N`; of an ONNX file also `tensorrt`.
         amp: Precision of a trained network's forward pass; an exported model has its own.
-        threads: Threads of an exported model's engine; 0: one a core.
+        threads: Threads of the network on the processor, of PyTorch for the whole process; 0: as many as cores.
         mode: Of an exported model: `latency` or `throughput`
             ([EngineOptions][clipshift.engines.sessions.EngineOptions]).
         progress: Is told how many bytes are there, and of how many, while published weights are fetched.
@@ -194,9 +194,14 @@ def load(
     from clipshift.models.bundle import load_bundle
     from clipshift.weights.by_name import find_model
 
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
     chosen = pick_device(device)
     network, spec = load_bundle(find_model(model, progress=progress))
-    return Model(spec, NetworkScorer(network.to(chosen).eval(), spec.input, chosen, amp, spec.average))
+    scorer = NetworkScorer(network.to(chosen).eval(), spec.input, chosen, amp, spec.average, spec.crops)
+    return Model(spec, scorer)
 
 
 def predict(
