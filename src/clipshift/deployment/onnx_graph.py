@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import onnx
+import onnx.compose
 import torch
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, ValueInfoProto, helper
 
 from clipshift._version import __version__
 from clipshift.config import ModelSpec
+from clipshift.data.transforms import VIEWS
 from clipshift.deployment.onnx_nodes import FLOAT, UINT8, Nodes
 from clipshift.deployment.preprocessing import add_preprocessing
 from clipshift.engines.exported import METADATA_KEY, InputForm
@@ -37,15 +39,18 @@ def build_onnx(network: Recognizer, spec: ModelSpec, form: InputForm = "frames")
         ExportError: The preprocessing cannot be written in ONNX exactly.
         WeightsError: The folded network gives other numbers than the trained one.
     """
-    side = spec.input.resize if spec.crops == "three" and form == "frames" else spec.input.crop
-    model = _network_to_onnx(network, spec.input.segments, side)
-    if form == "frames":
-        _add_ends(model, spec)
-    model.ir_version = _IR_VERSION
-    model.producer_name, model.producer_version = "clipshift", __version__
-    del model.metadata_props[:]
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    model = network_to_onnx(network, spec, form)
+    return add_ends(model, spec) if form == "frames" else model
+
+
+def add_ends(network: ModelProto, spec: ModelSpec) -> ModelProto:
+    """Put preprocessing before a network and averages and probabilities behind it: frames to both answers."""
+    seen = onnx.compose.merge_models(preprocessing_to_onnx(spec), network, io_map=[("views", "clips")])
+    # A name that both ends of the graph would have.
+    _rename(seen, "logits", "view_logits")
+    seen.graph.output[0].name = "view_logits"
+    whole = onnx.compose.merge_models(seen, answers_to_onnx(spec), io_map=[("view_logits", "view_logits")])
+    return _finished(whole)
 
 
 def write_metadata(model: ModelProto, text: str) -> None:
@@ -54,8 +59,15 @@ def write_metadata(model: ModelProto, text: str) -> None:
     helper.set_model_props(model, {METADATA_KEY: text})
 
 
-def _network_to_onnx(network: Recognizer, segments: int, side: int) -> ModelProto:
-    """From `clips` (B, T, 3, side, side) to `logits` (B, K); batch norms and parallel branches are folded."""
+def network_to_onnx(network: Recognizer, spec: ModelSpec, form: InputForm) -> ModelProto:
+    """From `clips` (B, T, 3, side, side) to `logits` (B, K); batch norms and parallel branches are folded.
+
+    Args:
+        network: In evaluation mode; not changed.
+        spec: Gives the number of frames and the side.
+        form: With `frames` the side is that of the crops, with `clips` that of the centre crop.
+    """
+    side, segments = crop_side(spec, form), spec.input.segments
     deployed = fold_branches(network).cpu().float().eval()
     # Two clips: an axis of length one would be taken for one that never changes.
     example = torch.zeros(2, segments, 3, side, side)
@@ -80,41 +92,62 @@ def _network_to_onnx(network: Recognizer, segments: int, side: int) -> ModelProt
         node.doc_string = ""
     del model.graph.metadata_props[:]
     del model.graph.value_info[:]
-    return model
+    return _finished(model)
 
 
-def _add_ends(model: ModelProto, spec: ModelSpec) -> None:
-    """Put preprocessing before the network, and averages and probabilities behind it."""
-    graph = model.graph
-    before, after = Nodes("input/"), Nodes("output/")
-    views, count = add_preprocessing(before, "frames", spec.input, spec.crops)
-    _rename(model, "clips", views)
-    _rename(model, "logits", "view_logits")
-    classes = len(spec.classes)
+def crop_side(spec: ModelSpec, form: InputForm) -> int:
+    """Side in pixels of what the network sees."""
+    return spec.input.resize if spec.crops == "three" and form == "frames" else spec.input.crop
+
+
+def preprocessing_to_onnx(spec: ModelSpec) -> ModelProto:
+    """From `frames` uint8 (B, T, H, W, 3) to `views` float32 (B V, T, 3, side, side)."""
+    nodes = Nodes("input/")
+    views, _ = add_preprocessing(nodes, "frames", spec.input, spec.crops)
+    nodes.add("Identity", views, out="views")
+    side, segments = crop_side(spec, "frames"), spec.input.segments
+    takes = _value("frames", UINT8, "batch", segments, "height", "width", 3)
+    return _model("preprocessing", nodes, [takes], [_value("views", FLOAT, "views", segments, 3, side, side)])
+
+
+def answers_to_onnx(spec: ModelSpec) -> ModelProto:
+    """From `view_logits` (B V, K) to `probabilities` and `logits`, float32 (B, K)."""
+    nodes = Nodes("output/")
+    classes, views = len(spec.classes), VIEWS[spec.crops]
     logits = "view_logits"
-    if count > 1:
-        logits_BVK = after.reshape(logits, -1, count, classes)
+    if views > 1:
+        logits_BVK = nodes.reshape(logits, -1, views, classes)
         if spec.average == "probabilities":
-            mean = after.add("ReduceMean", after.add("Softmax", logits_BVK, axis=2), after.integer([1]), keepdims=0)
-            logits = after.add("Log", mean)
+            chances = nodes.add("Softmax", logits_BVK, axis=2)
+            logits = nodes.add("Log", nodes.add("ReduceMean", chances, nodes.integer([1]), keepdims=0))
         else:
-            logits = after.add("ReduceMean", logits_BVK, after.integer([1]), keepdims=0)
-    after.add("Identity", logits, out="logits")
+            logits = nodes.add("ReduceMean", logits_BVK, nodes.integer([1]), keepdims=0)
+    nodes.add("Identity", logits, out="logits")
     if spec.labels == "several":
-        after.add("Sigmoid", logits, out="probabilities")
+        nodes.add("Sigmoid", logits, out="probabilities")
     else:
-        after.add("Softmax", logits, out="probabilities", axis=-1)
+        nodes.add("Softmax", logits, out="probabilities", axis=-1)
+    gives = [_value(name, FLOAT, "batch", classes) for name in ("probabilities", "logits")]
+    return _model("answers", nodes, [_value("view_logits", FLOAT, "views", classes)], gives)
 
-    network = list(graph.node)
-    del graph.node[:]
-    graph.node.extend([*before.nodes, *network, *after.nodes])
-    graph.initializer.extend([*before.constants, *after.constants])
-    _drop_unused(model)
-    del graph.input[:], graph.output[:]
-    frames: list[str | int | None] = ["batch", spec.input.segments, "height", "width", 3]
-    graph.input.append(helper.make_tensor_value_info("frames", UINT8, frames))
-    for name in ("probabilities", "logits"):
-        graph.output.append(helper.make_tensor_value_info(name, FLOAT, ["batch", classes]))
+
+def _value(name: str, kind: int, *shape: str | int | None) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, list(shape))
+
+
+def _model(name: str, nodes: Nodes, takes: list[ValueInfoProto], gives: list[ValueInfoProto]) -> ModelProto:
+    used = {name for node in nodes.nodes for name in node.input}
+    constants = [constant for constant in nodes.constants if constant.name in used]
+    graph = helper.make_graph(nodes.nodes, name, takes, gives, constants)
+    return _finished(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)]))
+
+
+def _finished(model: ModelProto) -> ModelProto:
+    model.ir_version = _IR_VERSION
+    model.producer_name, model.producer_version = "clipshift", __version__
+    del model.metadata_props[:]
+    onnx.checker.check_model(model, full_check=True)
+    return model
 
 
 def _rename(model: ModelProto, old: str, new: str) -> None:
@@ -124,13 +157,6 @@ def _rename(model: ModelProto, old: str, new: str) -> None:
             for place, name in enumerate(names):
                 if name == old:
                     names[place] = new
-
-
-def _drop_unused(model: ModelProto) -> None:
-    used = {name for node in model.graph.node for name in node.input}
-    kept: list[TensorProto] = [constant for constant in model.graph.initializer if constant.name in used]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
 
 
 @contextmanager
