@@ -155,12 +155,12 @@ def export(  # noqa: PLR0913
     )
     reference = _reference(network, spec)
     with _staging(out) as staging, _clips(model, data, calibrate, spec) as (clips, source):
+        quantise = None
         if precision == "int8":
-            from clipshift.deployment.quantising import write_quantised
+            from clipshift.deployment.quantising import quantiser
 
-            description = write_quantised(staging, network, description, calibrate or "", reference, clips)
-        else:
-            WRITERS[to](staging, network, description)
+            quantise = quantiser(description, calibrate or "", reference)
+        description = WRITERS[to](staging, network, description, quantise)
         files = {name: file_digest(staging / name) for name in MODEL_FILES[to]}
         description = description.model_copy(update={"files": files})
         (staging / EXPORT_FILE).write_text(description.to_text(), encoding="utf-8")

@@ -26,23 +26,6 @@ OPSET = 18
 _IR_VERSION = 10
 
 
-def build_onnx(network: Recognizer, spec: ModelSpec, form: InputForm = "frames") -> ModelProto:
-    """The ONNX model of a recognizer.
-
-    Args:
-        network: In evaluation mode; not changed.
-        spec: Its preprocessing, crops and averaging, which go into the graph.
-        form: What the graph takes: `frames`, uint8 (B, T, H, W, 3) with B, H and W free, answering `probabilities` and
-            `logits`, float32 (B, K); or `clips`, float32 (B, T, 3, crop, crop) with B free, answering `logits`.
-
-    Raises:
-        ExportError: The preprocessing cannot be written in ONNX exactly.
-        WeightsError: The folded network gives other numbers than the trained one.
-    """
-    model = network_to_onnx(network, spec, form)
-    return add_ends(model, spec) if form == "frames" else model
-
-
 def add_ends(network: ModelProto, spec: ModelSpec) -> ModelProto:
     """Put preprocessing before a network and averages and probabilities behind it: frames to both answers."""
     seen = onnx.compose.merge_models(preprocessing_to_onnx(spec), network, io_map=[("views", "clips")])
@@ -51,6 +34,16 @@ def add_ends(network: ModelProto, spec: ModelSpec) -> ModelProto:
     seen.graph.output[0].name = "view_logits"
     whole = onnx.compose.merge_models(seen, answers_to_onnx(spec), io_map=[("view_logits", "view_logits")])
     return _finished(whole)
+
+
+def halve(network: ModelProto) -> ModelProto:
+    """A network in float16, with an input and an output in float32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    halved = OnnxModel(convert_float_to_float16(network, keep_io_types=True))
+    halved.topological_sort()  # the conversion puts its casts at the end
+    return _finished(halved.model)
 
 
 def write_metadata(model: ModelProto, text: str) -> None:

@@ -6,14 +6,11 @@ import shutil
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clipshift.engines.exported import METADATA_KEY, Export, Precision, Target
 from clipshift.errors import ExportError, MissingDependencyError
 from clipshift.models.recognizer import Recognizer
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
 
 PRECISIONS: dict[Target, tuple[Precision, ...]] = {
     "onnx": ("fp32", "fp16", "int8"),
@@ -27,8 +24,8 @@ _PACKAGES: dict[Target, tuple[str, ...]] = {
     "openvino": ("onnx", "onnxscript", "openvino"),
     "torch": (),
 }
-_SMALL = 1024
-"""Constants of fewer numbers keep float32: they cost nothing, and sizes and weights of resizing are among them."""
+Quantise = Callable[[Any], tuple[Any, tuple[str, ...]]]
+"""From a network as the target's model, clips to logits, to its int8 form and the names of the layers that are not."""
 
 
 def check_target(target: Target, precision: Precision, *, quantised: bool) -> None:
@@ -66,65 +63,44 @@ def package_versions(target: Target) -> dict[str, str]:
     return {package: version(package) for package in ("torch", "timm", *_PACKAGES[target])}
 
 
-def write_onnx(folder: Path, network: Recognizer, export: Export) -> None:
-    """Write `model.onnx` in float32, or with halved weights and arithmetic."""
-    from clipshift.deployment.onnx_graph import build_onnx, write_metadata
+def write_onnx(folder: Path, network: Recognizer, export: Export, quantise: Quantise | None) -> Export:
+    """Write `model.onnx` in float32, in float16 or quantised; pixels are prepared and answers given in float32."""
+    from clipshift.deployment.onnx_graph import add_ends, halve, network_to_onnx, write_metadata
 
-    model = build_onnx(network, export.spec, export.input)
+    model = network_to_onnx(network, export.spec, export.input)
     if export.precision == "fp16":
-        model = _halved(model)
+        model = halve(model)
+    elif quantise is not None:
+        model, kept = quantise(model)
+        export = export.model_copy(update={"kept": kept})
+    if export.input == "frames":
+        model = add_ends(model, export.spec)
     write_metadata(model, export.to_text())
     (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
+    return export
 
 
-def _halved(model: ModelProto) -> ModelProto:
-    """The network in float16; pixels are prepared and answers are given in float32."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    kept = [node.name for node in model.graph.node if node.name.startswith(("input/", "output/"))]
-    halved: ModelProto = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
-    return halved
-
-
-def write_openvino(folder: Path, network: Recognizer, export: Export) -> None:
+def write_openvino(folder: Path, network: Recognizer, export: Export, quantise: Quantise | None) -> Export:
     """Write `model.xml` and `model.bin`; with fp16 the weights are stored in half, bf16 is chosen when they are run."""
     import openvino
 
-    from clipshift.deployment.onnx_graph import build_onnx
+    from clipshift.deployment.onnx_graph import network_to_onnx
+    from clipshift.deployment.openvino_graph import add_ends, from_onnx, store_half
 
-    passing = folder / "passing.onnx"
-    passing.write_bytes(build_onnx(network, export.spec, export.input).SerializeToString())
-    model = openvino.convert_model(passing)
-    passing.unlink()
-    save_openvino(model, folder, export)
-
-
-def save_openvino(model: Any, folder: Path, export: Export) -> None:  # noqa: ANN401 - OpenVINO has no types
-    """Write an OpenVINO model with the export's description in its `rt_info`."""
-    import openvino
-
+    model = from_onnx(network_to_onnx(network, export.spec, export.input))
     if export.precision == "fp16":
-        _store_half(model)
+        store_half(model)
+    elif quantise is not None:
+        model, kept = quantise(model)
+        export = export.model_copy(update={"kept": kept})
+    if export.input == "frames":
+        model = add_ends(model, export.spec)
     model.set_rt_info(export.to_text(), ["framework", METADATA_KEY])
     openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
+    return export
 
 
-def _store_half(model: Any) -> None:  # noqa: ANN401
-    """Store large constants in float16; OpenVINO's own compression would also squeeze numbers that need their range."""
-    from openvino import opset13 as operators
-
-    for node in model.get_ordered_ops():
-        if node.get_type_name() == "Constant" and node.get_element_type().get_type_name() == "f32":
-            values = node.get_data()
-            if values.size >= _SMALL:
-                half = operators.convert(operators.constant(values.astype("float16")), "f32")
-                half.get_rt_info()["decompression"] = ""
-                half.set_friendly_name(node.get_friendly_name())
-                for reader in node.output(0).get_target_inputs():
-                    reader.replace_source_output(half.output(0))
-
-
-def write_torch(folder: Path, network: Recognizer, export: Export) -> None:
+def write_torch(folder: Path, network: Recognizer, export: Export, _: Quantise | None) -> Export:
     """Write `model.pt2`, a program of `torch.export`."""
     import torch
 
@@ -147,14 +123,15 @@ def write_torch(folder: Path, network: Recognizer, export: Export) -> None:
         example = torch.zeros(2, settings.segments, height, width, 3, dtype=torch.uint8)
         program = export_program(FramesRecognizer(network, spec), example, free_axes=(0, 2, 3))
     torch.export.save(program, folder / "model.pt2", extra_files={METADATA_KEY: export.to_text()})
+    return export
 
 
-WRITERS: dict[Target, Callable[[Path, Recognizer, Export], None]] = {
+WRITERS: dict[Target, Callable[[Path, Recognizer, Export, Quantise | None], Export]] = {
     "onnx": write_onnx,
     "openvino": write_openvino,
     "torch": write_torch,
 }
-"""What writes the files of a target in the precisions other than int8."""
+"""What writes the files of a target, and gives the description back with what it found out."""
 
 
 def give_name(staging: Path, out: Path) -> None:
