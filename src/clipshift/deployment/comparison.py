@@ -19,6 +19,8 @@ LARGEST_DIFFERENCE = 1e-4
 """Of a probability, that fp32 may have from the trained model."""
 AGREEMENT: dict[Precision, float] = {"fp32": 1.0, "fp16": 0.995, "bf16": 0.995, "int8": 0.99}
 """Share of the clips that must have the same most probable class."""
+MOST_ACCURACY_LOST = 0.005
+"""Top-1, in [0, 1], that int8 may cost on labelled clips."""
 
 
 @dataclass(frozen=True, eq=False)

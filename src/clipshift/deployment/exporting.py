@@ -21,6 +21,7 @@ from clipshift.deployment.clips import GENERATED, find_labelled, generated_clips
 from clipshift.deployment.comparison import (
     AGREEMENT,
     LARGEST_DIFFERENCE,
+    MOST_ACCURACY_LOST,
     Answers,
     Difference,
     Progress,
@@ -42,8 +43,6 @@ from clipshift.weights.table import PUBLISHED
 
 MOST_CLIPS = 64
 """Real clips that an export is compared on."""
-MOST_ACCURACY_LOST = 0.005
-"""Top-1 that int8 may cost on labelled clips."""
 
 
 @dataclass(frozen=True)

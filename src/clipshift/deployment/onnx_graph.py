@@ -18,7 +18,7 @@ from clipshift.data.transforms import VIEWS
 from clipshift.deployment.onnx_nodes import FLOAT, UINT8, Nodes
 from clipshift.deployment.preprocessing import add_preprocessing
 from clipshift.engines.exported import METADATA_KEY, InputForm
-from clipshift.models.folding import fold_branches
+from clipshift.models.deployment import deployment_form
 from clipshift.models.recognizer import Recognizer
 
 OPSET = 18
@@ -61,7 +61,7 @@ def network_to_onnx(network: Recognizer, spec: ModelSpec, form: InputForm) -> Mo
         form: With `frames` the side is that of the crops, with `clips` that of the centre crop.
     """
     side, segments = crop_side(spec, form), spec.input.segments
-    deployed = fold_branches(network).cpu().float().eval()
+    deployed = deployment_form(network).cpu().float().eval()
     # Two clips: an axis of length one would be taken for one that never changes.
     example = torch.zeros(2, segments, 3, side, side)
     with _quiet():

@@ -88,6 +88,9 @@ def deployment_form(network: Recognizer) -> Recognizer:
         if isinstance(module, TemporalShift):
             convolved = ConvolvedShift(module, channels[module]).to(where.device, where.dtype)
             deployed.set_submodule(name, convolved)
+        elif getattr(module, "inplace", False):
+            # Exporters write the parts of what was changed in place as slices, however it was split.
+            module.inplace = False
     return deployed
 
 
