@@ -35,13 +35,13 @@ def model(clips: list[NDArray[np.float32]]) -> Any:  # noqa: ANN401
     model = openvino.convert_model(
         torch.export.export(deployment_form(network), (example,), dynamic_shapes=({0: torch.export.Dim("b")},))
     )
-    model.output(0).set_names({"logits"})
+    model.reshape([-1, 4, 3, 32, 32])
     return model
 
 
 def _logits(model: Any, clips: list[NDArray[np.float32]]) -> NDArray[np.float32]:  # noqa: ANN401
     compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return np.concatenate([compiled([clip])["logits"] for clip in clips])
+    return np.concatenate([compiled([clip])[0] for clip in clips])
 
 
 def _layers(model: Any) -> set[str]:  # noqa: ANN401
@@ -61,13 +61,13 @@ def test_every_layer_is_in_int8_where_that_is_good_enough(model: Any, clips: lis
 
 
 def test_the_shift_stays_in_int8(model: Any, clips: list[NDArray[np.float32]]) -> None:  # noqa: ANN401
-    """No operation of the shift, and no convolution but the first, reads or writes floating point when it is run."""
+    """No convolution, those of the shift included, computes in floating point, and nothing is joined in it."""
     quantised = quantize_openvino(model, clips[:4], clips[:4], score=lambda _: 1.0, least=0.0)
     compiled = openvino.compile_model(quantised.model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     seen = []
     for node in compiled.get_runtime_model().get_ordered_ops():
         information = {key: node.get_rt_info()[key].astype(str) for key in ("layerType", "runtimePrecision")}
-        if information["layerType"] in ("Split", "Concatenation", "Convolution"):
+        if information["layerType"] in ("Concatenation", "Convolution"):
             seen.append(information["runtimePrecision"])
     assert len(seen) > 10
     assert set(seen) <= {"u8", "i8"}

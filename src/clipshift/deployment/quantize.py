@@ -57,7 +57,6 @@ def quantize_openvino(
     score: Callable[[Outputs], float],
     least: float,
     ignored: Iterable[str] = (),
-    output: str = "logits",
 ) -> Quantised:
     """Quantise an `openvino.Model`.
 
@@ -65,15 +64,14 @@ def quantize_openvino(
     bits, and saturate. So the file gives the same numbers on all processors, for less loss than saturation costs.
 
     Args:
-        model: In float32, with one input; not changed.
+        model: In float32, from clips, its only input, to logits, its only output; not changed.
         calibration: Inputs as the model takes them, with their batch axis. Some 100 to 300 clips of the training set.
         validation: Inputs of one clip each on which the loss is judged.
         score: Says how good outputs are, logits (N, K) of the validation inputs in their order; more is better. For
             example [agreement][clipshift.deployment.quantize.agreement] with the model that is given.
         least: The least score that is good enough. Until it is reached, layers go back to floating point, one after
             the other, first those that change the logits most.
-        ignored: Regular expressions of names of nodes that are never quantised (preprocessing).
-        output: Name of the output with the logits.
+        ignored: Regular expressions of names of nodes that are never quantised.
 
     Raises:
         ValueError: The given model itself does not reach `least`, or there are no inputs.
@@ -86,7 +84,7 @@ def quantize_openvino(
         compiled = model
         if isinstance(model, openvino.Model):
             compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        return lambda inputs: np.asarray(compiled([inputs])[output])
+        return lambda inputs: np.asarray(compiled([inputs])[0])
 
     quantised = _quantize(model, open_model, calibration, validation, score=score, least=least, ignored=ignored)
     kept = tuple(
@@ -120,6 +118,7 @@ def _quantize(
         AdvancedAccuracyRestorerParameters,
         AdvancedQuantizationParameters,
         OverflowFix,
+        QuantizationParameters,
     )
 
     if not calibration or not validation:
@@ -143,14 +142,19 @@ def _quantize(
         quantised = nncf.quantize_with_accuracy_control(
             model,
             nncf.Dataset(calibration),
-            nncf.Dataset(range(len(validation))),
+            nncf.Dataset(range(len(validation)), lambda number: validation[number]),
             validation_fn=judge,
             max_drop=before - least,
             subset_size=len(calibration),
             # Zero points let signed activations, those of leaky ReLU, use the whole of their eight bits.
             preset=nncf.QuantizationPreset.MIXED,
             ignored_scope=nncf.IgnoredScope(patterns=list(ignored), validate=False),
-            advanced_quantization_parameters=AdvancedQuantizationParameters(overflow_fix=OverflowFix.ENABLE),
+            advanced_quantization_parameters=AdvancedQuantizationParameters(
+                overflow_fix=OverflowFix.ENABLE,
+                # One scale for all channels of a map, also before depthwise convolutions: only so has the shift's
+                # convolution, which is one, the scale of the channels that stay.
+                activations_quantization_params=QuantizationParameters(per_channel=False),
+            ),
             advanced_accuracy_restorer_parameters=AdvancedAccuracyRestorerParameters(
                 ranking_subset_size=min(_RANKED, len(validation))
             ),
