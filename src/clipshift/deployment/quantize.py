@@ -1,0 +1,174 @@
+"""Eight-bit arithmetic for an exported network, with the layers that do not bear it kept in floating point.
+
+nncf measures the ranges of all activations on calibration clips, corrects the biases, and writes weights of eight bits
+with a scale for each output channel. Give it networks in their form for deployment
+([deployment_form][clipshift.models.deployment.deployment_form]): it does not carry quantisers through the temporal
+shift of the trained form, and the convolutions behind it would stay in float32.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Outputs = NDArray[np.float32]
+Run = Callable[[NDArray[Any]], Outputs]
+"""A model opened by its engine: one input with its batch axis, to logits (B, K)."""
+
+_WEIGHTED = ("Convolution", "GroupConvolution", "MatMul", "Conv", "Gemm")
+_RANKED = 8
+"""Validation inputs on which the layers are put in the order of their harm."""
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """A quantised model.
+
+    Attributes:
+        model: Of the same kind as the model that was given.
+        kept: Names of the convolutions and linear layers that compute in floating point.
+        score: What `score` said of its outputs.
+        score_before: What it said of the given model's.
+    """
+
+    model: Any
+    kept: tuple[str, ...]
+    score: float
+    score_before: float
+
+
+def agreement(reference: Outputs) -> Callable[[Outputs], float]:
+    """A score: the share of inputs, in [0, 1], whose best class is that of `reference`, logits (N, K)."""
+    best = reference.argmax(axis=1)
+    return lambda outputs: float((outputs.argmax(axis=1) == best).mean())
+
+
+def quantize_openvino(
+    model: Any,  # noqa: ANN401 - OpenVINO has no types
+    calibration: Sequence[NDArray[Any]],
+    validation: Sequence[NDArray[Any]],
+    *,
+    score: Callable[[Outputs], float],
+    least: float,
+    ignored: Iterable[str] = (),
+) -> Quantised:
+    """Quantise an `openvino.Model`.
+
+    All weights have seven bits of precision instead of eight: without VNNI, processors add pairs of products in 16
+    bits, and saturate. So the file gives the same numbers on all processors, for less loss than saturation costs.
+
+    Args:
+        model: In float32, from clips, its only input, to logits, its only output; not changed.
+        calibration: Inputs as the model takes them, with their batch axis. Some 100 to 300 clips of the training set.
+        validation: Inputs of one clip each on which the loss is judged.
+        score: Says how good outputs are, logits (N, K) of the validation inputs in their order; more is better. For
+            example [agreement][clipshift.deployment.quantize.agreement] with the model that is given.
+        least: The least score that is good enough. Until it is reached, layers go back to floating point, one after
+            the other, first those that change the logits most.
+        ignored: Regular expressions of names of nodes that are never quantised.
+
+    Raises:
+        ValueError: The given model itself does not reach `least`, or there are no inputs.
+    """
+    import openvino
+
+    core = openvino.Core()
+
+    def open_model(model: Any) -> Run:  # noqa: ANN401
+        compiled = model
+        if isinstance(model, openvino.Model):
+            compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return lambda inputs: np.asarray(compiled([inputs])[0])
+
+    quantised = _quantize(model, open_model, calibration, validation, score=score, least=least, ignored=ignored)
+    kept = tuple(
+        node.get_friendly_name()
+        for node in quantised.model.get_ordered_ops()
+        if node.get_type_name() in _WEIGHTED and not _has_integer_weights(node)
+    )
+    return Quantised(quantised.model, kept, quantised.score, quantised.score_before)
+
+
+def _has_integer_weights(node: Any) -> bool:  # noqa: ANN401
+    """Whether an OpenVINO node's weights are integers that are converted and scaled on their way to it."""
+    source = node.input_value(1).get_node()
+    while source.get_type_name() in ("Multiply", "Subtract", "Reshape", "Convert"):
+        source = source.input_value(0).get_node()
+    return str(source.get_element_type().get_type_name()) in ("i8", "u8")
+
+
+def _quantize(
+    model: Any,  # noqa: ANN401
+    open_model: Callable[[Any], Run],
+    calibration: Sequence[NDArray[Any]],
+    validation: Sequence[NDArray[Any]],
+    *,
+    score: Callable[[Outputs], float],
+    least: float,
+    ignored: Iterable[str],
+) -> Quantised:
+    import nncf
+    from nncf.quantization.advanced_parameters import (
+        AdvancedAccuracyRestorerParameters,
+        AdvancedQuantizationParameters,
+        OverflowFix,
+        QuantizationParameters,
+    )
+
+    if not calibration or not validation:
+        raise ValueError("quantising needs inputs to measure ranges on, and inputs to judge by")
+
+    def outputs_of(model: Any, numbers: Iterable[int] | None = None) -> list[Outputs]:  # noqa: ANN401
+        run = open_model(model)
+        chosen = range(len(validation)) if numbers is None else numbers
+        return [run(validation[number]) for number in chosen]
+
+    def judge(model: Any, numbers: Iterable[int]) -> tuple[float, list[list[Outputs]]]:  # noqa: ANN401
+        found = outputs_of(model, numbers)
+        # nncf also asks for a few inputs, and then looks only at their logits.
+        number = score(np.concatenate(found)) if len(found) == len(validation) else 0.0
+        return number, [[logits] for logits in found]
+
+    before = score(np.concatenate(outputs_of(model)))
+    if before < least:
+        raise ValueError(f"the model that is to be quantised scores {before}, less than {least}")
+    with _quiet():
+        quantised = nncf.quantize_with_accuracy_control(
+            model,
+            nncf.Dataset(calibration),
+            nncf.Dataset(range(len(validation)), lambda number: validation[number]),
+            validation_fn=judge,
+            max_drop=before - least,
+            subset_size=len(calibration),
+            # Zero points let signed activations, those of leaky ReLU, use the whole of their eight bits.
+            preset=nncf.QuantizationPreset.MIXED,
+            ignored_scope=nncf.IgnoredScope(patterns=list(ignored), validate=False),
+            advanced_quantization_parameters=AdvancedQuantizationParameters(
+                overflow_fix=OverflowFix.ENABLE,
+                # One scale for all channels of a map, also before depthwise convolutions: only so has the shift's
+                # convolution, which is one, the scale of the channels that stay.
+                activations_quantization_params=QuantizationParameters(per_channel=False),
+            ),
+            advanced_accuracy_restorer_parameters=AdvancedAccuracyRestorerParameters(
+                ranking_subset_size=min(_RANKED, len(validation))
+            ),
+        )
+    return Quantised(quantised, (), score(np.concatenate(outputs_of(quantised))), before)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without nncf's progress; its errors come through."""
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    try:
+        yield
+    finally:
+        nncf.set_log_level(logging.INFO)
