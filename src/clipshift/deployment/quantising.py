@@ -16,7 +16,7 @@ from clipshift.data.stream import read_views
 from clipshift.data.transforms import normalise
 from clipshift.deployment.clips import spread
 from clipshift.deployment.comparison import AGREEMENT, MOST_ACCURACY_LOST
-from clipshift.deployment.quantize import Outputs, agreement, quantize_onnx, quantize_openvino
+from clipshift.deployment.quantize import Outputs, agreement, quantize_openvino
 from clipshift.deployment.targets import Quantise
 from clipshift.engines.exported import Export
 from clipshift.errors import ExportError, VideoError
@@ -91,7 +91,7 @@ def quantiser(export: Export, data: str | Path, reference: Model) -> Quantise:
     names = export.spec.classes
     labels = np.array([_label(clip, dataset.classes, names) for clip in validation.clips])
     score = _score(expected, labels)
-    quantize = quantize_openvino if export.target == "openvino" else quantize_onnx
+    quantize = quantize_openvino
 
     def quantise(network: Any) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401
         found = quantize(network, calibration, validation, score=score, least=AGREEMENT["int8"])
