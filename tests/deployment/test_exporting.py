@@ -20,7 +20,7 @@ from clipshift.errors import ConfigError, ExportError
 from clipshift.evaluation.evaluator import evaluate
 from clipshift.inference.results import Prediction
 from clipshift.video import decode, probe
-from tests.deployment.conftest import MakeExport
+from tests.conftest import MakeExport
 from tests.deployment.making import SETTINGS, noise, save_model
 
 every_target = pytest.mark.parametrize("target", get_args(Target))
@@ -32,20 +32,20 @@ def videos(clips: Path) -> list[Path]:
     return sorted(clips.rglob("*.mp4"))
 
 
-def compare(expected: clipshift.Model, found: clipshift.Model, clips: Path, **views: Any) -> None:
-    for video in videos(clips)[::3]:
-        one, other = expected.predict(video, **views), found.predict(video, **views)
+def compare(expected: clipshift.Model, found: clipshift.Model, folder: Path, *, clips: int | None = None) -> None:
+    for video in videos(folder)[::3]:
+        one, other = expected.predict(video, clips=clips), found.predict(video, clips=clips)
         np.testing.assert_allclose(other.probabilities, one.probabilities, atol=NEAR)
         assert other.classes == one.classes
 
 
 @every_target
-def test_predictions_are_the_models(target: Target, model: Path, exported: MakeExport, clips: Path) -> None:
-    trained = clipshift.load(model, device="cpu")
+def test_predictions_are_the_models(target: Target, small_model: Path, exported: MakeExport, small_clips: Path) -> None:
+    trained = clipshift.load(small_model, device="cpu")
     export = clipshift.load(exported(target).folder, device="cpu", threads=1)
-    compare(trained, export, clips)
-    compare(trained, export, clips, clips=2)
-    path = videos(clips)[0]
+    compare(trained, export, small_clips)
+    compare(trained, export, small_clips, clips=2)
+    path = videos(small_clips)[0]
     frames = decode(path, range(probe(path).frames))
     np.testing.assert_allclose(export.predict(frames).probabilities, trained.predict(path).probabilities, atol=NEAR)
     with pytest.raises(ExportError, match="holds no network"):
@@ -55,11 +55,11 @@ def test_predictions_are_the_models(target: Target, model: Path, exported: MakeE
 
 @every_target
 def test_batches_and_sizes_of_frames(
-    target: Target, model: Path, exported: MakeExport, clips: Path, tmp_path: Path
+    target: Target, small_model: Path, exported: MakeExport, small_clips: Path, tmp_path: Path
 ) -> None:
-    trained = clipshift.load(model, device="cpu")
+    trained = clipshift.load(small_model, device="cpu")
     export = clipshift.load(exported(target).folder, device="cpu", threads=1)
-    sources: list[Path] = videos(clips)[:4]
+    sources: list[Path] = videos(small_clips)[:4]
     odd = clipshift.data.motion.write_motion_clips(  # another size of frames between the others
         tmp_path / "odd", clips_per_class=1, validation_per_class=1, frames=6, size=70
     )
@@ -78,8 +78,8 @@ def test_batches_and_sizes_of_frames(
 
 
 @every_target
-def test_frames_of_any_size(target: Target, model: Path, exported: MakeExport) -> None:
-    trained = clipshift.load(model, device="cpu")
+def test_frames_of_any_size(target: Target, small_model: Path, exported: MakeExport) -> None:
+    trained = clipshift.load(small_model, device="cpu")
     export = clipshift.load(exported(target).folder, device="cpu", threads=1)
     for height, width in ((36, 36), (36, 80), (90, 41), (20, 11), (144, 100)):
         frames = noise(4, height, width).repeat(2, axis=1)[:, :height]
@@ -102,28 +102,28 @@ def test_frames_of_any_size(target: Target, model: Path, exported: MakeExport) -
     ],
 )
 def test_forms_crops_labels_and_averages(
-    target: Target, options: dict[str, Any], spec: dict[str, Any], clips: Path, tmp_path: Path
+    target: Target, options: dict[str, Any], spec: dict[str, Any], small_clips: Path, tmp_path: Path
 ) -> None:
     model = save_model(tmp_path / "model", **spec)
-    done = clipshift.export(model, to=target, out=tmp_path / "out", data=videos(clips)[0].parent, **options)
+    done = clipshift.export(model, to=target, out=tmp_path / "out", data=videos(small_clips)[0].parent, **options)
     trained, export = clipshift.load(model, device="cpu"), clipshift.load(done.folder, device="cpu", threads=1)
     crops = options.get("crops", "centre")
-    for video in videos(clips)[::3]:
+    for video in videos(small_clips)[::3]:
         np.testing.assert_allclose(
             export.predict(video).probabilities, trained.predict(video, crops=crops).probabilities, atol=NEAR
         )
     with pytest.raises(ConfigError, match=r"(?s)crops are inside.*allowed: +" + crops + r"\n.*--crops"):
-        export.predict(videos(clips)[0], crops="three_small" if crops == "three" else "three")
+        export.predict(videos(small_clips)[0], crops="three_small" if crops == "three" else "three")
 
 
-def test_fp16(model: Path, clips: Path, tmp_path: Path) -> None:
-    trained = clipshift.load(model, device="cpu")
+def test_fp16(small_model: Path, small_clips: Path, tmp_path: Path) -> None:
+    trained = clipshift.load(small_model, device="cpu")
     for target in ("onnx", "openvino"):
-        done = clipshift.export(model, to=target, out=tmp_path / target, precision="fp16", data=clips)  # type: ignore[arg-type]
+        done = clipshift.export(small_model, to=target, out=tmp_path / target, precision="fp16", data=small_clips)  # type: ignore[arg-type]
         assert done.export.checked is not None
         assert 0 < done.export.checked.largest_difference < 0.01
         export = clipshift.load(done.folder, device="cpu", threads=1)
-        for video in videos(clips)[::3]:
+        for video in videos(small_clips)[::3]:
             np.testing.assert_allclose(
                 export.predict(video).probabilities, trained.predict(video).probabilities, atol=0.01
             )
@@ -176,23 +176,26 @@ def test_the_description_is_inside_the_files(exported: MakeExport) -> None:
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
-def test_evaluating_an_export(target: Target, model: Path, exported: MakeExport, clips: Path) -> None:
+def test_evaluating_an_export(target: Target, small_model: Path, exported: MakeExport, small_clips: Path) -> None:
     folder = exported(target).folder
-    expected, found = evaluate(model, clips, device="cpu"), evaluate(folder, clips, device="cpu", workers=0)
+    expected, found = (
+        evaluate(small_model, small_clips, device="cpu"),
+        evaluate(folder, small_clips, device="cpu", workers=0),
+    )
     assert found.metrics.top1 == expected.metrics.top1
     assert found.model["sha256"] == file_digest(folder / MODEL_FILES[target][-1])
     with pytest.raises(ConfigError, match="crops or averages in it than the protocol"):
-        evaluate(folder, clips, protocol="uniform-1x10", device="cpu")
+        evaluate(folder, small_clips, protocol="uniform-1x10", device="cpu")
     with pytest.raises(ConfigError, match="own precision"):
-        evaluate(folder, clips, amp="bf16", device="cpu")
+        evaluate(folder, small_clips, amp="bf16", device="cpu")
 
 
-def test_a_run_folder_brings_its_clips_and_settings(clips: Path, tmp_path: Path) -> None:
+def test_a_run_folder_brings_its_clips_and_settings(small_clips: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     save_model(run / "model")
     lines = [
         {"path": str(path), "name": path.name, "label": 0, "split": split, "error": None}
-        for path, split in zip(videos(clips), ["validation"] * 5 + ["train"] * 3, strict=True)
+        for path, split in zip(videos(small_clips), ["validation"] * 5 + ["train"] * 3, strict=True)
     ]
     (run / "data.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     (run / "config.yaml").write_text("train:\n  epochs: 3\n", encoding="utf-8")

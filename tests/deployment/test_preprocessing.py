@@ -18,7 +18,8 @@ from tests.deployment.making import noise
 BASE = {"segments": 2, "resize": 40, "crop": 32}
 # Landscape, portrait, short side as wanted (square and not), enlarged, tiny, odd sizes scaled down, up to four times.
 SIZES = (
-    (48, 64), (64, 48), (40, 40), (40, 57), (57, 40), (23, 31), (12, 12), (2, 9), (7, 5), (101, 77), (150, 91), (97, 160),
+    (48, 64), (64, 48), (40, 40), (40, 57), (57, 40), (23, 31), (12, 12), (2, 9), (7, 5), (101, 77), (150, 91),
+    (97, 160),
 )  # fmt: skip
 # Scaled down by more than four, weights of resizing times pixels need more binary digits than float32 has.
 LARGE_SIZES = ((401, 300), (240, 427), (720, 405))
