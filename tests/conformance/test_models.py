@@ -208,14 +208,14 @@ def test_bundle_gives_the_same_bits(name: str, tmp_path: Path) -> None:
 
 
 # One of each kind that an exporter could spoil: bottlenecks with leaky ReLUs (and the stem of ResNet-D), both orders
-# and roundings of the shift, basic blocks and a shift of thirds, inverted residuals, hard-swish with
+# and roundings of the shift, basic blocks and a shift of thirds, inverted residuals with a shift of the past, hard-swish with
 # squeeze-and-excitation, parallel branches with one shift and attention over time, grouped convolutions, split
 # attention, layer norms, a vision transformer. Others of the zoo differ from these in depth and width only.
 _EXPORTED = [
     "pptsm-r50 as PaddleVideo shifts",
     "tsm-r101",
     "tsm test_resnet",
-    "tsm-mobilenetv2",
+    "tsm-mobilenetv2-online",
     "tsm-mobilenetv3",
     "pptsmv2-16f-attention",
     "tsm regnety_002",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 
 import clipshift
 from clipshift.engines import EngineOptions, Target, find_export, open_session, read_export
 from clipshift.engines.exported import MODEL_FILES
+from clipshift.engines.torch_program import TorchSession
 from clipshift.errors import ConfigError, ExportError, MissingDependencyError, VideoError, WeightsError
 from tests.conftest import MakeExport
 from tests.deployment.making import noise
@@ -180,20 +184,24 @@ def test_an_engine_that_is_not_installed(
         clipshift.load(folder)
 
 
-def test_no_pickle_is_read_from_a_program(exported: MakeExport, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
+class _Touch:
+    """Unpickling it makes a file."""
 
-    from clipshift.engines import torch_program
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
-    trusting: list[object] = []
-    load = torch.load
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
 
-    def watched(*arguments: object, **options: object) -> object:
-        with monkeypatch.context() as patch:
-            patch.setattr("pickle.Unpickler", lambda *_a, **_k: trusting.append(1))
-            return load(*arguments, **{**options, "weights_only": False})  # type: ignore[arg-type]
 
-    monkeypatch.setattr(torch, "load", watched)
-    folder = exported("torch").folder
-    torch_program.TorchSession(folder / "model.pt2", read_export(folder), ONE_THREAD)
-    assert not trusting
+def test_no_pickle_is_read_from_a_program(exported: MakeExport, tmp_path: Path) -> None:
+    folder, marker, program = exported("torch").folder, tmp_path / "touched", tmp_path / "model.pt2"
+    pickled = io.BytesIO()
+    torch.save((((_Touch(marker),), {})), pickled)
+    with zipfile.ZipFile(folder / "model.pt2") as right, zipfile.ZipFile(program, "w") as wrong:
+        for name in right.namelist():
+            spoilt = "sample_inputs" in name
+            wrong.writestr(name, pickled.getvalue() if spoilt else right.read(name))
+    with pytest.raises(ExportError, match="PyTorch cannot read the file"):
+        TorchSession(program, read_export(folder), ONE_THREAD)
+    assert not marker.exists()
