@@ -208,9 +208,9 @@ def test_bundle_gives_the_same_bits(name: str, tmp_path: Path) -> None:
 
 
 # One of each kind that an exporter could spoil: bottlenecks with leaky ReLUs (and the stem of ResNet-D), both orders
-# and roundings of the shift, basic blocks and a shift of thirds, inverted residuals with a shift of the past, hard-swish with
-# squeeze-and-excitation, parallel branches with one shift and attention over time, grouped convolutions, split
-# attention, layer norms, a vision transformer. Others of the zoo differ from these in depth and width only.
+# and roundings of the shift, a deep network, basic blocks with a shift of thirds, inverted residuals with a shift of
+# the past, hard-swish with squeeze-and-excitation, parallel branches with one shift and attention over time, grouped
+# convolutions, split attention, layer norms, a vision transformer. Others differ from these in depth and width only.
 _EXPORTED = [
     "pptsm-r50 as PaddleVideo shifts",
     "tsm-r101",
