@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from clipshift import Exported
+    from clipshift.engines import Target
+
+MakeExport = Callable[["Target"], "Exported"]
 
 # Small networks gain nothing from threads, and where several processes share the cores, threads that spin while they
 # wait make everything many times slower. Read by PyTorch when it is first imported, also in processes that tests start.
@@ -32,3 +41,33 @@ def seeded(shared: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def small_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight MP4 files in a folder for each class."""
+    from clipshift.data.motion import write_motion_clips
+
+    folder = tmp_path_factory.mktemp("motion") / "clips"
+    return write_motion_clips(folder, clips_per_class=1, validation_per_class=2, frames=8, size=48) / "val"
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small model of the classes of `small_clips`."""
+    from tests.deployment.making import save_model
+
+    return save_model(tmp_path_factory.mktemp("trained") / "model")
+
+
+@pytest.fixture(scope="session")
+def exported(small_model: Path, small_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeExport:
+    """The small model as exported to a target, in float32, taking frames; once for all tests."""
+    import clipshift
+
+    @cache
+    def make(target: Target) -> Exported:
+        out = tmp_path_factory.mktemp("exports") / target
+        return clipshift.export(small_model, to=target, out=out, data=small_clips, licence="Apache-2.0")
+
+    return make

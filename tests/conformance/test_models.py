@@ -9,6 +9,9 @@ import copy
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
+import openvino
 import pytest
 import timm
 import torch
@@ -17,6 +20,8 @@ from torch.nn import functional as F
 
 from clipshift.config import ModelSpec
 from clipshift.config.schema import InputConfig, ModelConfig, ShiftConfig
+from clipshift.deployment.onnx_graph import build_onnx
+from clipshift.deployment.openvino_graph import from_onnx
 from clipshift.models.backbones import timm_name
 from clipshift.models.bundle import load_bundle, save_bundle
 from clipshift.models.folding import fold_branches
@@ -74,6 +79,11 @@ def _network(name: str) -> Recognizer:
     for norm in norms:
         norm.momentum = 0.1
     return network.eval()
+
+
+def _spec(name: str) -> ModelSpec:
+    settings = InputConfig(segments=SEGMENTS, resize=CROP, crop=CROP)
+    return ModelSpec(clipshift="0", model=_network(name).model, input=settings, classes=("a", "b", "c"))
 
 
 def _clips(segments: int = SEGMENTS, clips: int = 2) -> torch.Tensor:
@@ -191,13 +201,46 @@ def test_half_precision_errs_as_its_digits_tell(name: str) -> None:
 
 @every_model
 def test_bundle_gives_the_same_bits(name: str, tmp_path: Path) -> None:
-    network = _network(name)
-    settings = InputConfig(segments=SEGMENTS, resize=CROP, crop=CROP)
-    spec = ModelSpec(clipshift="0", model=network.model, input=settings, classes=("a", "b", "c"))
-    save_bundle(tmp_path, network, spec)
+    save_bundle(tmp_path, _network(name), _spec(name))
     loaded, _ = load_bundle(tmp_path)
     with torch.no_grad():
         assert torch.equal(loaded(_clips()), _logits(name))
+
+
+# One of each kind that an exporter could spoil: bottlenecks with leaky ReLUs (and the stem of ResNet-D), both orders
+# and roundings of the shift, a deep network, basic blocks with a shift of thirds, inverted residuals with a shift of
+# the past, hard-swish with squeeze-and-excitation, parallel branches with one shift and attention over time, grouped
+# convolutions, split attention, layer norms, a vision transformer. Others differ from these in depth and width only.
+_EXPORTED = [
+    "pptsm-r50 as PaddleVideo shifts",
+    "tsm-r101",
+    "tsm test_resnet",
+    "tsm-mobilenetv2-online",
+    "tsm-mobilenetv3",
+    "pptsmv2-16f-attention",
+    "tsm regnety_002",
+    "tsm resnest14d",
+    "tsn convnext_atto",
+    "tsn vit_tiny_patch16_224",
+]
+_EXPORT_ERROR = 1e-4
+"""Of the logits, relative to the largest, in float32; deep networks of random weights enlarge rounding errors."""
+
+
+@pytest.mark.parametrize("name", _EXPORTED)
+def test_exports_give_the_logits(name: str) -> None:
+    network, clips = _network(name), _clips().numpy()
+    spec = _spec(name)
+    model = build_onnx(network, spec, "clips")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(from_onnx(model), "CPU", settings)
+    for count in (2, 1):
+        expected = _logits(name)[:count]
+        for found in (session.run(["logits"], {"clips": clips[:count]})[0], compiled([clips[:count]])["logits"]):
+            assert _difference(expected, torch.from_numpy(np.asarray(found))) < _EXPORT_ERROR
 
 
 @every_model

@@ -36,6 +36,11 @@ class ModelSpec(Section):
     provenance: dict[str, str | int | float] = Field(default_factory=dict)
     """Where the model comes from: run, data, epoch, accuracy, source of converted weights ..."""
 
+    @property
+    def side(self) -> int:
+        """Side in pixels of what the network sees: `three` crops have the whole short side."""
+        return self.input.resize if self.crops == "three" else self.input.crop
+
     @model_validator(mode="after")
     def _clips_fit_the_sampling(self) -> Self:
         most = MOST_CLIPS.get(self.input.sampling)

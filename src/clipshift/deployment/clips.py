@@ -42,16 +42,23 @@ def find_labelled(data: str | Path, spec: ModelSpec) -> list[Clip]:
 
 
 def validation_clips(run: Path) -> list[Clip]:
-    """The validation clips of a run folder that are still where they were; none if it is not a run folder."""
+    """The validation clips of a run folder that are still where they were; none if it is not a run folder.
+
+    Raises:
+        DataError: The run's list of clips is damaged.
+    """
     file = run / "data.jsonl"
     if not file.is_file():
         return []
-    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    return [
-        Clip(Path(line["path"]), line["name"], line["label"])
-        for line in lines
-        if line["split"] == "validation" and line["error"] is None and Path(line["path"]).exists()
-    ]
+    try:
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        return [
+            Clip(Path(line["path"]), line["name"], line["label"])
+            for line in lines
+            if line["split"] == "validation" and line["error"] is None and Path(line["path"]).exists()
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError("The run's list of clips cannot be read.", where=file, got=error) from error
 
 
 @contextmanager

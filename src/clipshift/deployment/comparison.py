@@ -42,7 +42,8 @@ class Answers:
     @property
     def read(self) -> np.ndarray:
         """Bool (N,): which clips were read."""
-        return np.asarray(~np.isnan(self.probabilities[:, 0]))
+        # Not by their probabilities: a broken network answers with not-a-number for clips that were read.
+        return np.array([number not in self.errors for number in range(len(self.probabilities))])
 
     @property
     def best(self) -> np.ndarray:
@@ -55,7 +56,7 @@ class Difference:
     """How far one model's answers are from another's, over the clips that both could read.
 
     Attributes:
-        largest: The largest difference of a probability.
+        largest: The largest difference of a probability; not-a-number where a probability is.
         mean: The mean difference of the probabilities.
         agreement: Share of the clips with the same most probable class.
         clips: How many clips were compared.
@@ -123,10 +124,11 @@ def accuracy(answers: Answers, clips: Sequence[Clip]) -> float | None:
 
 
 def random_frames(spec: ModelSpec) -> Iterator[np.ndarray]:
-    """Inputs of random pixels, uint8 (B, T, H, W, 3): one to three clips, upright, wide, square, small and large."""
+    """Inputs of random pixels, uint8 (B, T, H, W, 3): one to three clips, wide, large, upright, and small squares."""
     random = np.random.default_rng(0)
     short = spec.input.resize
-    sizes = [(short, short * 4 // 3), (short * 2, short * 3), (short + 17, short - 31), (short // 2, short // 2 + 5)]
+    small = short // 2 + 5
+    sizes = [(short, short * 4 // 3), (short * 2, short * 3), (short + 17, max(5, short - 31)), (small, small)]
     for clips, (height, width) in zip((1, 2, 3, 1), sizes, strict=True):
         # In blocks: noise of single pixels is grey once it is scaled down, and no network ever saw such frames.
         shape = (clips, spec.input.segments, -(-height // 16), -(-width // 16), 3)

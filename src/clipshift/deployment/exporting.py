@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from clipshift.deployment.comparison import (
 from clipshift.deployment.targets import WRITERS, check_target, give_name, package_versions
 from clipshift.engines import EXPORT_FILE, Export, ExportScorer, Precision, Target
 from clipshift.engines.exported import MODEL_FILES, Checked, InputForm, file_digest
-from clipshift.errors import ExportError
+from clipshift.errors import ConfigError, ExportError
 from clipshift.evaluation.scoring import NetworkScorer
 from clipshift.inference.predictor import Model, load
 from clipshift.models.bundle import load_bundle
@@ -66,7 +66,7 @@ class Exported:
         takes = (
             f"frames uint8 (clips, {settings.segments}, height, width, 3), RGB, as decoded; any height and width"
             if export.input == "frames"
-            else f"clips float32 (clips, {settings.segments}, 3, {settings.crop}, {settings.crop}), normalised"
+            else f"clips float32 (clips, {settings.segments}, 3, {export.spec.side}, {export.spec.side}), normalised"
         )
         lines = [
             f"file      {self.folder / MODEL_FILES[export.target][0]}, {size:.1f} MB, {export.precision}",
@@ -124,6 +124,7 @@ def export(  # noqa: PLR0913
         Where it is, and what the check found.
 
     Raises:
+        ConfigError: An option has a value that is not allowed.
         ExportError: The run is not finished, the folder is taken, the target cannot hold the model, or the file does
             not give the model's numbers.
         MissingDependencyError: A package for this target is not installed.
@@ -131,6 +132,7 @@ def export(  # noqa: PLR0913
         DataError: `data` or `calibrate` cannot be used.
     """
     out = Path(out)
+    _check_words(to=to, precision=precision, input=input, crops=crops or "centre")
     check_target(to, precision, quantised=precision == "int8")
     _check_out(out)
     if precision == "int8" and calibrate is None:
@@ -196,17 +198,28 @@ def check(
     Raises:
         ExportError: They differ by more than the precision allows; the error has the numbers.
     """
-    largest, inputs = _compare_random(reference, exported)
+    random_gap, inputs = _compare_random(reference, exported)
     expected = answer(reference, clips, progress=progress)
     found = answer(exported, clips, progress=progress)
     gap = difference(expected, found)
     if not gap.clips:
-        raise ExportError("None of the clips for the check could be read.", where=source, got=expected.errors.get(0))
+        raise ExportError(
+            "None of the clips for the check could be read.",
+            where=source,
+            got=expected.errors.get(0, found.errors.get(0)),
+        )
+    largest = float(np.maximum(random_gap, gap.largest))  # unlike `max`, it keeps not-a-number
+    if not np.isfinite(largest):
+        raise ExportError(
+            "The exported file or its model answers with not-a-number; nothing was written.",
+            where=f"{description.target}, {description.precision}",
+            remedy="--precision fp32" if description.precision != "fp32" else None,
+        )
     checked = Checked(
         clips=gap.clips,
         source=source,
         random_inputs=inputs,
-        largest_difference=max(largest, gap.largest),
+        largest_difference=largest,
         agreement=gap.agreement,
         accuracy=accuracy(found, clips),
         accuracy_of_model=accuracy(expected, clips),
@@ -225,8 +238,6 @@ def _judge(
 ) -> None:
     precision = description.precision
     where = f"{description.target}, {precision}"
-    if not np.isfinite(checked.largest_difference):
-        raise ExportError("The exported file answers with infinity or not-a-number.", where=where)
     if precision == "fp32" and checked.largest_difference > LARGEST_DIFFERENCE:
         raise ExportError(
             "The exported file does not give the numbers of the model; nothing was written.",
@@ -271,14 +282,24 @@ def _compare_random(reference: Model, exported: Model) -> tuple[float, int]:
     largest, inputs = 0.0, 0
     for frames_BTHWC in random_frames(reference.spec):
         expected = np.stack([reference.probabilities(reference.scorer.one_set(clip)) for clip in frames_BTHWC])
-        logits = scorer.session.run(np.stack([scorer.inputs(clip) for clip in frames_BTHWC]))
-        found = np.stack([exported.probabilities(row) for row in logits])
-        largest = max(largest, float(np.abs(found - expected).max()))
+        found = np.stack([exported.probabilities(logits) for logits in scorer.sets(frames_BTHWC)])
+        gaps = [np.abs(found - expected).max()]
         if scorer.export.input == "frames":
-            own = scorer.session.probabilities(frames_BTHWC)
-            largest = max(largest, float(np.abs(own - expected).max()))
+            gaps.append(np.abs(scorer.session.probabilities(frames_BTHWC) - expected).max())
+        largest = float(np.max([largest, *gaps]))  # unlike the `max` of Python, it keeps not-a-number
         inputs += 1
     return largest, inputs
+
+
+_WORDS = {"to": Target, "precision": Precision, "input": InputForm, "crops": Crops}
+
+
+def _check_words(**given: str) -> None:
+    for option, word in given.items():
+        if word not in get_args(_WORDS[option]):
+            raise ConfigError(
+                "An option has a value that is not allowed.", where=option, got=word, allowed=get_args(_WORDS[option])
+            )
 
 
 def _check_out(out: Path) -> None:
@@ -311,6 +332,8 @@ def _clips(
         yield spread(find_labelled(named, spec), MOST_CLIPS), str(named)
         return
     clips = validation_clips(Path(model))
+    if spec.labels == "several":  # a run folder does not tell all labels of a clip
+        clips = [replace(clip, label=None) for clip in clips]
     if clips:
         yield spread(clips, MOST_CLIPS), "the run's validation clips"
         return
@@ -332,7 +355,10 @@ def _read_model(model: str | Path) -> tuple[Recognizer, ModelSpec, dict[str, Any
     config = folder.parent / "config.yaml"
     training: dict[str, Any] = {}
     if folder.name == "model" and config.is_file():
-        training = yaml.safe_load(config.read_text(encoding="utf-8"))
+        try:
+            training = dict(yaml.safe_load(config.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+            raise ExportError("The settings of the training cannot be read.", where=config) from error
     return network, spec, training
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -108,7 +107,7 @@ def write_torch(folder: Path, network: Recognizer, export: Export, _: Quantise |
 
     spec, settings = export.spec, export.spec.input
     if export.input == "clips":
-        example = torch.zeros(2, settings.segments, 3, settings.crop, settings.crop)
+        example = torch.zeros(2, settings.segments, 3, spec.side, spec.side)
         program = export_program(ClipsRecognizer(network), example, free_axes=(0,))
     else:
         if not settings.antialias:
@@ -137,7 +136,7 @@ WRITERS: dict[Target, Callable[[Path, Recognizer, Export, Quantise | None], Expo
 def give_name(staging: Path, out: Path) -> None:
     """Let a finished folder take its place."""
     if out.exists():
-        shutil.rmtree(out)  # empty: it was looked at before
+        out.rmdir()  # it was empty; if it no longer is, this fails and nothing is lost
     staging.rename(out)
 
 

@@ -61,7 +61,7 @@ class Export(Section):
     precision: Precision
     input: InputForm = "frames"
     """`frames`: uint8 (B, T, H, W, 3), RGB, as decoded, to `probabilities` and `logits` (B, K); `clips`: float32
-    (B, T, 3, crop, crop), normalised, to `logits`."""
+    (B, T, 3, side, side), normalised, to `logits`, each crop of a frame in a clip of its own."""
     spec: ModelSpec
     """Classes, frames, preprocessing, views and origin of the model."""
     kept: tuple[str, ...] = ()
@@ -81,14 +81,19 @@ class Export(Section):
 
 
 def find_export(path: str | Path) -> Path | None:
-    """The folder of the exported model that `path` means: a folder, or a file in one; None if it is none."""
+    """The folder of the exported model that `path` means: a folder, or a file in one; None if it is none.
+
+    A folder with the files of an export and without a readable description is one, too: `read_export` tells what is
+    wrong with it.
+    """
     path = Path(path)
-    if path.is_file() and path.name in {name for names in MODEL_FILES.values() for name in names}:
-        path = path.parent
+    names = [name for files in MODEL_FILES.values() for name in files]
+    if path.is_file():
+        return path.parent if path.name in names else None
     try:
         described = json.loads((path / EXPORT_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
+        return path if any((path / name).is_file() for name in names) else None
     return path if isinstance(described, dict) and described.get("kind") == "export" else None
 
 
@@ -103,7 +108,12 @@ def read_export(folder: Path) -> Export:
         text = path.read_text(encoding="utf-8")
         version = json.loads(text).get("format")
     except (OSError, ValueError, AttributeError) as error:
-        raise ExportError("The description of the export cannot be read.", where=path) from error
+        raise ExportError(
+            "The description of the export cannot be read.",
+            where=path,
+            got=error.strerror if isinstance(error, OSError) else "not the text of JSON",
+            remedy="copy the whole folder from where it was made, or export again",
+        ) from error
     if not isinstance(version, int) or version > FORMAT:
         raise ExportError(
             "The export was written by a newer clipshift.",

@@ -18,7 +18,7 @@ from clipshift.data.clips import Clip
 from clipshift.engines.exported import Export
 from clipshift.engines.scores import ScoredClip, ViewAverage, one_line
 from clipshift.engines.sessions import Session
-from clipshift.errors import ConfigError, VideoError
+from clipshift.errors import ConfigError, MissingDependencyError, VideoError
 from clipshift.video import Limits, check_video, frame_sets, open_clip
 
 
@@ -42,7 +42,7 @@ class ExportScorer:
     def stream(
         self, clips: Iterable[Clip], data: DataConfig, protocol: EvaluateConfig, *, workers: int
     ) -> Iterator[ScoredClip]:
-        """Score clips in their order; sets of frames of one size share a batch of `protocol.batch_size`.
+        """Score clips in their order; inputs of one size share a batch of `protocol.batch_size`.
 
         Raises:
             ConfigError: Other crops are asked for than the file takes.
@@ -82,13 +82,25 @@ class ExportScorer:
         check_video(frames_THWC)
         scores = ViewAverage(self.export.spec.average)
         for indices in self._sets(len(frames_THWC), protocol.clips):
-            for logits in self.session.run(self.inputs(frames_THWC[indices])[None]):
-                scores.add(logits)
+            for view in self.inputs(frames_THWC[indices]):
+                scores.add(self.session.run(view[None])[0])
         return scores.result()
 
     def one_set(self, frames_THWC: np.ndarray) -> np.ndarray:
         """Score exactly these T frames: logits float32 (K,)."""
-        return self.session.run(self.inputs(frames_THWC)[None])[0]
+        return np.asarray(self.sets(frames_THWC[None])[0])
+
+    def sets(self, frames_BTHWC: np.ndarray) -> np.ndarray:
+        """Score exactly these frames of B videos, uint8 (B, T, H, W, 3), in one batch: logits float32 (B, K)."""
+        views = [self.inputs(frames_THWC) for frames_THWC in frames_BTHWC]
+        logits_NK = self.session.run(np.concatenate([np.stack(each) for each in views]))
+        answers = []
+        for logits_VK in logits_NK.reshape(len(views), -1, logits_NK.shape[1]):
+            scores = ViewAverage(self.export.spec.average)
+            for logits in logits_VK:
+                scores.add(logits)
+            answers.append(scores.result())
+        return np.stack(answers)
 
     def check_views(self, protocol: EvaluateConfig) -> None:
         """Raise a ConfigError if crops are asked for that the file does not take."""
@@ -111,18 +123,30 @@ class ExportScorer:
             sets = self._sets(reader.info.frames, clips)
             wanted = sorted({index for indices in sets for index in indices})
             frames_THWC = reader.read(wanted)
+        if sets == [wanted]:  # as most often; every other way copies the frames
+            return self.inputs(frames_THWC)
         where = {index: position for position, index in enumerate(wanted)}
-        return tuple(self.inputs(frames_THWC[[where[index] for index in indices]]) for indices in sets)
+        chosen = (frames_THWC[[where[index] for index in indices]] for indices in sets)
+        return tuple(view for frames in chosen for view in self.inputs(frames))
 
-    def inputs(self, frames_THWC: np.ndarray) -> np.ndarray:
-        """One set of T frames, uint8 (T, H, W, 3), as the file takes it, without the batch axis."""
+    def inputs(self, frames_THWC: np.ndarray) -> tuple[np.ndarray, ...]:
+        """One set of T frames, uint8 (T, H, W, 3), as the file takes it, without the batch axis.
+
+        A file that takes frames takes them as they are; one that takes clips, every crop of them by itself.
+
+        Raises:
+            MissingDependencyError: The file takes clips, which PyTorch makes, and PyTorch is not installed.
+        """
         if self.export.input == "frames":
-            return frames_THWC
-        from clipshift.data.transforms import normalise, test_views
+            return (frames_THWC,)
+        try:
+            from clipshift.data.transforms import normalise, test_views
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError.of(error) or error from error
 
         settings = self.export.spec.input
-        views = test_views(frames_THWC, settings, "centre")
-        return np.asarray(normalise(views, settings.mean, settings.std)[0])
+        views_VTCHW = test_views(frames_THWC, settings, self.export.spec.crops)
+        return tuple(np.asarray(normalise(views_VTCHW, settings.mean, settings.std)))
 
     def _run(self, waiting: list[tuple[_Pending, np.ndarray]]) -> None:
         """Answer for all that wait, which are of one size, and empty the list."""
@@ -135,20 +159,20 @@ class ExportScorer:
 
 @dataclass(eq=False)
 class _Pending:
-    """A video whose sets of frames are on their way."""
+    """A video whose inputs are on their way."""
 
     clip: Clip
     inputs: Sequence[np.ndarray]
     error: str | None
     scores: ViewAverage
-    sets: int = field(init=False)
+    expected: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.sets = len(self.inputs)
+        self.expected = len(self.inputs)
 
     @property
     def done(self) -> bool:
-        return self.scores.views == self.sets
+        return self.scores.views == self.expected
 
     def result(self) -> ScoredClip:
-        return ScoredClip(self.clip, self.scores.result() if self.sets else None, self.error)
+        return ScoredClip(self.clip, self.scores.result() if self.expected else None, self.error)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 
 from clipshift.data.ahead import available_cores
 from clipshift.engines.exported import MODEL_FILES, Export, Target
-from clipshift.errors import ConfigError, ExportError
+from clipshift.errors import ConfigError, ExportError, MissingDependencyError
 
 Mode = Literal["latency", "throughput"]
 
@@ -26,12 +26,23 @@ class EngineOptions:
         mode: `latency`: one answer as soon as possible, all threads work on it; `throughput`: as many answers as
             possible, where the engine tells the two apart (OpenVINO).
         cache: Folder for what an engine compiles (TensorRT's engines, OpenVINO's blobs); None: nothing is kept.
+
+    Raises:
+        ConfigError: The number of threads is negative, or there is no such mode.
     """
 
     device: str = "auto"
     threads: int = 0
     mode: Mode = "latency"
     cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads < 0:
+            raise ConfigError(
+                "There is no such number of threads.", where="threads", got=self.threads, allowed="0 or more"
+            )
+        if self.mode not in get_args(Mode):
+            raise ConfigError("There is no such mode.", where="mode", got=self.mode, allowed=get_args(Mode))
 
     @property
     def thread_count(self) -> int:
@@ -47,7 +58,7 @@ class Session(Protocol):
         """Engine, version, device and threads, for people."""
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
-        """Logits float32 (B, K) of uint8 frames (B, T, H, W, 3) or of float32 clips (B, T, 3, crop, crop).
+        """Logits float32 (B, K) of uint8 frames (B, T, H, W, 3) or of float32 clips (B, T, 3, side, side).
 
         Raises:
             ExportError: The input is not what the model takes.
@@ -71,7 +82,10 @@ def open_session(folder: Path, export: Export, options: EngineOptions | None = N
         ExportError: The engine cannot read the file.
     """
     path = folder / MODEL_FILES[export.target][0]
-    return _OPENERS[export.target](path, export, options or EngineOptions())
+    try:
+        return _OPENERS[export.target](path, export, options or EngineOptions())
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError.of(error) or error from error
 
 
 def _open_onnx(path: Path, export: Export, options: EngineOptions) -> Session:
@@ -107,7 +121,7 @@ def check_input(inputs: np.ndarray, export: Export) -> None:
         fits = inputs.dtype == np.uint8 and len(shape) == 5 and shape[4] == 3 and shape[1] == settings.segments
         allowed = f"uint8 (clips, {settings.segments}, height, width, 3): RGB frames as decoded"
     else:
-        side = settings.resize if export.spec.crops == "three" else settings.crop
+        side = export.spec.side
         fits = inputs.dtype == np.float32 and shape[1:] == (settings.segments, 3, side, side)
         allowed = f"float32 (clips, {settings.segments}, 3, {side}, {side}): normalised frames"
     if not fits or 0 in shape:
@@ -117,6 +131,8 @@ def check_input(inputs: np.ndarray, export: Export) -> None:
 
 
 def check_device(device: str, allowed: tuple[str, ...], engine: str) -> None:
-    """Raise a ConfigError unless a device is among those of an engine on this machine."""
-    if device.partition(":")[0] not in allowed:
+    """Raise a ConfigError unless a device is among those of an engine on this machine; a GPU may have a number."""
+    kind, _, number = device.partition(":")
+    numbered = kind not in {"auto", "cpu"} and number.isdecimal()
+    if kind not in allowed or (device != kind and not numbered):
         raise ConfigError(f"{engine} has no such device here.", where="device", got=device, allowed=", ".join(allowed))

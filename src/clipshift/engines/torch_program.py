@@ -1,7 +1,15 @@
-"""PyTorch: a program of `torch.export`, which needs neither clipshift's nor timm's code."""
+"""PyTorch: a program of `torch.export`, which needs neither clipshift's nor timm's code.
+
+Such a file is a program, and whoever made it decides what it does: no pickle is read from it, but PyTorch does not
+promise that the rest is harmless. The files of the other engines hold nothing but numbers and known operators.
+"""
 
 from __future__ import annotations
 
+import os
+import pickle  # for the name of its error alone
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +19,40 @@ from clipshift.engines.exported import Export
 from clipshift.engines.sessions import EngineOptions, check_input
 from clipshift.errors import ConfigError, ExportError
 
+_NO_PICKLES = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+
+
+@contextmanager
+def _without_pickles() -> Iterator[None]:
+    """While inside, `torch.load` takes tensors only, also where PyTorch itself would let it take anything."""
+    before = os.environ.get(_NO_PICKLES)
+    os.environ[_NO_PICKLES] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_NO_PICKLES]
+        else:
+            os.environ[_NO_PICKLES] = before
+
 
 class TorchSession:
     """A `.pt2` file; see [Session][clipshift.engines.sessions.Session]."""
 
     def __init__(self, path: Path, export: Export, options: EngineOptions) -> None:
         self._export = export
-        device = options.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
-            raise ConfigError("PyTorch has no such device here.", where="device", got=device, allowed="auto, cpu, cuda")
-        self._device = torch.device(device)
+        gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        present = ("auto", "cpu", *(("cuda", *gpus) if gpus else ()))
+        if options.device not in present:
+            raise ConfigError(
+                "PyTorch has no such device here.", where="device", got=options.device, allowed=", ".join(present)
+            )
+        automatic = "cuda" if gpus else "cpu"
+        self._device = torch.device(automatic if options.device == "auto" else options.device)
         try:
-            program = torch.export.load(path)
-        except (RuntimeError, ValueError, OSError) as error:
+            with _without_pickles():
+                program = torch.export.load(path)
+        except (RuntimeError, ValueError, OSError, pickle.UnpicklingError) as error:
             raise ExportError("PyTorch cannot read the file.", where=path, got=str(error)[:300]) from error
         # The guards ask for a memory layout like that of the example; any other is computed as well.
         self._module = program.module(check_guards=False).to(self._device)

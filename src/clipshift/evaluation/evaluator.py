@@ -146,12 +146,15 @@ def _open_export(
     if amp != "fp32":
         raise ConfigError("An exported model has its own precision.", where="amp", got=amp, allowed=export.precision)
     spec = export.spec if protocol is None else with_protocol(export.spec, protocol)
-    if (spec.crops, spec.input.segments) != (export.spec.crops, export.spec.input.segments):
+    averaged_inside = export.input == "frames" and spec.crops != "centre"
+    if (spec.crops, spec.input.segments) != (export.spec.crops, export.spec.input.segments) or (
+        averaged_inside and spec.average != export.spec.average
+    ):
         raise ConfigError(
-            "The exported file has other crops or frames in it than the protocol asks for.",
+            "The exported file has other frames, crops or averages in it than the protocol asks for.",
             where="protocol",
             got=protocol,
-            allowed=f"{export.spec.input.segments} frames, crops: {export.spec.crops}",
+            allowed=f"{export.spec.input.segments} frames, crops: {export.spec.crops}, average: {export.spec.average}",
             remedy="evaluate the trained model, or export again with --crops",
         )
     session = open_session(folder, export, EngineOptions(device=device))

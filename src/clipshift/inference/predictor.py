@@ -12,7 +12,7 @@ import numpy as np
 from clipshift.config import Crops, DataConfig, EvaluateConfig, ModelSpec, resolve
 from clipshift.data.ahead import pick_threads
 from clipshift.engines import EngineOptions, ExportScorer, Scorer, find_export, open_session, read_export
-from clipshift.errors import ConfigError, ExportError, VideoError
+from clipshift.errors import ConfigError, ExportError, MissingDependencyError, VideoError
 from clipshift.inference.results import Failure, Prediction
 from clipshift.inference.sources import find_clips
 
@@ -175,7 +175,7 @@ def load(
         ConfigError: There is no such device.
         DownloadError: Published weights cannot be fetched.
         ExportError: The exported model is damaged, or its engine cannot run it.
-        MissingDependencyError: Its engine is not installed.
+        MissingDependencyError: Its engine, or for a trained model PyTorch, is not installed.
         WeightsError: There is no model, or it is damaged.
     """
     exported = find_export(model)
@@ -188,11 +188,13 @@ def load(
         session = open_session(exported, export, EngineOptions(device=device, threads=threads, mode=mode))
         return Model(export.spec, ExportScorer(session, export))
 
-    # Only here: exported models need no PyTorch.
-    from clipshift.evaluation.device import pick_device
-    from clipshift.evaluation.scoring import NetworkScorer
-    from clipshift.models.bundle import load_bundle
-    from clipshift.weights.by_name import find_model
+    try:  # only here: exported models need no PyTorch
+        from clipshift.evaluation.device import pick_device
+        from clipshift.evaluation.scoring import NetworkScorer
+        from clipshift.models.bundle import load_bundle
+        from clipshift.weights.by_name import find_model
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError.of(error) or error from error
 
     if threads:
         import torch

@@ -8,6 +8,7 @@ import torch
 from timm.models import reparameterize_model
 
 from clipshift.errors import WeightsError
+from clipshift.models.backbones import fixed_size
 from clipshift.models.recognizer import Recognizer
 
 TOLERANCE = 1e-4
@@ -27,7 +28,8 @@ def fold_branches(network: Recognizer) -> Recognizer:
         The copy, in evaluation mode. It cannot be trained on as the original can.
 
     Raises:
-        WeightsError: The copy gives other numbers: weights or batch norms are out of any sensible range.
+        WeightsError: The network gives no finite numbers, or the copy gives others: weights or batch norms are out of
+            any sensible range.
     """
     folded = cast("Recognizer", reparameterize_model(network).eval())
     if next(network.parameters()).device.type != "meta":
@@ -38,11 +40,16 @@ def fold_branches(network: Recognizer) -> Recognizer:
 def _check_same(network: Recognizer, folded: Recognizer) -> None:
     where = next(network.parameters())
     random = torch.Generator().manual_seed(0)
-    clips_BTCHW = torch.randn(1, network.segments, 3, 64, 64, generator=random).to(where.device, where.dtype)
+    height, width = fixed_size(network.backbone) or (64, 64)
+    clips_BTCHW = torch.randn(1, network.segments, 3, height, width, generator=random).to(where.device, where.dtype)
     training = network.training
     with torch.no_grad():
         expected, got = network.eval()(clips_BTCHW), folded(clips_BTCHW)
     network.train(training)
+    if not expected.isfinite().all():
+        raise WeightsError(
+            "The network answers with infinity or not-a-number: its weights are broken.", where=network.model.backbone
+        )
     error = float((got - expected).abs().max() / expected.abs().max())
     if not error <= TOLERANCE:
         raise WeightsError(

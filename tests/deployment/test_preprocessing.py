@@ -1,0 +1,105 @@
+"""The preprocessing inside exported graphs gives the pixels of `clipshift.data.transforms`."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import openvino
+import pytest
+
+from clipshift.config import Crops, InputConfig, ModelConfig, ModelSpec
+from clipshift.data.transforms import normalise
+from clipshift.data.transforms import test_views as views_of
+from clipshift.deployment.onnx_graph import preprocessing_to_onnx
+from clipshift.deployment.openvino_graph import from_onnx
+from clipshift.errors import ExportError
+from tests.deployment.making import noise
+
+BASE = {"segments": 2, "resize": 40, "crop": 32}
+# Landscape, portrait, short side as wanted (square and not), enlarged, tiny, odd sizes scaled down, up to four times.
+SIZES = (
+    (48, 64), (64, 48), (40, 40), (40, 57), (57, 40), (23, 31), (12, 12), (2, 9), (7, 5), (101, 77), (150, 91),
+    (97, 160),
+)  # fmt: skip
+# Scaled down by more than four, weights of resizing times pixels need more binary digits than float32 has.
+LARGE_SIZES = ((401, 300), (240, 427), (720, 405))
+CASES: dict[str, tuple[Crops, dict[str, object]]] = {
+    "centre": ("centre", {}),
+    "three": ("three", {}),
+    "three_small": ("three_small", {}),
+    "ten": ("ten", {}),
+    "bicubic": ("centre", {"interpolation": "bicubic"}),
+    "bicubic, ten": ("ten", {"interpolation": "bicubic", "crop": 31}),
+    "4:3": ("centre", {"aspect": "four_thirds"}),
+    "4:3, three": ("three", {"aspect": "four_thirds"}),
+    "rounded as torchvision": ("centre", {"crop_rounding": "even", "resize_rounding": "down", "crop": 33}),
+    "as OpenCV": ("centre", {"antialias": False}),
+    "as OpenCV, ten": ("ten", {"antialias": False, "crop": 31}),
+    "PP-TSM": (
+        "centre",
+        {"antialias": False, "aspect": "four_thirds", "crop_rounding": "even", "resize_rounding": "down"},
+    ),
+}
+
+
+def make_spec(name: str) -> ModelSpec:
+    crops, changes = CASES[name]
+    return ModelSpec(
+        clipshift="0",
+        model=ModelConfig(),
+        input=InputConfig.model_validate({**BASE, **changes}),
+        classes=("a", "b"),
+        crops=crops,
+    )
+
+
+def expected_views(frames_THWC: np.ndarray, spec: ModelSpec) -> np.ndarray:
+    views_VTCHW = views_of(frames_THWC, spec.input, spec.crops)
+    return np.asarray(normalise(views_VTCHW, spec.input.mean, spec.input.std))
+
+
+def levels_apart(found: np.ndarray, expected: np.ndarray, spec: ModelSpec) -> np.ndarray:
+    """By how many grey levels pixels differ."""
+    scale = 255 * np.array(spec.input.std, dtype=np.float64)[:, None, None]
+    return np.asarray(np.abs(found.astype(np.float64) - expected) * scale)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_onnx_runtime_gives_the_same_bits(name: str) -> None:
+    spec = make_spec(name)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        preprocessing_to_onnx(spec).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    for height, width in SIZES:
+        clips = [noise(2, height, width, seed=seed) for seed in range(2)]
+        found = session.run(["views"], {"frames": np.stack(clips)})[0]
+        expected = np.concatenate([expected_views(clip, spec) for clip in clips])
+        np.testing.assert_array_equal(found, expected, err_msg=f"{height} x {width}")
+    for height, width in LARGE_SIZES:
+        frames = noise(2, height, width)
+        apart = levels_apart(session.run(["views"], {"frames": frames[None]})[0], expected_views(frames, spec), spec)
+        assert apart.max() < 1.01, (height, width)
+        assert (apart > 0.5).mean() <= 1e-4, (height, width)
+
+
+# Each of its compilations takes a second: all interpolations and kinds of crops, not all pairs of them.
+@pytest.mark.parametrize("name", ["three", "bicubic, ten", "as OpenCV, ten", "PP-TSM"])
+def test_openvino_is_within_one_grey_level_in_a_thousandth_of_the_pixels(name: str) -> None:
+    spec = make_spec(name)
+    settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(from_onnx(preprocessing_to_onnx(spec)), "CPU", settings)
+    for height, width in (*SIZES[2::3], LARGE_SIZES[0]):
+        frames = noise(2, height, width)
+        found = compiled([frames[None]])["views"]
+        apart = levels_apart(found, expected_views(frames, spec), spec)
+        assert apart.max() < 1.01, (height, width)
+        assert (apart > 0.5).mean() <= 1e-3, (height, width)
+
+
+def test_bicubic_without_antialiasing_is_refused() -> None:
+    spec = make_spec("bicubic")
+    spec = spec.model_copy(update={"input": spec.input.model_copy(update={"antialias": False})})
+    with pytest.raises(ExportError, match=r"(?s)Bicubic resizing without antialiasing.*--input clips"):
+        preprocessing_to_onnx(spec)

@@ -1,0 +1,207 @@
+"""Opening exported models: whole ones, damaged ones, and what they are asked for that they cannot do."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+
+import clipshift
+from clipshift.engines import EngineOptions, Target, find_export, open_session, read_export
+from clipshift.engines.exported import MODEL_FILES
+from clipshift.engines.torch_program import TorchSession
+from clipshift.errors import ConfigError, ExportError, MissingDependencyError, VideoError, WeightsError
+from tests.conftest import MakeExport
+from tests.deployment.making import noise
+
+every_target = pytest.mark.parametrize("target", get_args(Target))
+ONE_THREAD = EngineOptions(device="cpu", threads=1)
+
+
+def copied(exported: MakeExport, target: Target, to: Path) -> Path:
+    """A copy to spoil."""
+    return Path(shutil.copytree(exported(target).folder, to))
+
+
+@every_target
+def test_a_folder_and_each_of_its_files_mean_the_export(
+    target: Target, exported: MakeExport, small_model: Path
+) -> None:
+    folder = exported(target).folder
+    assert find_export(folder) == folder
+    for name in MODEL_FILES[target]:
+        assert find_export(folder / name) == folder
+        assert find_export(str(folder / name)) == folder
+    for other in (folder / "README.md", folder.parent, small_model, small_model / "model.safetensors", "tsm-r50"):
+        assert find_export(other) is None
+
+
+@every_target
+@pytest.mark.parametrize("spoil", ["shorter", "a bit", "missing"])
+def test_a_file_that_was_changed(target: Target, spoil: str, exported: MakeExport, tmp_path: Path) -> None:
+    folder = copied(exported, target, tmp_path / "copy")
+    file = folder / MODEL_FILES[target][-1]  # of OpenVINO the weights
+    data = bytearray(file.read_bytes())
+    if spoil == "missing":
+        file.unlink()
+        text = rf"(?s)cannot be read.*{file.name}.*No such file"
+    else:
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data[:-1] if spoil == "shorter" else data)
+        text = rf"(?s)damaged or changed.*{file.name}.*got: +SHA-256 \w+\n.*allowed: +SHA-256 \w+\n.*export again"
+    with pytest.raises(ExportError, match=text):
+        clipshift.load(folder)
+
+
+def test_a_file_without_its_description(exported: MakeExport, tmp_path: Path) -> None:
+    folder = copied(exported, "onnx", tmp_path / "copy")
+    (folder / "model.json").unlink()
+    for model in (folder, folder / "model.onnx"):
+        with pytest.raises(ExportError, match=r"(?s)description.*model\.json.*No such file.*copy the whole folder"):
+            clipshift.load(model)
+    (folder / "model.json").write_text("{")
+    with pytest.raises(ExportError, match=r"(?s)description.*not the text of JSON"):
+        clipshift.load(folder)
+    with pytest.raises(WeightsError):  # neither a model nor an export
+        clipshift.load(tmp_path)
+
+
+@every_target
+def test_inputs_that_do_not_fit(target: Target, exported: MakeExport) -> None:
+    folder = exported(target).folder
+    export = read_export(folder)
+    session = open_session(folder, export, ONE_THREAD)
+    good = noise(4, 40, 50)[None]
+    assert session.run(good).shape == session.probabilities(good).shape == (1, 4)
+    bad = {
+        "float32": good.astype(np.float32),
+        r"\(4, 40, 50, 3\)": good[0],
+        r"uint8 \(1, 3, 40, 50, 3\)": good[:, :3],
+        r"\(1, 4, 3, 40, 50\)": good.transpose(0, 1, 4, 2, 3),
+        r"\(0, 4, 40, 50, 3\)": good[:0],
+        r"\(1, 4, 40, 50, 4\)": good.repeat(2, axis=4)[..., :4],
+    }
+    for got, inputs in bad.items():
+        text = (
+            rf"(?s)not what the exported model takes.*got: .*{got}.*allowed: +uint8 \(clips, 4, height, width, 3\): RGB"
+        )
+        with pytest.raises(ExportError, match=text):
+            session.run(inputs)
+        with pytest.raises(ExportError, match=text):
+            session.probabilities(inputs)
+    model = clipshift.load(folder, device="cpu", threads=1)
+    for frames in (good[0].astype(np.float32), good, good[0][..., :2]):
+        with pytest.raises(VideoError, match="not a video"):
+            model.predict(frames)
+
+
+@every_target
+def test_frames_need_not_be_contiguous(target: Target, exported: MakeExport) -> None:
+    folder = exported(target).folder
+    session = open_session(folder, read_export(folder), ONE_THREAD)
+    frames = noise(4, 80, 50)[None]
+    turned = frames.transpose(0, 1, 3, 2, 4)
+    np.testing.assert_array_equal(session.run(turned), session.run(np.ascontiguousarray(turned)))
+    np.testing.assert_array_equal(session.run(frames[:, :, ::2]), session.run(frames[:, :, ::2].copy()))
+
+
+@every_target
+def test_probabilities_are_those_of_the_logits(target: Target, exported: MakeExport) -> None:
+    folder = exported(target).folder
+    session = open_session(folder, read_export(folder), ONE_THREAD)
+    frames = np.stack([noise(4, 44, 60, seed=seed) for seed in range(3)])
+    logits, probabilities = session.run(frames), session.probabilities(frames)
+    exact = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
+    np.testing.assert_allclose(probabilities, exact / exact.sum(axis=1, keepdims=True), atol=1e-6)
+    assert logits.dtype == probabilities.dtype == np.float32
+    one_by_one = np.concatenate([session.run(clip[None]) for clip in frames])
+    np.testing.assert_allclose(one_by_one, logits, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("target", "device", "allowed"),
+    [
+        ("onnx", "tensorrt", r"auto, .*cpu"),
+        ("onnx", "gpu", r"auto, .*cpu"),
+        ("onnx", "cpu:1", r"auto, .*cpu"),
+        ("openvino", "cuda", "auto, cpu"),
+        ("openvino", "GPU", "auto, cpu"),
+        ("torch", "cuda:99", "auto, cpu"),
+        ("torch", "tensorrt", "auto, cpu"),
+    ],
+)
+def test_a_device_that_is_not_there(target: Target, device: str, allowed: str, exported: MakeExport) -> None:
+    if device == "tensorrt" and target == "onnx":
+        onnxruntime = pytest.importorskip("onnxruntime")
+        if "TensorrtExecutionProvider" in onnxruntime.get_available_providers():
+            pytest.skip("this ONNX Runtime has TensorRT")
+    with pytest.raises(ConfigError, match=rf"(?s)has no such device here.*got: +{device}\n.*allowed: +{allowed}"):
+        clipshift.load(exported(target).folder, device=device)
+
+
+def test_options_that_mean_nothing(exported: MakeExport) -> None:
+    folder = exported("openvino").folder
+    with pytest.raises(ConfigError, match=r"(?s)number of threads.*got: +-1"):
+        clipshift.load(folder, threads=-1)
+    with pytest.raises(ConfigError, match=r"(?s)no such mode.*got: +fast\n.*latency, throughput"):
+        clipshift.load(folder, mode="fast")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"(?s)own precision.*bf16.*fp32"):
+        clipshift.load(folder, amp="bf16")
+
+
+def test_throughput_gives_the_same_answers(exported: MakeExport) -> None:
+    folder = exported("openvino").folder
+    frames = noise(4, 44, 60)
+    expected = clipshift.load(folder, device="cpu", threads=1).predict(frames)
+    found = clipshift.load(folder, device="cpu", threads=2, mode="throughput").predict(frames)
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-6)
+
+
+def test_a_cache_of_what_openvino_compiled(exported: MakeExport, tmp_path: Path) -> None:
+    folder = exported("openvino").folder
+    frames = noise(4, 44, 60)[None]
+    options = EngineOptions(device="cpu", threads=1, cache=tmp_path / "cache")
+    first, second = (open_session(folder, read_export(folder), options).run(frames) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert list((tmp_path / "cache").iterdir())
+
+
+@pytest.mark.parametrize(("target", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
+def test_an_engine_that_is_not_installed(
+    target: Target, package: str, exported: MakeExport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = exported(target).folder
+    monkeypatch.setitem(sys.modules, package, None)  # what makes an import fail
+    monkeypatch.delitem(sys.modules, f"clipshift.engines.{package}", raising=False)
+    with pytest.raises(MissingDependencyError, match=rf"(?s)'{package}'.*pip install 'clipshift\[{target}\]'"):
+        clipshift.load(folder)
+
+
+class _Touch:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_no_pickle_is_read_from_a_program(exported: MakeExport, tmp_path: Path) -> None:
+    folder, marker, program = exported("torch").folder, tmp_path / "touched", tmp_path / "model.pt2"
+    pickled = io.BytesIO()
+    torch.save((((_Touch(marker),), {})), pickled)
+    with zipfile.ZipFile(folder / "model.pt2") as right, zipfile.ZipFile(program, "w") as wrong:
+        for name in right.namelist():
+            spoilt = "sample_inputs" in name
+            wrong.writestr(name, pickled.getvalue() if spoilt else right.read(name))
+    with pytest.raises(ExportError, match="PyTorch cannot read the file"):
+        TorchSession(program, read_export(folder), ONE_THREAD)
+    assert not marker.exists()
