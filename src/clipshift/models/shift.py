@@ -61,7 +61,7 @@ def temporal_shift(
         second = first
     step = 1 if order == "future_first" else -1
     # Compilers and exporters get the operators that they know best, and fuse them; run one by one, they copy more.
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return _concatenate(x, segments, first, second, step)
     return _Shift.apply(x, segments, first, second, step)  # type: ignore[no-any-return]
 
