@@ -1,4 +1,7 @@
-"""What the benchmarks share: turns, processor's time, the machine's description, JSON files and charts."""
+"""What the benchmarks share: turns, processor's time, the machine's description, JSON files and charts.
+
+Large packages are imported where they are used: the memory of this process must not hide that of what it measures.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from matplotlib.figure import Figure
 
 Work = Callable[[], object]
 
@@ -104,6 +105,8 @@ def bar_chart(path: Path, title: str, unit: str, groups: Mapping[str, Mapping[st
         unit: What the bars' lengths are.
         groups: For each group (a clip, a network) the length of the bar of every contestant that took part.
     """
+    from matplotlib.figure import Figure
+
     contestants = list(dict.fromkeys(name for bars in groups.values() for name in bars))
     thickness = 0.8 / len(contestants)
     figure = Figure(figsize=(7.5, 1.2 + 0.28 * len(groups) * len(contestants)), layout="constrained")
@@ -133,6 +136,8 @@ def line_chart(
         x_label: What runs to the right, in all panels.
         panels: For each quantity, which names its panel's upward axis, points (x, y) of each line by the line's name.
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(4.2 * len(panels), 3.2), layout="constrained")
     figure.suptitle(title)
     for number, (y_label, lines) in enumerate(panels.items(), start=1):
