@@ -39,6 +39,16 @@ def test_help_and_configuration_do_not_load_pytorch(arguments: list[str]) -> Non
     assert done.returncode == 0, done.stderr
 
 
+def test_prediction_does_not_load_what_only_measuring_needs() -> None:
+    code = (
+        "import sys, clipshift\nclipshift.load\n"
+        "needless = {'torchmetrics', 'matplotlib', 'jinja2', 'scipy'} & set(sys.modules)\n"
+        "assert not needless, needless\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_version_is_the_changelogs_newest() -> None:
     newest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert newest is not None

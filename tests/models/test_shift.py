@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from clipshift.models import shift
 from clipshift.models.shift import Order, ShiftedConv2d, TemporalShift, fold_ends, temporal_shift
 
 
@@ -87,6 +88,56 @@ def test_single_frame_clips_lose_the_moved_channels() -> None:
     shifted = temporal_shift(torch.ones(2, 8, 1, 1), segments=1, fold_div=4)
     assert shifted[:, :4].abs().sum() == 0
     assert bool((shifted[:, 4:] == 1).all())
+
+
+@pytest.mark.parametrize("order", ["future_first", "past_first", "past_only"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("segments", "channels", "fold_div"), [(4, 64, 8), (1, 8, 4), (2, 20, 16), (4, 3, 8)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_copies_equal_concatenation(
+    order: Order, layout: torch.memory_format, segments: int, channels: int, fold_div: int, dtype: torch.dtype
+) -> None:
+    random = torch.Generator().manual_seed(5)
+    features = torch.randn(2, 8, channels, 5, 6, generator=random).to(dtype)
+    x, weight = (each.contiguous(memory_format=layout) for each in features)
+    x.requires_grad_()
+    first, second = fold_ends(channels, fold_div, "total")
+    second = first if order == "past_only" else second
+    expected = shift._concatenate(x, segments, first, second, 1 if order == "future_first" else -1)
+    shifted = temporal_shift(x, segments, fold_div, order, "total")
+    assert torch.equal(shifted, expected)
+    assert shifted.stride() == expected.stride()
+    (gradient,) = torch.autograd.grad((shifted * weight).sum(), x)
+    (plain_gradient,) = torch.autograd.grad((expected * weight).sum(), x)
+    assert torch.equal(gradient, plain_gradient)
+    assert gradient.stride() == x.stride()
+
+
+def test_second_gradient() -> None:
+    x = torch.randn(4, 8, 2, 2, generator=torch.Generator().manual_seed(6), dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda x: temporal_shift(x, 2, 4) ** 2, x)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+def test_exported_and_traced_alike() -> None:
+    module = TemporalShift(2, fold_div=4).eval()
+    x = torch.randn(4, 8, 3, 3, generator=torch.Generator().manual_seed(7))
+    exported = torch.export.export(module, (x,)).module()
+    assert torch.equal(exported(x), module(x))
+    operators = {str(node.target) for node in torch.export.export(module, (x,)).graph.nodes}
+    assert not any("copy" in name or "scatter" in name for name in operators)
+    assert torch.equal(torch.jit.trace(module, x)(x), module(x))  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.slow
+def test_compiled_alike() -> None:
+    module = TemporalShift(2, fold_div=4)
+    x = torch.randn(4, 8, 3, 3, generator=torch.Generator().manual_seed(8), requires_grad=True)
+    compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
+    (gradient,) = torch.autograd.grad(compiled(x).square().sum(), x)
+    (expected,) = torch.autograd.grad(module(x).square().sum(), x)
+    assert torch.equal(compiled(x), module(x))
+    assert torch.equal(gradient, expected)
 
 
 def test_batch_must_be_whole_clips() -> None:

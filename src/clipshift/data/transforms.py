@@ -200,8 +200,11 @@ def normalise(clips: torch.Tensor, mean: Sequence[float], std: Sequence[float]) 
     Returns:
         float32 (..., 3, H, W) on the same device and in the same memory format.
     """
-    means = torch.tensor(mean, dtype=torch.float32, device=clips.device).view(3, 1, 1)
-    stds = torch.tensor(std, dtype=torch.float32, device=clips.device).view(3, 1, 1)
+    # Made on a GPU, they would make the host wait until it has done all that was asked of it before.
+    means, stds = (
+        torch.tensor(values, dtype=torch.float32).to(clips.device, non_blocking=True).view(3, 1, 1)
+        for values in (mean, std)
+    )
     return clips.to(torch.float32).div_(255).sub_(means).div_(stds)
 
 

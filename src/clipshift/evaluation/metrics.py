@@ -13,7 +13,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics.functional.classification import binary_calibration_error, multiclass_confusion_matrix
 
 BadPolicy = Literal["wrong", "exclude"]
 
@@ -163,8 +162,7 @@ def compute_metrics(
     places = (order == labels[:, None]).to(torch.int64).argmax(dim=1)
     counted = scored + (len(bad_labels) if bad == "wrong" else 0)
     topk = {k: _share(int((places < k).sum()), counted) for k in (1, 5) if k == 1 or k < count}
-    # torchmetrics wants at least two classes.
-    confusion = multiclass_confusion_matrix(order[:, 0], labels, num_classes=max(count, 2))[:count, :count]
+    confusion = _confusion_matrix(order[:, 0], labels, count)
     per_class = _per_class(confusion, classes, bad_labels if bad == "wrong" else ())
     accuracies = [entry.accuracy for entry in per_class if entry.accuracy is not None]
     return Metrics(
@@ -220,7 +218,7 @@ def compute_multilabel_metrics(
     recalls = [entry.accuracy for entry in per_class if entry.accuracy is not None]
     precisions = [entry.average_precision for entry in per_class if entry.average_precision is not None]
     chances = logits.sigmoid().flatten().clamp(max=math.nextafter(1.0, 0.0))
-    calibration = binary_calibration_error(chances, targets.flatten().long(), n_bins=CALIBRATION_BINS, norm="l1")
+    calibration = _binary_calibration_error(chances, targets.flatten())
     return Metrics(
         total=scored + len(missed),
         scored=scored,
@@ -313,7 +311,21 @@ def _calibration_error(logits: Tensor, labels: Tensor) -> float:
     right = ranking(logits)[:, 0] == labels
     # torchmetrics would give a probability of exactly 1 a sixteenth bin of its own.
     sure = confidences(logits).clamp(max=math.nextafter(1.0, 0.0))
-    return float(binary_calibration_error(sure, right.to(torch.int64), n_bins=CALIBRATION_BINS, norm="l1"))
+    return float(_binary_calibration_error(sure, right))
+
+
+# torchmetrics takes as long to import as PyTorch: what only predicts shall not wait for it.
+def _confusion_matrix(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+    # It wants at least two classes.
+    return multiclass_confusion_matrix(predicted, labels, num_classes=max(classes, 2))[:classes, :classes]
+
+
+def _binary_calibration_error(chances: Tensor, right: Tensor) -> Tensor:
+    from torchmetrics.functional.classification import binary_calibration_error
+
+    return binary_calibration_error(chances, right.to(torch.int64), n_bins=CALIBRATION_BINS, norm="l1")
 
 
 def _per_class(confusion: Tensor, classes: Sequence[str], bad_labels: Sequence[int]) -> tuple[ClassMetrics, ...]:

@@ -6,7 +6,7 @@ the other along the batch axis, so that 2D layers see (B*T, C, H, W).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -56,19 +56,30 @@ def temporal_shift(
     """
     if x.shape[0] % segments:
         raise ValueError(f"a batch of {x.shape[0]} frames cannot be cut into clips of {segments} frames")
-    # Working along the axis that is contiguous in memory keeps channels-last tensors channels-last without a copy.
-    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    frames = x.permute(0, 2, 3, 1) if channels_last else x
-    channel_axis = 4 if channels_last else 2
-
     first, second = fold_ends(x.shape[1], fold_div, rounding)
     if order == "past_only":
         second = first
+    step = 1 if order == "future_first" else -1
+    # Compilers and exporters get the operators that they know best, and fuse them; run one by one, they copy more.
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return _concatenate(x, segments, first, second, step)
+    return _Shift.apply(x, segments, first, second, step)  # type: ignore[no-any-return]
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+def _concatenate(x: Tensor, segments: int, first: int, second: int, step: int) -> Tensor:
+    """The shift from concatenations: channels [0, first) take frame t + step, [first, second) frame t - step."""
+    # Working along the axis that is contiguous in memory keeps channels-last tensors channels-last without a copy.
+    channels_last = _is_channels_last(x)
+    frames = x.permute(0, 2, 3, 1) if channels_last else x
+    channel_axis = 4 if channels_last else 2
     clips = torch.unflatten(frames, 0, (-1, segments))
     group_a, group_b, still = torch.split(clips, [first, second - first, x.shape[1] - second], dim=channel_axis)
-    if order == "future_first":
-        moved = [_from_future(group_a), _from_past(group_b), still]
-    else:
+    moved = [_from_future(group_a), _from_past(group_b), still]
+    if step < 0:
         moved = [_from_past(group_a), _from_future(group_b), still]
     shifted = torch.cat(moved, dim=channel_axis).flatten(0, 1)
     return shifted.permute(0, 3, 1, 2) if channels_last else shifted
@@ -83,6 +94,45 @@ def _from_future(group: Tensor) -> Tensor:
 def _from_past(group: Tensor) -> Tensor:
     """Frame t takes the values of frame t-1, the first one zeros; time is axis 1 of 5."""
     return torch.cat([torch.zeros_like(group[:, :1]), group[:, :-1]], dim=1)
+
+
+class _Shift(torch.autograd.Function):
+    """The same from copies into one new tensor; its gradient is the shift back, done the same way.
+
+    Autograd's own gradient of slices and concatenations fills and adds whole tensors of zeros.
+    """
+
+    @staticmethod
+    def forward(x: Tensor, segments: int, first: int, second: int, step: int) -> Tensor:
+        channels_last = _is_channels_last(x)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        shifted = torch.empty_like(x, memory_format=layout)
+        sizes = (-1, segments) if x.shape[0] else (0, segments)
+        source, target = torch.unflatten(x, 0, sizes), torch.unflatten(shifted, 0, sizes)
+        # Channels-last, a pixel's still channels are a short run: one copy of all is quicker than many short ones.
+        still = slice(0, None) if channels_last else slice(second, None)
+        target[:, :, still] = source[:, :, still]
+        _move(source[:, :, :first], target[:, :, :first], step)
+        _move(source[:, :, first:second], target[:, :, first:second], -step)
+        return shifted
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int, int, int, int], output: Tensor) -> None:  # noqa: ANN401, ARG004
+        _, *ctx.settings, ctx.step = inputs
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:  # noqa: ANN401
+        return _Shift.apply(gradients[0], *ctx.settings, -ctx.step), None, None, None, None
+
+
+def _move(source: Tensor, target: Tensor, step: int) -> None:
+    """Frame t of the target takes frame t + step, the one that has none zeros; time is axis 1 of 5, step 1 or -1."""
+    if step > 0:
+        target[:, :-1] = source[:, 1:]
+        target[:, -1:] = 0
+    else:
+        target[:, 1:] = source[:, :-1]
+        target[:, :1] = 0
 
 
 class TemporalShift(nn.Module):

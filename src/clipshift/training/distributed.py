@@ -43,7 +43,8 @@ class Ranks:
         """For each flag, whether it is true on every rank; one small message between all."""
         if self.count == 1:
             return list(flags)
-        values = torch.tensor(flags, dtype=torch.int32, device=self.device)
+        # On the processor: a message between GPUs would wait for all that these were asked to do before.
+        values = torch.tensor(flags, dtype=torch.int32)
         dist.all_reduce(values, op=dist.ReduceOp.MIN)
         return [bool(value) for value in values.tolist()]
 
@@ -83,7 +84,8 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     if count == 1:
         yield Ranks(0, 1, 1, chosen)
         return
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(minutes=30))
+    backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(minutes=30))
     try:
         yield Ranks(rank, count, int(os.environ.get("LOCAL_WORLD_SIZE", count)), chosen)
     finally:

@@ -6,6 +6,7 @@ never interrupted; see [Trainer.update][clipshift.training.loop.Trainer.update].
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -162,22 +163,25 @@ class Trainer:
         for network, optimizer in self._learners:
             self.scaler.unscale_(optimizer)
             norms.append(get_total_norm([p.grad for p in network.parameters() if p.grad is not None]))
-        if not self._all_finite(loss, torch.stack(norms).sum()):
+        loss_value, norm_value, *parts = _read(
+            loss, torch.stack(norms).sum(), *(torch.stack(values).mean() for values in self._parts.values())
+        )
+        if not self._all_finite(loss_value, norm_value):
             raise DivergedError("The loss or a gradient became infinite or not a number.")
         for (network, optimizer), norm in zip(self._learners, norms, strict=True):
             if optim.clip_norm:  # each network by its own norm: the student's step does not depend on the partner's
                 clip_grads_with_norm_([p for p in network.parameters() if p.grad is not None], optim.clip_norm, norm)
             self.scaler.step(optimizer)
         self.scaler.update()
-        self.parts = {name: float(torch.stack(values).mean()) for name, values in self._parts.items()}
+        self.parts = dict(zip(self._parts, parts, strict=True))
         if self._ema is not None:
             self._ema.update_parameters(self.network)
         done = self.progress
-        loss_sum = done.loss_sum + float(loss)
+        loss_sum = done.loss_sum + loss_value
         self.progress = replace(done, step=done.step + 1, update=done.update + 1, loss_sum=loss_sum)
         if train.amp == "fp16":
             self.progress = replace(self.progress, scaler=self.scaler.state_dict())
-        return float(loss)
+        return loss_value
 
     def measure_batch_norms(self, batches: Iterator[Batch], stop: StopRequest) -> None:
         """Give the network to be validated the batch norm statistics of some batches; see `train.precise_bn`.
@@ -308,12 +312,17 @@ class Trainer:
             return self._forward.no_sync()
         return nullcontext()
 
-    def _all_finite(self, loss: Tensor, norm: Tensor) -> bool:
+    def _all_finite(self, loss: float, norm: float) -> bool:
         # An overflow of scaled fp16 gradients is ordinary: the scaler skips that step and lowers its scale. Once the
         # scale has nothing left to give, it is not.
         scaled = self.scaler.is_enabled() and self.scaler.get_scale() > 1
-        finite = bool(torch.isfinite(loss)) and (scaled or bool(torch.isfinite(norm)))
+        finite = math.isfinite(loss) and (scaled or math.isfinite(norm))
         return self.ranks.all_true(finite)[0]
+
+
+def _read(*scalars: Tensor) -> list[float]:
+    """Their values: the one place of an update where the host waits for a GPU, and all that it waits for."""
+    return torch.stack([scalar.double() for scalar in scalars]).tolist()
 
 
 def _freeze(network: Recognizer, config: Config) -> list[nn.Module]:

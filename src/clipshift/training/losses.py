@@ -25,7 +25,7 @@ def mixup(clips_BTCHW: Tensor, alpha: float, random: np.random.Generator) -> tup
         Blended clips, the permutation `(B,)` int64, and the share in [0, 1] of a clip itself.
     """
     share = float(random.beta(alpha, alpha))
-    permutation = torch.from_numpy(random.permutation(len(clips_BTCHW))).to(clips_BTCHW.device)
+    permutation = torch.from_numpy(random.permutation(len(clips_BTCHW))).to(clips_BTCHW.device, non_blocking=True)
     return torch.lerp(clips_BTCHW[permutation], clips_BTCHW, share), permutation, share
 
 

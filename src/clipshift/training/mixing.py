@@ -62,7 +62,7 @@ def paste_box(clips_BTCHW: Tensor, alpha: float, random: np.random.Generator, *,
         The clips, the permutation and the share in [0, 1] of a clip itself.
     """
     share = float(random.beta(alpha, alpha))
-    permutation = torch.from_numpy(random.permutation(len(clips_BTCHW))).to(clips_BTCHW.device)
+    permutation = torch.from_numpy(random.permutation(len(clips_BTCHW))).to(clips_BTCHW.device, non_blocking=True)
     middles = random.random(3)  # of the box in time, height and width, as parts of the clip
 
     frames, _, height, width = clips_BTCHW.shape[1:]
