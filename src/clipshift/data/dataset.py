@@ -128,7 +128,7 @@ class TrainingClips(Dataset[Sample]):
         random = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, index, _SAMPLE_TAG]))
         limits, pattern = Limits.of(self.data), self.data.frame_pattern
         with open_clip(clip.path, limits=limits, frame_pattern=pattern, frames=clip.frames) as reader:
-            wanted = training_frames(self.augment.sampling, reader.info.frames, self.input.segments, random)
+            wanted = training_frames(self.augment.sampling, reader.frame_count, self.input.segments, random)
             frames_THWC = reader.read(wanted)
         mirrors = all(self._partners[label] is not None for label in _labels_of(clip))
         return training_clip(frames_THWC, self.input, self.augment, random, mirrors=mirrors)
