@@ -1,0 +1,146 @@
+"""What the benchmarks share: turns, processor's time, the machine's description, JSON files and charts."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Times:
+    """Of one piece of work that was repeated: milliseconds of each time, in order."""
+
+    elapsed_ms: tuple[float, ...]
+    processor_ms: tuple[float, ...]
+    """Of all threads of this process: what others do on the machine counts little in it."""
+
+    def to_json(self) -> dict[str, float]:
+        """Medians, and the spread as the distance between the quartiles."""
+        return {
+            "elapsed_ms": round(statistics.median(self.elapsed_ms), 3),
+            "elapsed_spread_ms": round(_spread(self.elapsed_ms), 3),
+            "processor_ms": round(statistics.median(self.processor_ms), 3),
+            "processor_spread_ms": round(_spread(self.processor_ms), 3),
+            "times": len(self.elapsed_ms),
+        }
+
+
+def _spread(values: Sequence[float]) -> float:
+    if len(values) < 2:
+        return 0.0
+    first, _, third = statistics.quantiles(values, n=4, method="inclusive")
+    return third - first
+
+
+def measure(work: Work) -> tuple[float, float]:
+    """Milliseconds of elapsed and of processor's time for doing a piece of work once."""
+    elapsed, processor = time.perf_counter(), time.process_time()
+    work()
+    return (time.perf_counter() - elapsed) * 1e3, (time.process_time() - processor) * 1e3
+
+
+def take_turns(works: Mapping[str, Work], *, repeat: int, warm_up: int = 1) -> dict[str, Times]:
+    """Time pieces of work in turns, so that a busy machine slows all of them alike.
+
+    Args:
+        works: What to time, by name.
+        repeat: Turns.
+        warm_up: Turns before those, which are not counted.
+    """
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
+    for turn in range(warm_up + repeat):
+        for name, work in works.items():
+            pair = measure(work)
+            if turn >= warm_up:
+                taken[name].append(pair)
+    return {
+        name: Times(tuple(elapsed for elapsed, _ in pairs), tuple(processor for _, processor in pairs))
+        for name, pairs in taken.items()
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Versions, hardware and how busy it is, for the record."""
+    import torch
+
+    from clipshift.training.run_folder import environment
+
+    return environment() | {
+        "vectors": torch.backends.cpu.get_cpu_capability(),
+        "load": [round(load, 1) for load in os.getloadavg()],
+    }
+
+
+def command() -> str:
+    """The command line that runs this benchmark, without the folders of this machine."""
+    return " ".join(
+        ["python", f"benchmarks/{Path(sys.argv[0]).name}", *(Path(word).name or word for word in sys.argv[1:])]
+    )
+
+
+def write_json(path: Path, figures: Mapping[str, Any]) -> None:
+    """Write a benchmark's figures with the command that made them and the machine it ran on."""
+    report = {"command": command(), "machine": machine(), **figures}
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def bar_chart(path: Path, title: str, unit: str, groups: Mapping[str, Mapping[str, float]]) -> None:
+    """Draw horizontal bars, those of a group beside each other.
+
+    Args:
+        path: A .png or .svg file.
+        title: Above the chart.
+        unit: What the bars' lengths are.
+        groups: For each group (a clip, a network) the length of the bar of every contestant that took part.
+    """
+    contestants = list(dict.fromkeys(name for bars in groups.values() for name in bars))
+    thickness = 0.8 / len(contestants)
+    figure = Figure(figsize=(7.5, 1.2 + 0.28 * len(groups) * len(contestants)), layout="constrained")
+    axes = figure.subplots()
+    for place, name in enumerate(contestants):
+        rows = [row for row, bars in enumerate(groups.values()) if name in bars]
+        lengths = [bars[name] for bars in groups.values() if name in bars]
+        drawn = axes.barh([row + place * thickness for row in rows], lengths, thickness * 0.9, label=name)
+        axes.bar_label(drawn, fmt="%.3g", padding=2, fontsize=8)
+    axes.set_yticks([row + (len(contestants) - 1) * thickness / 2 for row in range(len(groups))], list(groups))
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set(title=title, xlabel=unit)
+    if len(contestants) > 1:
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def line_chart(
+    path: Path, title: str, x_label: str, panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]
+) -> None:
+    """Draw lines, one panel for each quantity.
+
+    Args:
+        path: A .png or .svg file.
+        title: Above the chart.
+        x_label: What runs to the right, in all panels.
+        panels: For each quantity, which names its panel's upward axis, points (x, y) of each line by the line's name.
+    """
+    figure = Figure(figsize=(4.2 * len(panels), 3.2), layout="constrained")
+    figure.suptitle(title)
+    for number, (y_label, lines) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(1, len(panels), number)
+        for name, points in lines.items():
+            axes.plot([x for x, _ in points], [y for _, y in points], marker=".", label=name)
+        axes.set(xlabel=x_label, ylabel=y_label)
+        axes.set_ylim(bottom=0)
+        if len(lines) > 1:
+            axes.legend(fontsize=8)
+    figure.savefig(path, dpi=120)
