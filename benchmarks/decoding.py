@@ -1,51 +1,53 @@
 """Times the reading of a few frames per clip, by clipshift and by other libraries.
 
-    python benchmarks/decoding.py FOLDER [--segments 8] [--repeat 7] [--json figures.json]
+    python benchmarks/decoding.py [FOLDER] [--made] [--repacked] [--frames 8 ...] [--threads 1] [--repeat 7]
+                                  [--json figures.json] [--chart figure.png]
 
-Every reader opens each clip anew and gives the middles of its segments as RGB arrays, with one thread. The readers take
-turns, so that a busy machine slows all of them alike; the table shows the median over the turns of the processor's time
-(what others do on the machine counts little in it) and, in brackets, how often clipshift fits into it. The JSON file
-holds the elapsed time as well. Frames that differ from PyAV's are marked. torchcodec, decord and OpenCV take part where
-they are installed.
+Every reader opens each clip anew and gives the middles of its segments as RGB arrays. The clips are those of a folder,
+and with `--made` (or without a folder) clips of many codecs, sizes and group lengths that are made on the spot. The
+readers take turns, so that a busy machine slows all of them alike; with one thread they share one core, so that none
+gains by threads that were not asked for. The table shows, as medians over the turns, the
+elapsed milliseconds, and in brackets how often clipshift fits into the other's elapsed and into its processor's time
+(the latter counts all threads, and what others do on the machine counts little in it). Frames that differ from plain
+PyAV's are marked. torchcodec, decord and OpenCV take part where they are installed: `pip install 'clipshift[bench]'`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
-import statistics
-import time
-from concurrent.futures import ThreadPoolExecutor
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import av
 import numpy as np
+from common import bar_chart, take_turns, write_json
 
+from clipshift.data.rewrite import repack_videos
 from clipshift.video import decode, is_video_file, probe, segment_middles
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Reader = Callable[[Path, list[int]], np.ndarray]
+Reader = Callable[[Path, list[int], int], np.ndarray]
 
 
-def read_clipshift(path: Path, indices: list[int]) -> np.ndarray:
-    return decode(path, indices)
+def read_clipshift(path: Path, indices: list[int], threads: int) -> np.ndarray:
+    return decode(path, indices, threads=threads)
 
 
-def read_pyav(path: Path, indices: list[int]) -> np.ndarray:
+def read_pyav(path: Path, indices: list[int], threads: int) -> np.ndarray:
     """Plain PyAV: frame after frame up to the last wanted one; only wanted frames become arrays."""
     wanted = set(indices)
     pictures: dict[int, np.ndarray] = {}
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
+        stream.codec_context.thread_count = threads
+        stream.codec_context.thread_type = "AUTO" if threads > 1 else "SLICE"
         for number, frame in enumerate(container.decode(stream)):
             if number in wanted:
                 pictures[number] = frame.to_ndarray(format="rgb24")
@@ -54,20 +56,21 @@ def read_pyav(path: Path, indices: list[int]) -> np.ndarray:
     return np.stack([pictures[index] for index in indices])
 
 
-def read_torchcodec(path: Path, indices: list[int]) -> np.ndarray:
-    decoder = import_module("torchcodec.decoders").VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1)
+def read_torchcodec(path: Path, indices: list[int], threads: int) -> np.ndarray:
+    open_video = import_module("torchcodec.decoders").VideoDecoder
+    decoder = open_video(str(path), dimension_order="NHWC", num_ffmpeg_threads=threads)
     return np.asarray(decoder.get_frames_at(indices).data)
 
 
-def read_decord(path: Path, indices: list[int]) -> np.ndarray:
-    return np.asarray(import_module("decord").VideoReader(str(path), num_threads=1).get_batch(indices).asnumpy())
+def read_decord(path: Path, indices: list[int], threads: int) -> np.ndarray:
+    return np.asarray(import_module("decord").VideoReader(str(path), num_threads=threads).get_batch(indices).asnumpy())
 
 
-def read_opencv(path: Path, indices: list[int]) -> np.ndarray:
+def read_opencv(path: Path, indices: list[int], threads: int) -> np.ndarray:
     cv2 = import_module("cv2")
     wanted = set(indices)
     pictures: dict[int, np.ndarray] = {}
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
     try:
         for number in range(max(indices) + 1):
             if not capture.grab():
@@ -79,106 +82,218 @@ def read_opencv(path: Path, indices: list[int]) -> np.ndarray:
     return np.stack([pictures[index] for index in indices])
 
 
-OTHERS: dict[str, tuple[str, Reader]] = {
-    "PyAV": ("av", read_pyav),
-    "torchcodec": ("torchcodec", read_torchcodec),
-    "decord": ("decord", read_decord),
-    "OpenCV": ("cv2", read_opencv),
+OTHERS: dict[str, tuple[str, str, Reader]] = {
+    "PyAV": ("av", "av", read_pyav),
+    "torchcodec": ("torchcodec", "torchcodec", read_torchcodec),
+    "decord": ("decord", "decord", read_decord),
+    "OpenCV": ("cv2", "opencv-python-headless", read_opencv),
+}
+"""Module, distribution and reader of each library."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a clip is made."""
+
+    codec: str
+    suffix: str
+    size: tuple[int, int] = (340, 256)
+    frames: int = 250
+    options: dict[str, str] = field(default_factory=dict)
+    pixels: str = "yuv420p"
+
+
+_X264 = {"preset": "medium", "crf": "23"}
+MADE: dict[str, Made] = {
+    "H.264 340x256, group 250, B pictures": Made("libx264", ".mp4", options=_X264 | {"g": "250"}),
+    "H.264 340x256, group 48, B pictures": Made("libx264", ".mp4", options=_X264 | {"g": "48"}),
+    "H.264 340x256, group 12, B pictures": Made("libx264", ".mp4", options=_X264 | {"g": "12"}),
+    "H.264 340x256, group 250, P only": Made("libx264", ".mp4", options=_X264 | {"g": "250", "bf": "0"}),
+    "H.264 1280x720, group 250, B pictures": Made("libx264", ".mp4", (1280, 720), 100, _X264 | {"g": "250"}),
+    "HEVC 340x256, group 250": Made("libx265", ".mp4", options={"preset": "fast", "x265-params": "log-level=none"}),
+    "MPEG-4 320x240 in AVI, group 12": Made("mpeg4", ".avi", (320, 240), options={"g": "12", "qscale": "4"}),
+    "VP9 340x256, group 128": Made(
+        "libvpx-vp9", ".webm", frames=150, options={"deadline": "realtime", "cpu-used": "8"}
+    ),
+    "AV1 340x256": Made("libsvtav1", ".mp4", frames=150, options={"preset": "10", "svtav1-params": "lp=1"}),
+    "Motion JPEG 340x256 in AVI": Made("mjpeg", ".avi", frames=150, pixels="yuvj420p", options={"qscale": "4"}),
 }
 
 
-def measure(read: Reader, path: Path, indices: list[int]) -> tuple[float, float]:
-    """Milliseconds of elapsed and of processor's time for one reading."""
-    elapsed, processor = time.perf_counter(), time.process_time()
-    read(path, indices)
-    return (time.perf_counter() - elapsed) * 1e3, (time.process_time() - processor) * 1e3
+def make_clip(path: Path, how: Made) -> None:
+    """Writes a clip in which textures of several sizes move and a little noise flickers."""
+    width, height = how.size
+    random = np.random.default_rng(0)
+    layers = [random.integers(0, 256, (height // step + 64, width // step + 64, 3)) for step in (4, 16, 64)]
+    noise = random.integers(-6, 7, (height + 32, width + 32, 1))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(how.codec, rate=25, options=how.options)
+        stream.width, stream.height, stream.pix_fmt = width, height, how.pixels
+        stream.thread_count = 1
+        for number in range(how.frames):
+            picture_HWC = np.zeros((height, width, 3), dtype=np.int64)
+            for step, layer in zip((4, 16, 64), layers, strict=True):
+                left, top = number * 3 % (step * 32), number * 2 % (step * 32)
+                rows, columns = (np.arange(height) + top) // step, (np.arange(width) + left) // step
+                picture_HWC += layer[rows[:, None], columns] // 3
+            shift = number * 7 % 32
+            picture_HWC += noise[shift : shift + height, shift : shift + width]
+            frame = av.VideoFrame.from_ndarray(picture_HWC.clip(0, 255).astype(np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
 
 
-def measure_clip(path: Path, readers: dict[str, Reader], *, segments: int, repeat: int) -> dict[str, Any]:
+def measure_clip(
+    path: Path, name: str, readers: dict[str, Reader], *, frames: int, threads: int, repeat: int
+) -> dict[str, Any]:
     info = probe(path)
-    indices = segment_middles(info.frames, segments)
-    reference = read_pyav(path, indices)
-    figures: dict[str, Any] = {"clip": path.name, "frames": info.frames, "codec": info.codec, "readers": {}}
-    usable: dict[str, Reader] = {}
-    for name, read in readers.items():
+    indices = segment_middles(info.frames, frames)
+    reference = read_pyav(path, indices, threads)
+    size = f"{info.width}x{info.height}"
+    figures: dict[str, Any] = {"clip": name, "frames": info.frames, "wanted": frames, "codec": info.codec, "size": size}
+    figures["readers"] = {}
+    usable = {}
+    for reader, read in readers.items():
         try:
-            same = np.array_equal(read(path, indices), reference)  # also the turn that warms up
+            difference = np.abs(read(path, indices, threads).astype(np.int16) - reference)
         except Exception as error:  # whatever another library raises is its result
-            figures["readers"][name] = {"error": f"{type(error).__name__}: {error}"[:200]}
+            figures["readers"][reader] = {"error": f"{type(error).__name__}: {error}"[:200]}
         else:
-            usable[name] = read
-            figures["readers"][name] = {"same_as_pyav": same}
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in usable}
-    for _ in range(repeat):
-        for name, read in usable.items():
-            times[name].append(measure(read, path, indices))
-    for name, pairs in times.items():
-        figures["readers"][name]["elapsed_ms"] = round(statistics.median(pair[0] for pair in pairs), 2)
-        figures["readers"][name]["processor_ms"] = round(statistics.median(pair[1] for pair in pairs), 2)
+            usable[reader] = partial(read, path, indices, threads)
+            figures["readers"][reader] = {
+                "frames_that_differ": int(difference.any(axis=(1, 2, 3)).sum()),
+                "mean_difference": round(float(difference.mean()), 3),
+            }
+    for reader, times in take_turns(usable, repeat=repeat).items():
+        figures["readers"][reader] |= times.to_json()
     return figures
 
 
 def table(results: list[dict[str, Any]], names: list[str]) -> str:
-    lines = [f"{'clip':42}{'frames':>7}{'clipshift':>11}" + "".join(f"{name:>20}" for name in names)]
+    """The figures as Markdown."""
+    lines = [f"| clip | frames | clipshift | {' | '.join(names)} |", "|---" * (3 + len(names)) + "|"]
     for result in results:
-        ours = result["readers"]["clipshift"]["processor_ms"]
+        ours = result["readers"]["clipshift"]
         cells = []
         for name in names:
             theirs = result["readers"][name]
             if "error" in theirs:
                 cells.append("failed")
-            else:
-                mark = "" if theirs["same_as_pyav"] else " differs"
-                cells.append(f"{theirs['processor_ms']:.1f} ({theirs['processor_ms'] / ours:.2f}x){mark}")
-        mark = "" if result["readers"]["clipshift"]["same_as_pyav"] else "!"
+                continue
+            elapsed, processor = (theirs[key] / ours[key] for key in ("elapsed_ms", "processor_ms"))
+            differ = f", {theirs['frames_that_differ']} differ" if theirs["frames_that_differ"] else ""
+            cells.append(f"{theirs['elapsed_ms']:.1f} ({elapsed:.2f}, {processor:.2f}){differ}")
+        differ = f", {ours['frames_that_differ']} differ" if ours["frames_that_differ"] else ""
+        own = f"{ours['elapsed_ms']:.1f} ± {ours['elapsed_spread_ms']:.1f} ms{differ}"
         lines.append(
-            f"{result['clip'][:41]:42}{result['frames']:>7}{ours:>9.1f}ms{mark}"
-            + "".join(f"{cell:>20}" for cell in cells)
+            f"| {result['clip']} | {result['wanted']} of {result['frames']} | {own} | " + " | ".join(cells) + " |"
         )
     return "\n".join(lines)
 
 
-def throughput(clips: list[Path], readers: dict[str, Reader], *, segments: int, workers: int) -> dict[str, float]:
-    """Clips per second with several Python threads, each reading whole clips with one decoder thread."""
-    jobs = [(path, segment_middles(probe(path).frames, segments)) for path in clips]
-    jobs = jobs * max(1, 24 // len(jobs))
-    rates = {}
-    for name in ("clipshift", "PyAV"):
-        with ThreadPoolExecutor(workers) as pool:
-            begin = time.perf_counter()
-            list(pool.map(lambda job, read=readers[name]: read(*job), jobs))
-            rates[name] = round(len(jobs) / (time.perf_counter() - begin), 1)
-    return rates
+def repacked(clips: dict[str, Path], folder: Path) -> dict[str, Path]:
+    """Repacks clips with the defaults; by the same names."""
+    source = folder / "originals"
+    for number, path in enumerate(clips.values()):
+        (source / "clips").mkdir(parents=True, exist_ok=True)
+        (source / "clips" / f"{number}{path.suffix}").symlink_to(path.absolute())
+    result = repack_videos(source, folder / "repacked", workers=0)
+    for name, reason in result.failed:
+        print(f"not repacked: {name}: {reason}")
+    made = {name: folder / "repacked" / "clips" / f"{number}.mp4" for number, name in enumerate(clips)}
+    return {name: path for name, path in made.items() if path.exists()}
+
+
+def measure_repacked(original: Path, new: Path, name: str, *, frames: int, threads: int, repeat: int) -> dict[str, Any]:
+    """Reading a clip and what `repack` makes of it, by clipshift and by plain PyAV."""
+    indices = segment_middles(probe(original).frames, frames)
+    works = {
+        "original": partial(read_clipshift, original, indices, threads),
+        "repacked": partial(read_clipshift, new, indices, threads),
+        "original, plain PyAV": partial(read_pyav, original, indices, threads),
+    }
+    sizes = {"bytes": original.stat().st_size, "bytes_repacked": new.stat().st_size}
+    times = {key: taken.to_json() for key, taken in take_turns(works, repeat=repeat).items()}
+    return {"clip": name, "wanted": frames, **sizes, "times": times}
+
+
+def repacked_table(results: list[dict[str, Any]]) -> str:
+    """The figures as Markdown: elapsed times, and how often the repacked clip's fits into the original's."""
+    lines = ["| clip | original | plain PyAV | repacked | times faster | than plain PyAV | size |", "|---" * 7 + "|"]
+    for result in results:
+        before, after, plain = (
+            result["times"][key]["elapsed_ms"] for key in ("original", "repacked", "original, plain PyAV")
+        )
+        size = result["bytes_repacked"] / result["bytes"]
+        lines.append(
+            f"| {result['clip']} | {before:.1f} ms | {plain:.1f} ms | {after:.1f} ms | {before / after:.1f} | "
+            f"{plain / after:.1f} | x {size:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def find_clips(folder: Path | None, made: bool, scratch: Path) -> dict[str, Path]:
+    """The clips by name: those below a folder, and those that are made."""
+    clips = {}
+    if folder is not None:
+        found = sorted(path for path in folder.rglob("*") if is_video_file(path))
+        clips = {path.relative_to(folder).as_posix(): path for path in found}
+    if made:
+        for number, (name, how) in enumerate(MADE.items()):
+            if how.codec in av.codecs_available:
+                clips[name] = scratch / f"{number}{how.suffix}"
+                make_clip(clips[name], how)
+            else:
+                print(f"not made: {name}: this build of FFmpeg has no {how.codec}")
+    return clips
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--segments", type=int, default=8)
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--made", action="store_true", help="also measure clips that are made on the spot")
+    parser.add_argument("--repacked", action="store_true", help="also measure what `clipshift repack` makes of them")
+    parser.add_argument("--frames", type=int, nargs="+", default=[8], help="wanted frames of each clip")
+    parser.add_argument("--threads", type=int, default=1, help="of every reader's decoder")
     parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--chart", type=Path)
     arguments = parser.parse_args()
-    clips = sorted(path for path in arguments.folder.rglob("*") if is_video_file(path))
-    if not clips:
-        parser.error(f"no videos in {arguments.folder}")
-    found = {name: read for name, (module, read) in OTHERS.items() if find_spec(module) is not None}
-    readers: dict[str, Reader] = {"clipshift": read_clipshift, **found}
-    load = os.getloadavg()[0]
-    results = [measure_clip(path, readers, segments=arguments.segments, repeat=arguments.repeat) for path in clips]
-    cores = len(os.sched_getaffinity(0))
-    rates = throughput(clips, readers, segments=arguments.segments, workers=cores)
-    print(table(results, list(found)))
-    print(f"{cores} threads at once: " + ", ".join(f"{name} {rate} clips/s" for name, rate in rates.items()))
+    os.environ.setdefault("SVT_LOG", "1")  # the encoder of AV1 tells errors only
+    if arguments.threads == 1 and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    found = {name: each for name, each in OTHERS.items() if find_spec(each[0]) is not None}
+    readers: dict[str, Reader] = {"clipshift": read_clipshift} | {name: each[2] for name, each in found.items()}
+    how = {"threads": arguments.threads, "repeat": arguments.repeat}
+    with tempfile.TemporaryDirectory() as scratch:
+        clips = find_clips(arguments.folder, arguments.made or arguments.folder is None, Path(scratch))
+        if not clips:
+            parser.error(f"no videos in {arguments.folder}")
+        results = [
+            measure_clip(path, name, readers, frames=frames, **how)
+            for frames in arguments.frames
+            for name, path in clips.items()
+        ]
+        print(table(results, list(found)))
+        again = []
+        if arguments.repacked:
+            new = repacked(clips, Path(scratch))
+            again = [
+                measure_repacked(clips[name], path, name, frames=arguments.frames[0], **how)
+                for name, path in new.items()
+            ]
+            print(repacked_table(again))
     if arguments.json is not None:
-        report = {
-            "command": f"benchmarks/decoding.py --segments {arguments.segments} --repeat {arguments.repeat}",
-            "machine": f"{platform.machine()}, {cores} cores, load {load:.1f} at the start",
-            "versions": {"python": platform.python_version(), "av": av.__version__, "ffmpeg": av.ffmpeg_version_info}
-            | {name: version(name.lower()) for name in ("torchcodec", "decord") if name in found},
-            "clips": results,
-            "clips_per_second": rates,
+        versions = {"ffmpeg": av.ffmpeg_version_info} | {name: version(each[1]) for name, each in found.items()}
+        write_json(arguments.json, {"versions": versions, "clips": results, "repacked": again})
+    if arguments.chart is not None:
+        bars = {
+            f"{result['clip']}, {result['wanted']} frames": {
+                name: reader["elapsed_ms"] for name, reader in result["readers"].items() if "elapsed_ms" in reader
+            }
+            for result in results
         }
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        bar_chart(arguments.chart, "Opening a clip and reading its frames", "milliseconds, less is better", bars)
 
 
 if __name__ == "__main__":

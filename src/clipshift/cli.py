@@ -466,7 +466,7 @@ def repack(
     to: str,
     short_side: int = 256,
     crf: int = 20,
-    group: int = 8,
+    group: int = 6,
     plain_names: Annotated[bool, Parameter(negative=())] = False,
     workers: int | None = None,
 ) -> None:

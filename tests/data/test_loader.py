@@ -47,6 +47,25 @@ def test_batches_are_the_same_with_workers_and_from_any_step(clips: TrainingClip
         assert len(processes) == 2
 
 
+def test_the_next_epoch_is_read_ahead(clips: TrainingClips) -> None:
+    with training_loader(clips, batch_size=3, workers=0) as loader:
+        plain = [list(loader.batches(epoch)) for epoch in range(3)]
+    with training_loader(clips, batch_size=3, workers=1, epochs=3) as loader:
+        assert equal(list(loader.batches(0)), plain[0])
+        iterator = loader._loader._iterator
+        assert iterator is not None
+        ahead = iterator._send_idx  # type: ignore[attr-defined]
+        assert ahead > loader.steps
+        assert equal(list(loader.batches(1)), plain[1])
+        # The first batches of an epoch once more, as precise batch norm wants them, and then on.
+        again = loader.batches(1)
+        assert equal([next(again), next(again)], plain[1][:2])
+        assert equal(list(loader.batches(2)), plain[2])
+        assert iterator._send_idx == loader.steps  # type: ignore[attr-defined]
+        assert loader.cost.decoding > 0
+        assert loader.cost.changing > 0
+
+
 def worker_processes(loader: TrainingLoader) -> list[int]:
     return [process.pid for process in loader._loader._iterator._workers]  # type: ignore[union-attr]
 

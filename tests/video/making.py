@@ -148,3 +148,16 @@ def with_matrix(path: Path, source: Path, a: int, b: int, c: int, d: int) -> Pat
     data[matrix : matrix + 36] = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
     return path
+
+
+def with_turning_messages(path: Path, source: Path) -> Path:
+    """Copies an H.264 stream and puts into each of its key frames a message that turns this picture alone."""
+    with av.open(str(source)) as old, av.open(str(path), "w", format="h264") as new:
+        stream = old.streams.video[0]
+        copied = new.add_stream_from_template(stream)
+        turning = av.BitStreamFilterContext("h264_metadata=display_orientation=insert:rotate=90", stream)
+        for packet in old.demux(stream):
+            for turned in turning.filter(packet if packet.size else None):
+                turned.stream = copied
+                new.mux(turned)
+    return path

@@ -158,15 +158,33 @@ def test_frames_that_an_edit_list_leaves_out_do_not_count(frames: int, tmp_path:
 def test_only_the_needed_pictures_are_decoded(tmp_path: Path) -> None:
     path = make_video(tmp_path / "clip.mp4", pictures(_FRAMES), options=_x264("bframes=3:b-pyramid=none:b-adapt=0"))
     with VideoFile(path, limits=Limits(), threads=1) as reader:
-        opened = reader.pictures_decoded
-        assert opened == 1
+        assert reader.frame_count == _FRAMES
+        assert reader.pictures_decoded == 0
         # The groups of pictures begin with frames 40 and 60, and nothing after these is needed.
         reader.read([60, 40])
-        assert reader.pictures_decoded - opened == 2
+        assert reader.pictures_decoded == 2
+        # Whatever frame was read has told the size.
+        assert (reader.info.width, reader.info.height) == (96, 64)
+        assert reader.pictures_decoded == 2
         # In the group from 20 on: the I, the P pictures 24, 28 and 32, and the B picture itself.
         before = reader.pictures_decoded
         reader.read([30])
         assert reader.pictures_decoded - before == 5
+
+
+@pytest.mark.parametrize("name", ["h264_pyramid.mp4", "mjpeg.avi"])
+def test_what_a_clip_is_before_and_after_its_frames(name: str, tmp_path: Path) -> None:
+    path = make_video(tmp_path / name, pictures(_FRAMES), **_REGULAR[name])
+    with VideoFile(path, limits=Limits(), threads=1) as reader:
+        # Only H.264's headers prove that all frames are of one size.
+        assert reader.pictures_decoded == (0 if name.startswith("h264") else 1)
+        assert reader.read([]).shape == (0, 64, 96, 3)
+        first = reader.info
+    with VideoFile(path, limits=Limits(), threads=1) as reader:
+        reader.read([7, 50])
+        assert reader.info == first
+    with pytest.raises(ValueError, match="closed"):
+        reader.read([0])
 
 
 def test_headers_that_change(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from clipshift.errors import VideoError
 from clipshift.video import decode, probe
-from tests.video.making import decode_all, make_video, pictures, with_matrix
+from tests.video.making import decode_all, make_video, pictures, with_matrix, with_turning_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,3 +57,14 @@ def test_other_angles_are_refused(stored: Path, tmp_path: Path) -> None:
         probe(path)
     assert caught.value.got == "45 degrees clockwise"
     assert caught.value.allowed == "0, 90, 180 or 270"
+
+
+def test_all_frames_are_turned_as_the_first_one(tmp_path: Path) -> None:
+    """Where single pictures carry turns of their own, another frame than the first cannot tell it."""
+    plain = make_video(tmp_path / "plain.h264", pictures(24), options={"x264-params": "keyint=8:scenecut=0"})
+    path = with_turning_messages(tmp_path / "turned.h264", plain)
+    reference = decode_all(plain)
+    frames_THWC = decode(path, [11, 3])
+    assert probe(path).rotation == 270
+    for place, number in enumerate([11, 3]):
+        assert np.array_equal(frames_THWC[place], np.rot90(reference[number]))

@@ -81,9 +81,21 @@ def test_h264_starts_only_where_an_exact_match_is_promised(tmp_path: Path) -> No
 )
 def test_h264_recovery_points(message: bytes, exact: bool) -> None:
     try:
-        assert h264._promises_exact_recovery(message) is exact
+        assert h264._read_messages(message) == (exact, False)
     except Irregular:
         assert not exact
+
+
+@pytest.mark.parametrize(
+    ("codec", "message", "others"),
+    [("h264", b"\6\x2f\1\x80\x80", b"\6\5\3abc\x80"), ("hevc", b"\x4e\1\x2f\1\x80\x80", b"\x4e\1\5\3abc\x80")],
+)
+def test_messages_that_turn_pictures(codec: str, message: bytes, others: bytes) -> None:
+    for unit, uniform in ((others, True), (message, False)):
+        scanner = make_scanner(codec, intra_only=False, extradata=b"")
+        with pytest.raises(Irregular, match="without a picture"):
+            scanner.scan(b"\0\0\1" + unit)
+        assert scanner.uniform is uniform
 
 
 def test_hevc_skips_only_in_the_highest_sub_layer(tmp_path: Path) -> None:

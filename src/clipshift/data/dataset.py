@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -39,6 +40,15 @@ class BadSample:
     """Name of the clip that was used."""
 
 
+class ReadingCost(NamedTuple):
+    """Seconds of the processor that reading clips took."""
+
+    decoding: float
+    """Opening the file and decoding the wanted frames."""
+    changing: float
+    """Scaling, cropping and augmenting them."""
+
+
 class Sample(TypedDict):
     """One training sample."""
 
@@ -50,6 +60,7 @@ class Sample(TypedDict):
     index: int
     """Index of the clip that was asked for, into the manifest."""
     bad: BadSample | None
+    cost: ReadingCost
 
 
 class TrainingClips(Dataset[Sample]):
@@ -105,18 +116,18 @@ class TrainingClips(Dataset[Sample]):
         epoch, index = key
         clip, label = self.manifest.clips[index], int(self._labels[index])
         try:
-            pixels, mirrored = self._read(clip, epoch, index)
-            return Sample(clip=pixels, label=self._seen(clip, mirrored), index=index, bad=None)
+            pixels, mirrored, cost = self._read(clip, epoch, index)
+            return Sample(clip=pixels, label=self._seen(clip, mirrored), index=index, bad=None, cost=cost)
         except VideoError as error:
             reason = error.what
         for other in self._substitutes(epoch, index):
             substitute = self.manifest.clips[other]
             try:
-                pixels, mirrored = self._read(substitute, epoch, index)
+                pixels, mirrored, cost = self._read(substitute, epoch, index)
             except VideoError:
                 continue
             bad = BadSample(clip.name, str(clip.path), reason, substitute.name)
-            return Sample(clip=pixels, label=self._seen(substitute, mirrored), index=index, bad=bad)
+            return Sample(clip=pixels, label=self._seen(substitute, mirrored), index=index, bad=bad, cost=cost)
         raise VideoError(
             f"A clip cannot be read, nor any that could stand in for it: {reason}",
             where=clip.path,
@@ -124,14 +135,17 @@ class TrainingClips(Dataset[Sample]):
             remedy="run `clipshift check DATA`, which lists all unreadable clips",
         )
 
-    def _read(self, clip: Clip, epoch: int, index: int) -> tuple[torch.Tensor, bool]:
+    def _read(self, clip: Clip, epoch: int, index: int) -> tuple[torch.Tensor, bool, ReadingCost]:
+        began = time.process_time()
         random = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, index, _SAMPLE_TAG]))
         limits, pattern = Limits.of(self.data), self.data.frame_pattern
         with open_clip(clip.path, limits=limits, frame_pattern=pattern, frames=clip.frames) as reader:
-            wanted = training_frames(self.augment.sampling, reader.info.frames, self.input.segments, random)
+            wanted = training_frames(self.augment.sampling, reader.frame_count, self.input.segments, random)
             frames_THWC = reader.read(wanted)
+        decoded = time.process_time()
         mirrors = all(self._partners[label] is not None for label in _labels_of(clip))
-        return training_clip(frames_THWC, self.input, self.augment, random, mirrors=mirrors)
+        pixels, mirrored = training_clip(frames_THWC, self.input, self.augment, random, mirrors=mirrors)
+        return pixels, mirrored, ReadingCost(decoded - began, time.process_time() - decoded)
 
     def _seen(self, clip: Clip, mirrored: bool) -> int | torch.Tensor:
         """The label of a clip as it is shown, or all its labels."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count, takewhile
 from types import TracebackType
 from typing import Literal, Self, TypedDict
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from clipshift.data.dataset import BadSample, Key, Sample, TrainingClips, epoch_batches, steps_per_epoch
+from clipshift.data.dataset import BadSample, Key, ReadingCost, Sample, TrainingClips, epoch_batches, steps_per_epoch
 from clipshift.errors import RunError, UserError
 
 
@@ -34,38 +35,34 @@ class TrainingLoader:
 
     Batches depend on (seed, epoch, step, rank, ranks) alone, not on the number of workers. Made by
     `training_loader`.
+
+    Attributes:
+        workers: Processes that read; 0 for none.
+        cost: What a clip took to read, on average over the batches of this iteration.
     """
 
     def __init__(
         self,
         loader: DataLoader[Sample | UserError],
         plan: _Plan,
-        *,
-        samples: int,
-        seed: int,
-        batch_size: int,
-        rank: int,
-        ranks: int,
-        labels: np.ndarray | None = None,
     ) -> None:
-        self._labels = labels
         self._loader = loader
         self._plan = plan
-        self._samples = samples
-        self._seed = seed
-        self._batch_size = batch_size
-        self._rank = rank
-        self._ranks = ranks
+        self._stream: Iterator[tuple[Batch, ReadingCost] | UserError] = iter(())
+        self._next: tuple[int, int] | None = None
+        self.workers = loader.num_workers
+        self.cost = ReadingCost(0.0, 0.0)
 
     @property
     def steps(self) -> int:
         """Batches in an epoch, the same on every rank."""
-        return steps_per_epoch(self._samples, batch_size=self._batch_size, ranks=self._ranks)
+        return self._plan.steps
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, in order.
 
-        The workers read ahead. An iteration may be left early; the next call begins where it says.
+        The workers read ahead, also into the next epoch: while a validation runs, its first batches are made ready. An
+        iteration may be left early; the next call begins where it says.
 
         Args:
             epoch: The epoch, from 0.
@@ -78,22 +75,22 @@ class TrainingLoader:
             VideoError: A clip and all that could stand in for it are unreadable.
             RunError: A worker process ended: most often for want of memory.
         """
-        self._plan.point(
-            epoch_batches(
-                self._samples,
-                seed=self._seed,
-                epoch=epoch,
-                batch_size=self._batch_size,
-                rank=self._rank,
-                ranks=self._ranks,
-                first_step=first_step,
-                labels=self._labels,
-            )
-        )
+        clips = 0
         try:
-            for batch in self._loader:
-                if isinstance(batch, UserError):
-                    raise batch
+            if self._next != (epoch, first_step):
+                self._plan.begin_at(epoch, first_step)
+                self._stream = iter(self._loader)
+            self._next = None  # until it is known to be well
+            for step in range(first_step, self.steps):
+                read = next(self._stream)
+                if isinstance(read, UserError):
+                    raise read
+                batch, cost = read
+                clips += len(batch["indices"])
+                share = len(batch["indices"]) / clips
+                self.cost = ReadingCost(*(old + share * (new - old) for old, new in zip(self.cost, cost, strict=True)))
+                if step + 1 == self.steps and self._plan.goes_on_to(epoch + 1):
+                    self._next = (epoch + 1, 0)
                 yield batch
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
@@ -111,6 +108,7 @@ class TrainingLoader:
         if iterator is not None and hasattr(iterator, "_shutdown_workers"):
             iterator._shutdown_workers()
         self._loader._iterator = None
+        self._next = None
 
     def __enter__(self) -> Self:
         return self
@@ -129,6 +127,7 @@ def training_loader(
     rank: int = 0,
     ranks: int = 1,
     pin_memory: bool = False,
+    epochs: int | None = None,
 ) -> TrainingLoader:
     """Makes the loader of training batches; its workers are started, by spawn, with the first batch.
 
@@ -139,8 +138,21 @@ def training_loader(
         rank: This rank.
         ranks: Number of ranks.
         pin_memory: Whether batches are put into page-locked memory, for copies to a GPU.
+        epochs: How many there will be: beyond them nothing is read ahead.
     """
-    plan = _Plan()
+    plan = _Plan(
+        partial(
+            epoch_batches,
+            len(dataset),
+            seed=dataset.seed,
+            batch_size=batch_size,
+            rank=rank,
+            ranks=ranks,
+            labels=dataset.order_labels,
+        ),
+        steps_per_epoch(len(dataset), batch_size=batch_size, ranks=ranks),
+        epochs,
+    )
     loader: DataLoader[Sample | UserError] = DataLoader(
         _Caught(dataset),
         batch_sampler=plan,
@@ -152,16 +164,7 @@ def training_loader(
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
     )
-    return TrainingLoader(
-        loader,
-        plan,
-        samples=len(dataset),
-        seed=dataset.seed,
-        batch_size=batch_size,
-        rank=rank,
-        ranks=ranks,
-        labels=dataset.order_labels,
-    )
+    return TrainingLoader(loader, plan)
 
 
 def worker_count(setting: int | Literal["auto"], *, ranks: int = 1) -> int:
@@ -173,19 +176,25 @@ def worker_count(setting: int | Literal["auto"], *, ranks: int = 1) -> int:
 
 
 class _Plan(Sampler[list[Key]]):
-    """The batches that the loader reads next; pointed anew for each epoch while the workers live on."""
+    """The batches that the loader reads next, epoch after epoch from where it was told to begin."""
 
-    def __init__(self) -> None:
-        self._batches: list[list[Key]] = []
+    def __init__(self, batches_of: Callable[..., list[list[Key]]], steps: int, epochs: int | None) -> None:
+        self.steps = steps
+        self._batches_of = batches_of
+        self._epochs = epochs
+        self._begin = (0, 0)
 
-    def point(self, batches: list[list[Key]]) -> None:
-        self._batches = batches
+    def begin_at(self, epoch: int, step: int) -> None:
+        self._begin = (epoch, step)
+
+    def goes_on_to(self, epoch: int) -> bool:
+        return self._epochs is None or epoch < self._epochs
 
     def __iter__(self) -> Iterator[list[Key]]:
-        return iter(self._batches)
-
-    def __len__(self) -> int:
-        return len(self._batches)
+        epoch, step = self._begin
+        yield from self._batches_of(epoch=epoch, first_step=step)
+        for later in takewhile(self.goes_on_to, count(epoch + 1)):
+            yield from self._batches_of(epoch=later)
 
 
 class _Caught(Dataset["Sample | UserError"]):
@@ -204,18 +213,21 @@ class _Caught(Dataset["Sample | UserError"]):
         return len(self._dataset)
 
 
-def _collate(samples: list[Sample | UserError]) -> Batch | UserError:
+def _collate(samples: list[Sample | UserError]) -> tuple[Batch, ReadingCost] | UserError:
+    """A batch and what one of its clips took to read; clips are copied once, in a worker into shared memory."""
     good: list[Sample] = []
     for sample in samples:
         if isinstance(sample, UserError):
             return sample
         good.append(sample)
-    return Batch(
+    batch = Batch(
         clips=default_collate([sample["clip"] for sample in good]),
         labels=torch.stack([torch.as_tensor(sample["label"]) for sample in good]),
         indices=torch.tensor([sample["index"] for sample in good]),
         bad=[sample["bad"] for sample in good if sample["bad"] is not None],
     )
+    costs = [sample["cost"] for sample in good]
+    return batch, ReadingCost(*(sum(seconds) / len(good) for seconds in zip(*costs, strict=True)))
 
 
 def _start_worker(worker: int) -> None:  # noqa: ARG001

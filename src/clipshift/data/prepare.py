@@ -226,7 +226,7 @@ def _decode(
     def reason(path: Path) -> str | None:
         try:
             with open_clip(path, limits=Limits.of(settings), frame_pattern=settings.frame_pattern) as reader:
-                reader.read(segment_middles(reader.info.frames, 8))
+                reader.read(segment_middles(reader.frame_count, 8))
         except VideoError as error:
             return error.what if error.got is None else f"{error.what} ({error.got})"
         return None

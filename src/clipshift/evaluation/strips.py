@@ -26,7 +26,7 @@ def clip_strip(path: Path, *, frames: int, limits: Limits, frame_pattern: str) -
     """
     try:
         with open_clip(path, limits=limits, frame_pattern=frame_pattern) as reader:
-            frames_THWC = reader.read(segment_middles(reader.info.frames, frames))
+            frames_THWC = reader.read(segment_middles(reader.frame_count, frames))
     except VideoError as error:
         return [], error.what
     return [_jpeg(frame) for frame in frames_THWC], None

@@ -380,7 +380,7 @@ def train_epoch(
         while trainer.progress.step < total:
             asked = time.monotonic()
             group = list(islice(batches, train.accumulate))
-            meter.waited += time.monotonic() - asked
+            meter.note_wait(time.monotonic() - asked)
             for batch in group:
                 on_batch(batch)
             if not trainer.ranks.all_true(not stop.made)[0]:

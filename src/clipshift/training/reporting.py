@@ -17,6 +17,11 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from clipshift.data.dataset import ReadingCost
+
+ACCEPTED_WAITING = 0.05
+"""Share of an epoch that may be spent waiting for clips before the log says what would help."""
+_QUICK_SECONDS = 0.015  # decoding a clip of eight frames that was repacked
 _SECONDS_BETWEEN_LINES = 20.0  # without a terminal
 
 
@@ -27,6 +32,7 @@ class Meter:
     started: float
     clips: int = 0
     waited: float = 0.0
+    first_wait: float | None = None
 
     @classmethod
     def start(cls) -> Meter:
@@ -47,6 +53,18 @@ class Meter:
     def waiting(self) -> float:
         """Share of the time, in [0, 1], in which the network waited for clips."""
         return min(self.waited / max(self.seconds, 1e-9), 1.0)
+
+    @property
+    def steady_waiting(self) -> float:
+        """The same from the second batch on: the first one also waits for the workers to start."""
+        first = self.first_wait or 0.0
+        return min((self.waited - first) / max(self.seconds - first, 1e-9), 1.0)
+
+    def note_wait(self, seconds: float) -> None:
+        """Counts the wait for one batch."""
+        self.waited += seconds
+        if self.first_wait is None:
+            self.first_wait = seconds
 
 
 class Reporter:
@@ -160,6 +178,34 @@ def truncate_metrics(path: Path, *, update: int, epoch: int) -> None:
         if values["update"] <= update and (values["kind"] == "step" or values["epoch"] < epoch):
             kept.append(line)
     path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+
+def waiting_advice(waiting: float, cost: ReadingCost, *, workers: int, most_workers: int) -> str | None:
+    """What would shorten the wait for clips.
+
+    Args:
+        waiting: Share of the time, in [0, 1], in which the network waited.
+        cost: What a clip takes to read.
+        workers: Processes that read for this rank.
+        most_workers: How many this machine has cores for, the network's own left out.
+
+    Returns:
+        One or two sentences; None where waiting is no matter.
+    """
+    if waiting <= ACCEPTED_WAITING:
+        return None
+    total = sum(cost)
+    helps = []
+    if workers < most_workers:
+        helps.append(f"data.workers={most_workers} (now {workers})")
+    if cost.decoding > total / 2 and cost.decoding > _QUICK_SECONDS:
+        helps.append("`clipshift repack DATA --to FOLDER` or `clipshift frames`, once: files that are quick to decode")
+    if not helps:
+        helps.append("more cores: reading is as cheap as it gets, and all of them are in use")
+    return (
+        f"The network waited for clips {waiting:.0%} of the time. Reading one takes {1000 * total:.0f} ms of a core, "
+        f"{1000 * cost.decoding:.0f} of them for decoding. What helps: {'; '.join(helps)}."
+    )
 
 
 def duration(seconds: float) -> str:

@@ -41,7 +41,7 @@ from clipshift.training.distributed import Ranks, join_ranks
 from clipshift.training.interrupt import StopRequest, stop_on_signals
 from clipshift.training.loop import StopAsked, Trainer, train_epoch
 from clipshift.training.losses import inverse_frequency
-from clipshift.training.reporting import Meter, Reporter, duration, truncate_metrics
+from clipshift.training.reporting import Meter, Reporter, duration, truncate_metrics, waiting_advice
 from clipshift.training.run_folder import (
     check_same_run,
     claim_run_folder,
@@ -149,6 +149,7 @@ class _Run:
     loader: TrainingLoader
     bad: BadSamples
     command: str
+    advised: bool = False
 
     @property
     def checkpoints(self) -> Path:
@@ -202,6 +203,7 @@ def _prepare(
         rank=ranks.rank,
         ranks=ranks.count,
         pin_memory=ranks.device.type == "cuda",
+        epochs=config.train.epochs,
     )
     trainer = Trainer(
         network,
@@ -450,6 +452,8 @@ def _record_epoch(run: _Run, evaluation: Evaluation, meter: Meter, measured: flo
             "seconds": meter.seconds,
             "waiting": meter.waiting,
             "clips_per_second": meter.clips_per_second,
+            "decoding_ms": 1000 * run.loader.cost.decoding,
+            "augmenting_ms": 1000 * run.loader.cost.changing,
             **({} if measured is None else {"precise_bn_seconds": measured}),
         }
     )
@@ -462,6 +466,18 @@ def _record_epoch(run: _Run, evaluation: Evaluation, meter: Meter, measured: flo
         f"{metrics.total} clips{bad}  {_second_metric(evaluation)}  {meter.clips_per_second:.1f} clips/s  "
         f"waiting {meter.waiting:.0%}  {duration(meter.seconds)}{mark}"
     )
+    _advise(run, meter)
+
+
+def _advise(run: _Run, meter: Meter) -> None:
+    """Say once what would help, where the network waits for clips."""
+    if run.advised:
+        return
+    most = worker_count("auto", ranks=run.ranks.count_here)
+    advice = waiting_advice(meter.steady_waiting, run.loader.cost, workers=run.loader.workers, most_workers=most)
+    if advice is not None:
+        run.reporter.say(advice)
+        run.advised = True
 
 
 def _second_metric(evaluation: Evaluation) -> str:

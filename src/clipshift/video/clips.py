@@ -44,9 +44,9 @@ def open_clip(
 ) -> ClipReader:
     """Opens a clip for reading; use it in a `with` statement.
 
-    A file is a video, whatever its name. Its packets are read once, but of its frames only the first is decoded, to
-    learn the true size and orientation (a file whose packets do not tell the number of frames is decoded once, to
-    count). A folder holds the frames as images.
+    A file is a video, whatever its name. Its packets are read once, but no frame is decoded before one is asked for, or
+    the true size and orientation are (a file whose packets do not tell the number of frames is decoded once, to count;
+    of one whose frames may differ in size the first frame is decoded). A folder holds the frames as images.
 
     Args:
         path: A video file, or a folder of images.
@@ -56,7 +56,7 @@ def open_clip(
         threads: Threads of the decoder. One is the cheapest where several clips are read side by side.
 
     Returns:
-        The reader; its `info` is known.
+        The reader; its `frame_count` is known.
 
     Raises:
         VideoError: The clip is missing, damaged, cut off, not a video, or larger than `limits`.

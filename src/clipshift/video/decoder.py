@@ -109,10 +109,14 @@ class FrameDecoder:
             raise self._damaged(_first(left), "no picture")
 
     def _group_frames(self, group: Group) -> Generator[VideoFrame, None, None]:
+        wanted, may_skip = group.frames, self._index.may_skip
+        skipping = False
         with closing(self._source.packets(group.start)) as packets:
             for number, packet in packets:
-                skip = number not in group.frames and self._index.may_skip(number)
-                self._context.skip_frame = "NONREF" if skip else "DEFAULT"
+                skip = number not in wanted and may_skip(number)
+                if skip != skipping:
+                    self._context.skip_frame = "NONREF" if skip else "DEFAULT"
+                    skipping = skip
                 # Decoders hand the time of a packet on to its picture: the packet's number tells the pictures apart.
                 packet.pts = number
                 yield from self._try(packet, group)

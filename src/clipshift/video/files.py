@@ -12,6 +12,7 @@ damaged. What lies in stretches that are not touched is not looked at.
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import av
@@ -58,21 +59,38 @@ class VideoFile:
             _configure(context, limits, threads)
             self._decoder: FrameDecoder | None = FrameDecoder(path, context, self._source, index)
             self._reformatter = VideoReformatter()
+            self._threads = threads
+            self._limits = limits
             self._stored: tuple[int, int] | None = None
             self._orientation = Orientation()
             self.irregular = index.irregular
-            frames = self._count(self._decoder, index)
-            self._info = self._describe(stream, index, frames)
-            limits.check_size(path, self._info.width, self._info.height)
-            limits.check_seconds(path, self._info.seconds)
+            self._frame_count = self._count(self._decoder, index)
+            self._stream_facts = _read_facts(stream, index, self._frame_count)
+            limits.check_seconds(path, self._stream_facts.seconds)
         except BaseException:
             self.close()
             raise
 
     @property
+    def frame_count(self) -> int:
+        """How many frames decoding everything gives."""
+        return self._frame_count
+
+    @property
     def info(self) -> ClipInfo:
-        """The clip's facts."""
-        return self._info
+        """The clip's facts; the first frame is decoded for them, if none was read yet."""
+        width, height = self._shown_size()
+        facts = self._stream_facts
+        return ClipInfo(
+            path=self._path,
+            frames=self._frame_count,
+            width=width,
+            height=height,
+            fps=facts.fps,
+            seconds=facts.seconds,
+            rotation=self._orientation.rotation,
+            codec=facts.codec,
+        )
 
     @property
     def pictures_decoded(self) -> int:
@@ -83,8 +101,10 @@ class VideoFile:
         """Decodes the asked-for frames; see [clipshift.video.ClipReader.read][]."""
         if self._decoder is None:
             raise ValueError("the clip is closed")
-        wanted = check_indices(indices, self._info.frames)
-        frames_THWC = np.empty((len(wanted), self._info.height, self._info.width, 3), dtype=np.uint8)
+        wanted = check_indices(indices, self._frame_count)
+        if not wanted:
+            return np.empty((0, *self._shown_size()[::-1], 3), dtype=np.uint8)
+        frames_THWC: np.ndarray | None = None
         places: dict[int, list[int]] = {}
         for place, index in enumerate(wanted):
             places.setdefault(index, []).append(place)
@@ -93,10 +113,12 @@ class VideoFile:
             for index, frame in frames:
                 self._check_size(frame)
                 picture_HWC = self._picture(frame)
+                if frames_THWC is None:
+                    frames_THWC = np.empty((len(wanted), *picture_HWC.shape), dtype=np.uint8)
                 for place in places[index]:
                     frames_THWC[place] = picture_HWC
                 found += 1
-        if found < len(places):
+        if frames_THWC is None or found < len(places):
             raise self._ended()
         return frames_THWC
 
@@ -105,12 +127,12 @@ class VideoFile:
         if self._decoder is None:
             raise ValueError("the clip is closed")
         found = 0
-        with closing(self._decoder.frames(list(range(self._info.frames)))) as frames:
+        with closing(self._decoder.frames(list(range(self._frame_count)))) as frames:
             for _, frame in frames:
                 self._check_size(frame)
                 yield np.ascontiguousarray(self._picture(frame))
                 found += 1
-        if found < self._info.frames:
+        if found < self._frame_count:
             raise self._ended()
 
     def close(self) -> None:
@@ -138,24 +160,31 @@ class VideoFile:
         )
 
     def _count(self, decoder: FrameDecoder, index: PacketIndex) -> int:
-        """Counts the frames; from the first one it learns their size and orientation."""
-        count = 0
-        if index.irregular is None and index.shown:
-            with closing(decoder.frames([0])) as first:
-                self._note_first(next(first)[1])
-            count = len(index.shown)
-        elif index.irregular is not None:
+        """Counts the frames; learns the first one's size and orientation, where others may not tell them."""
+        count = 0 if index.irregular is not None else len(index.shown)
+        if index.irregular is not None:
             with closing(decoder.all_frames()) as frames:
                 for frame in frames:
-                    if count == 0:
-                        self._note_first(frame)
                     self._check_size(frame)
                     count += 1
+        elif count and not index.uniform:
+            self._shown_size()
         if count == 0:
             raise VideoError("The video has no frames.", where=self._path, got=f"{index.packets} packets")
         return count
 
+    def _shown_size(self) -> tuple[int, int]:
+        """Width and height as shown; the first frame is decoded if no frame was yet."""
+        if self._stored is None:
+            if self._decoder is None:
+                raise ValueError("the clip is closed")
+            with closing(self._decoder.frames([0])) as first:
+                self._note_first(next(first)[1])
+        width, height = self._stored or (0, 0)
+        return (height, width) if self._orientation.transposed else (width, height)
+
     def _note_first(self, frame: VideoFrame) -> None:
+        self._limits.check_size(self._path, frame.width, frame.height)
         self._stored = (frame.width, frame.height)
         orientation = read_orientation(frame)
         if orientation is None:
@@ -169,7 +198,9 @@ class VideoFile:
         self._orientation = orientation
 
     def _check_size(self, frame: VideoFrame) -> None:
-        if (frame.width, frame.height) != self._stored and self._stored is not None:
+        if self._stored is None:
+            self._note_first(frame)
+        elif (frame.width, frame.height) != self._stored:
             raise VideoError(
                 "The size of the frames changes within the video.",
                 where=self._path,
@@ -181,7 +212,7 @@ class VideoFile:
     def _picture(self, frame: VideoFrame) -> np.ndarray:
         """Converts a frame to RGB as shown, uint8 (H, W, 3); a view."""
         try:
-            picture_HWC = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+            picture_HWC = self._reformatter.reformat(frame, format="rgb24", threads=self._threads).to_ndarray()
         except (av.FFmpegError, OSError, ValueError) as error:
             raise VideoError(
                 "The colours of the video cannot be converted.",
@@ -191,26 +222,24 @@ class VideoFile:
             ) from error
         return self._orientation.apply(picture_HWC)
 
-    def _describe(self, stream: VideoStream, index: PacketIndex, frames: int) -> ClipInfo:
-        width, height = self._stored or (0, 0)
-        if self._orientation.transposed:
-            width, height = height, width
-        fps = None if not stream.average_rate else float(stream.average_rate)
-        seconds: float | None = None
-        if index.first_time is not None and index.last_time is not None and stream.time_base is not None:
-            seconds = float((index.last_time - index.first_time) * stream.time_base) or None
-        if seconds is None and fps is not None:
-            seconds = frames / fps
-        return ClipInfo(
-            path=self._path,
-            frames=frames,
-            width=width,
-            height=height,
-            fps=fps,
-            seconds=seconds,
-            rotation=self._orientation.rotation,
-            codec=stream.codec_context.codec.canonical_name,
-        )
+
+@dataclass(frozen=True)
+class _StreamFacts:
+    """What the container tells of a clip, and its packets' times."""
+
+    fps: float | None
+    seconds: float | None
+    codec: str
+
+
+def _read_facts(stream: VideoStream, index: PacketIndex, frames: int) -> _StreamFacts:
+    fps = None if not stream.average_rate else float(stream.average_rate)
+    seconds: float | None = None
+    if index.first_time is not None and index.last_time is not None and stream.time_base is not None:
+        seconds = float((index.last_time - index.first_time) * stream.time_base) or None
+    if seconds is None and fps is not None:
+        seconds = frames / fps
+    return _StreamFacts(fps, seconds, stream.codec_context.codec.canonical_name)
 
 
 def _configure(context: VideoCodecContext, limits: Limits, threads: int) -> None:

@@ -55,6 +55,11 @@ class FrameFolder:
         )
 
     @property
+    def frame_count(self) -> int:
+        """How many images the clip has."""
+        return self._info.frames
+
+    @property
     def info(self) -> ClipInfo:
         """The clip's facts."""
         return self._info

@@ -59,6 +59,7 @@ class PacketIndex:
     """What one pass over the packets told; packets are numbered from 0 in decoding order.
 
     Attributes:
+        uniform: Whether all frames are known to have one size and one orientation.
         irregular: Why frames must be decoded from the first packet on; None where the short ways are exact. Only then
             `shown`, `ranks`, `starts` and `flags` are complete.
         shown: Packet number of each frame, in the order of showing.
@@ -78,6 +79,7 @@ class PacketIndex:
         last_time: Latest end of presentation.
     """
 
+    uniform: bool = False
     irregular: str | None = None
     shown: array[int] = field(default_factory=_numbers)
     ranks: array[int] = field(default_factory=_numbers)
@@ -175,16 +177,19 @@ def build_index(
 
 
 def _note_packet(index: PacketIndex, packet: Packet[VideoStream]) -> None:
+    time, decoding_time, position = packet.pts, packet.dts, packet.pos
     index.packets += 1
     index.size += packet.size
     index.cut = packet.is_corrupt
-    index.times.append(UNKNOWN if packet.pts is None else packet.pts)
-    index.decoding_times.append(UNKNOWN if packet.dts is None else packet.dts)
-    index.positions.append(UNKNOWN if packet.pos is None else packet.pos)
-    if packet.pts is not None and not packet.is_discard:
-        end = packet.pts + (packet.duration or 0)
-        index.first_time = packet.pts if index.first_time is None else min(index.first_time, packet.pts)
-        index.last_time = end if index.last_time is None else max(index.last_time, end)
+    index.times.append(UNKNOWN if time is None else time)
+    index.decoding_times.append(UNKNOWN if decoding_time is None else decoding_time)
+    index.positions.append(UNKNOWN if position is None else position)
+    if time is not None and not packet.is_discard:
+        end = time + (packet.duration or 0)
+        if index.first_time is None or time < index.first_time:
+            index.first_time = time
+        if index.last_time is None or end > index.last_time:
+            index.last_time = end
     if index.kept is not None and index.size <= KEEP_BYTES:
         index.kept.append(packet)
     else:
@@ -196,6 +201,7 @@ class _Notes:
 
     def __init__(self) -> None:
         self.scanner: Scanner | None = None
+        self._turned = False
         self._orders = _numbers()
         self._starts: list[tuple[int, frozenset[bytes]]] = []
 
@@ -209,19 +215,21 @@ class _Notes:
             index.irregular = str(error)
 
     def _scan(self, index: PacketIndex, packet: Packet[VideoStream]) -> None:
-        if self.scanner is None or packet.has_sidedata("new_extradata"):
+        if self.scanner is None:
             raise Irregular("headers that change")
-        facts = self.scanner.scan(bytes(packet))
+        for side in packet.iter_sidedata():  # seldom any; asking for one by its name would take longer
+            if side.data_type == "new_extradata":
+                raise Irregular("headers that change")
+            self._turned = self._turned or side.data_type == "display_matrix"
+        shown, start, unreferenced, order, headers = self.scanner.scan(bytes(packet))
         number = len(index.flags)
-        if facts.start:
-            self._starts.append((number, facts.headers))
+        if start:
+            self._starts.append((number, headers))
         index.flags.append(
-            (_DISCARDED if packet.is_discard else 0)
-            | (_SKIPPABLE if facts.unreferenced else 0)
-            | (0 if facts.shown else _HIDDEN)
+            (_DISCARDED if packet.is_discard else 0) | (_SKIPPABLE if unreferenced else 0) | (0 if shown else _HIDDEN)
         )
         # Decoders of codecs that send no order show every picture as it comes.
-        self._orders.append(number if facts.order is None else facts.order)
+        self._orders.append(number if order is None else order)
 
     def finish(self, index: PacketIndex, *, decoder_delay: int, times_are_stored: bool) -> str | None:
         """Puts the packets in the order of showing; says what speaks against trusting it, or None."""
@@ -231,14 +239,16 @@ class _Notes:
         index.starts.extend(number for number, headers in self._starts if complete(headers))
         if not index.starts or index.starts[0] != 0:
             return "headers that change"
-        by_order = sorted(range(index.packets), key=self._orders.__getitem__)
-        if any(self._orders[one] == self._orders[other] for one, other in pairwise(by_order)):
+        orders = self._orders
+        if len(set(orders)) < index.packets:
             return "two pictures at one place in the order"
+        by_order = sorted(range(index.packets), key=orders.__getitem__)
         if by_order[0] != 0:
             return "pictures before the first start"
         index.ranks = array("q", bytes(8 * index.packets))
         for rank, packet in enumerate(by_order):
             index.ranks[packet] = rank
+        index.uniform = self.scanner.uniform and not self._turned
         # A decoder that holds back fewer pictures than the order needs would drop some.
         if not _delay_suffices(index.ranks, decoder_delay):
             return "pictures further out of order than the decoder holds back"
@@ -255,6 +265,9 @@ def _delay_suffices(ranks: array[int], delay: int) -> bool:
     """Whether no picture comes after more than `delay` pictures that are shown later."""
     seen: list[int] = []
     for rank in ranks:
+        if not seen or rank > seen[-1]:
+            seen.append(rank)
+            continue
         place = bisect_right(seen, rank)
         if len(seen) - place > delay:
             return False

@@ -42,6 +42,10 @@ class ClipReader(Protocol):
     """An open clip; a context manager. One reader serves one thread at a time."""
 
     @property
+    def frame_count(self) -> int:
+        """How many frames decoding everything gives; `info` says the same, and may have to decode a frame for it."""
+
+    @property
     def info(self) -> ClipInfo:
         """The clip's facts."""
 

@@ -9,6 +9,9 @@ from clipshift.video.packets.facts import Irregular
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+DISPLAY_ORIENTATION = 47
+"""Type of the message that turns pictures, in H.264 (D.1.27) and HEVC (D.2.15)."""
+
 
 class Bits:
     """Reads unsigned fields from the highest bit on; past the end it raises `Irregular`."""
@@ -19,19 +22,24 @@ class Bits:
 
     def read(self, width: int) -> int:
         """Reads a field of `width` bits."""
-        self._left -= width
-        if self._left < 0:
+        left = self._left - width
+        if left < 0:
             raise Irregular("a header ends early")
-        return (self._value >> self._left) & ((1 << width) - 1)
+        self._left = left
+        return (self._value >> left) & ((1 << width) - 1)
 
     def golomb(self) -> int:
         """Reads an unsigned Exp-Golomb code, ue(v) (ITU-T H.264, section 9.1)."""
-        zeros = 0
-        while not self.read(1):
-            zeros += 1
-            if zeros > 32:
-                raise Irregular("a header holds an impossible number")
-        return (1 << zeros) - 1 + self.read(zeros)
+        left = self._left
+        rest = self._value & ((1 << left) - 1)
+        zeros = left - rest.bit_length()
+        if zeros > 32:
+            raise Irregular("a header holds an impossible number")
+        left -= 2 * zeros + 1
+        if left < 0:
+            raise Irregular("a header ends early")
+        self._left = left
+        return (rest >> left) - 1
 
     def signed_golomb(self) -> int:
         """Reads a signed Exp-Golomb code, se(v) (ITU-T H.264, section 9.1.1)."""
@@ -57,11 +65,11 @@ def split_units(data: bytes, length_size: int) -> Iterator[bytes]:
     if length_size == 0:
         yield from _split_start_codes(data)
         return
-    position = 0
-    while position < len(data):
+    position, end = 0, len(data)
+    while position < end:
         begin = position + length_size
         position = begin + int.from_bytes(data[position:begin], "big")
-        if position > len(data):
+        if position > end:
             raise Irregular("a unit is longer than its packet")
         if position > begin:
             yield data[begin:position]
@@ -75,3 +83,25 @@ def _split_start_codes(data: bytes) -> Iterator[bytes]:
         if unit:
             yield unit
         begin = end
+
+
+def messages(unit: bytes, header: int) -> Iterator[tuple[int, bytes]]:
+    """Splits a message unit (SEI; ITU-T H.264, 7.3.2.3; H.265, 7.3.2.4) into (type, payload) of its messages.
+
+    Args:
+        unit: The unit.
+        header: Bytes of the unit's own header.
+    """
+    data = unescape(unit[header:])
+    position = 0
+    while position + 2 <= len(data) and data[position] != 0x80:
+        numbers = []
+        for _ in range(2):  # payload type, payload size
+            number = 0
+            while position < len(data) and data[position] == 255:
+                number += 255
+                position += 1
+            numbers.append(number + (data[position] if position < len(data) else 0))
+            position += 1
+        yield numbers[0], data[position : position + numbers[1]]
+        position += numbers[1]

@@ -33,7 +33,13 @@ def place(sequence: int, number: int) -> int:
 
 
 class Scanner(Protocol):
-    """Reads the packets of one stream in decoding order."""
+    """Reads the packets of one stream in decoding order.
+
+    Attributes:
+        uniform: Whether nothing in the packets scanned so far can change the size or the orientation of the pictures.
+    """
+
+    uniform: bool
 
     def scan(self, data: bytes) -> PacketFacts:
         """Reads one packet.
@@ -59,7 +65,8 @@ class HeaderBook:
 
     def add(self, headers: frozenset[bytes]) -> None:
         """Notes the sets of one packet."""
-        self._all |= headers
+        if headers:
+            self._all |= headers
 
     def complete(self, headers: frozenset[bytes]) -> bool:
         """Whether the sets outside and `headers` are all that the stream has."""

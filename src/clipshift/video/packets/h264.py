@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from clipshift.video.packets.bits import Bits, split_units, unescape
+from clipshift.video.packets.bits import DISPLAY_ORIENTATION, Bits, messages, split_units, unescape
 from clipshift.video.packets.facts import HeaderBook, Irregular, PacketFacts, place
 
 _SLICE, _IDR_SLICE, _SEI, _SPS, _PPS = 1, 5, 6, 7, 8
@@ -30,6 +30,7 @@ class H264Scanner:
     """
 
     def __init__(self, extradata: bytes) -> None:
+        self.uniform = True  # there is one sequence parameter set
         self._length_size = 0
         outside: list[bytes] = []
         if extradata[:1] == b"\x01":
@@ -64,7 +65,9 @@ class H264Scanner:
                 headers.append(unit)
                 self._note_sps(unit)
             elif kind == _SEI:
-                exact_recovery = exact_recovery or _promises_exact_recovery(unit)
+                exact, turned = _read_messages(unit)
+                exact_recovery = exact_recovery or exact
+                self.uniform = self.uniform and not turned
             elif kind in _BREAKS:
                 raise Irregular(f"a unit of type {kind}")
         if first_slice is None:
@@ -92,7 +95,7 @@ class H264Scanner:
         if self._sps is None:
             raise Irregular("no sequence parameter set")
         bits = Bits(unescape(unit[1:40]))
-        bits.golomb()  # first_mb_in_slice
+        bits.read(1)  # first_mb_in_slice = 0
         intra = bits.golomb() in _I_SLICES
         bits.golomb()  # pic_parameter_set_id
         bits.read(self._sps.frame_num_bits)
@@ -173,21 +176,16 @@ def _skip_scaling_lists(bits: Bits) -> None:
             last = following or last
 
 
-def _promises_exact_recovery(unit: bytes) -> bool:
-    """Whether a message unit (7.3.2.3) holds a recovery point (D.1.8) at its own picture with an exact match."""
-    data = unescape(unit[1:])
-    position = 0
-    while position + 2 <= len(data) and data[position] != 0x80:
-        numbers = []
-        for _ in range(2):  # payload type, payload size
-            number = 0
-            while position < len(data) and data[position] == 255:
-                number += 255
-                position += 1
-            numbers.append(number + (data[position] if position < len(data) else 0))
-            position += 1
-        if numbers[0] == _RECOVERY_POINT:
-            bits = Bits(data[position : position + numbers[1]])
-            return bits.golomb() == 0 and bits.read(1) == 1
-        position += numbers[1]
-    return False
+def _read_messages(unit: bytes) -> tuple[bool, bool]:
+    """Reads a message unit (7.3.2.3).
+
+    Returns:
+        Whether it holds a recovery point (D.1.8) at its own picture with an exact match, and whether it turns pictures.
+    """
+    exact = turned = False
+    for kind, payload in messages(unit, 1):
+        if kind == _RECOVERY_POINT:
+            bits = Bits(payload)
+            exact = bits.golomb() == 0 and bits.read(1) == 1
+        turned = turned or kind == DISPLAY_ORIENTATION
+    return exact, turned

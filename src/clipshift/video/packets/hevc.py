@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from clipshift.video.packets.bits import Bits, split_units, unescape
+from clipshift.video.packets.bits import DISPLAY_ORIENTATION, Bits, messages, split_units, unescape
 from clipshift.video.packets.facts import HeaderBook, Irregular, PacketFacts, place
 
 _VPS, _SPS, _PPS = 32, 33, 34
+_SEI = {39, 40}
 _IDR = {19, 20}
 _CRA = 21
 _LEADING = {6, 7, 8, 9}
@@ -30,6 +31,7 @@ class HevcScanner:
     """
 
     def __init__(self, extradata: bytes) -> None:
+        self.uniform = True  # there is one sequence parameter set
         self._length_size = 0
         outside: list[bytes] = []
         if len(extradata) > 22 and extradata[0] == 1:
@@ -65,6 +67,8 @@ class HevcScanner:
             elif kind in {_VPS, _SPS, _PPS}:
                 headers.append(unit)
                 self._note(unit)
+            elif kind in _SEI and any(message == DISPLAY_ORIENTATION for message, _ in messages(unit, 2)):
+                self.uniform = False
         if first_slice is None:
             raise Irregular("a packet without a picture")
         carried = frozenset(headers)

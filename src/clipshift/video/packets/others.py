@@ -9,6 +9,8 @@ from clipshift.video.packets.facts import HeaderBook, Irregular, PacketFacts
 class IntraScanner:
     """Scans codecs in which every packet is a picture that depends on no other."""
 
+    uniform = False
+
     def scan(self, data: bytes) -> PacketFacts:  # noqa: ARG002
         """See [clipshift.video.packets.facts.Scanner][]."""
         return PacketFacts(1, start=True)
@@ -21,6 +23,8 @@ class IntraScanner:
 class Vp8Scanner:
     """Scans VP8 (RFC 6386, section 9.1); a key frame depends on nothing before it."""
 
+    uniform = False
+
     def scan(self, data: bytes) -> PacketFacts:
         """See [clipshift.video.packets.facts.Scanner][]."""
         return PacketFacts((data[0] >> 4) & 1, start=not data[0] & 1)
@@ -32,6 +36,8 @@ class Vp8Scanner:
 
 class Vp9Scanner:
     """Scans VP9 (bitstream specification 0.6, section 6.2 and annex B); a key frame depends on nothing before it."""
+
+    uniform = False
 
     def scan(self, data: bytes) -> PacketFacts:
         """See [clipshift.video.packets.facts.Scanner][]."""
@@ -85,6 +91,7 @@ class Av1Scanner:
     Decoding may start at a shown key frame (7.21) whose packet brings the only sequence header that the stream has.
     """
 
+    uniform = False
     _SEQUENCE, _HEADER, _FRAME = 1, 3, 6
 
     def __init__(self) -> None:
