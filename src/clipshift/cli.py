@@ -31,6 +31,7 @@ _stdout = Console(highlight=False, soft_wrap=True, markup=False)
 
 Crops = Literal["centre", "three", "three_small", "ten"]
 Amp = Literal["fp32", "bf16", "fp16"]
+Fetch = Annotated[bool, Parameter(negative=())]
 ListFormat = Literal["clipshift", "mmaction2", "paddlevideo"]
 PrepareName = Literal["ucf101", "hmdb51", "kinetics400", "sthv2", "jester", "folder"]
 # The names of `clipshift.evaluation.PROTOCOLS`, which is not imported here: the help must not wait for PyTorch.
@@ -422,7 +423,9 @@ def motion(folder: str, *, seed: int = 0) -> None:
 
 
 @prepare.command
-def ucf101(videos: str, *, to: str, lists: str | None = None, split: int = 1, decode: bool = False) -> None:
+def ucf101(
+    videos: str, *, to: str, lists: str | None = None, split: int = 1, decode: bool = False, fetch: Fetch = False
+) -> None:
     """Lists of UCF-101 with an official split; exit code 1 if clips are missing or broken.
 
     Args:
@@ -431,12 +434,15 @@ def ucf101(videos: str, *, to: str, lists: str | None = None, split: int = 1, de
         lists: Folder (or zip) ucfTrainTestlist; by default looked for in and beside the videos.
         split: 1, 2 or 3.
         decode: Open every clip, to find broken ones.
+        fetch: Fetch the split lists and UCF101.rar into VIDEOS first; the same command again goes on.
     """
-    _prepare("ucf101", videos, to, lists=lists, split=split, decode=decode)
+    _prepare("ucf101", videos, to, lists=lists, split=split, decode=decode, fetch=fetch)
 
 
 @prepare.command
-def hmdb51(videos: str, *, to: str, lists: str | None = None, split: int = 1, decode: bool = False) -> None:
+def hmdb51(
+    videos: str, *, to: str, lists: str | None = None, split: int = 1, decode: bool = False, fetch: Fetch = False
+) -> None:
     """Lists of HMDB51 with an official split; exit code 1 if clips are missing or broken.
 
     Args:
@@ -445,12 +451,13 @@ def hmdb51(videos: str, *, to: str, lists: str | None = None, split: int = 1, de
         lists: Folder (or zip) testTrainMulti_7030_splits; by default looked for in and beside the videos.
         split: 1, 2 or 3.
         decode: Open every clip, to find broken ones.
+        fetch: Say what to fetch from where.
     """
-    _prepare("hmdb51", videos, to, lists=lists, split=split, decode=decode)
+    _prepare("hmdb51", videos, to, lists=lists, split=split, decode=decode, fetch=fetch)
 
 
 @prepare.command
-def kinetics400(videos: str, *, to: str, lists: str | None = None, decode: bool = False) -> None:
+def kinetics400(videos: str, *, to: str, lists: str | None = None, decode: bool = False, fetch: Fetch = False) -> None:
     """Lists of Kinetics-400; clips that are gone from their home are noted.
 
     Args:
@@ -458,12 +465,14 @@ def kinetics400(videos: str, *, to: str, lists: str | None = None, decode: bool 
         to: Folder for the lists and the data.yaml.
         lists: Folder of train.csv and val.csv; by default looked for in and beside the videos.
         decode: Open every clip, to find broken ones.
+        fetch: Fetch the lists and all archives of train and val (hundreds of gigabytes) into VIDEOS first; the same
+            command again goes on.
     """
-    _prepare("kinetics400", videos, to, lists=lists, decode=decode)
+    _prepare("kinetics400", videos, to, lists=lists, decode=decode, fetch=fetch)
 
 
 @prepare.command
-def sthv2(videos: str, *, to: str, lists: str | None = None, decode: bool = False) -> None:
+def sthv2(videos: str, *, to: str, lists: str | None = None, decode: bool = False, fetch: Fetch = False) -> None:
     """Lists of Something-Something V2; exit code 1 if clips are missing or broken.
 
     Args:
@@ -471,12 +480,13 @@ def sthv2(videos: str, *, to: str, lists: str | None = None, decode: bool = Fals
         to: Folder for the lists and the data.yaml.
         lists: Folder of labels.json, train.json and validation.json; by default looked for in and beside the videos.
         decode: Open every clip, to find broken ones.
+        fetch: Say what to fetch from where: a person has to agree to its licence.
     """
-    _prepare("sthv2", videos, to, lists=lists, decode=decode)
+    _prepare("sthv2", videos, to, lists=lists, decode=decode, fetch=fetch)
 
 
 @prepare.command
-def jester(videos: str, *, to: str, lists: str | None = None, decode: bool = False) -> None:
+def jester(videos: str, *, to: str, lists: str | None = None, decode: bool = False, fetch: Fetch = False) -> None:
     """Lists of Jester; exit code 1 if clips are missing or broken.
 
     Args:
@@ -484,8 +494,9 @@ def jester(videos: str, *, to: str, lists: str | None = None, decode: bool = Fal
         to: Folder for the lists and the data.yaml.
         lists: Folder of jester-v1-train.csv and so on; by default looked for in and beside the videos.
         decode: Open every clip, to find broken ones.
+        fetch: Say what to fetch from where: a person has to agree to its licence.
     """
-    _prepare("jester", videos, to, lists=lists, decode=decode)
+    _prepare("jester", videos, to, lists=lists, decode=decode, fetch=fetch)
 
 
 @prepare.command
@@ -503,12 +514,21 @@ def folder(videos: str, *, to: str, lists: str | None = None, split: int = 1, de
 
 
 def _prepare(
-    name: PrepareName, videos: str, to: str, *, lists: str | None = None, split: int = 1, decode: bool = False
+    name: PrepareName,
+    videos: str,
+    to: str,
+    *,
+    lists: str | None = None,
+    split: int = 1,
+    decode: bool = False,
+    fetch: bool = False,
 ) -> None:
     import clipshift
 
-    with _progress("decoding") as progress:
-        prepared = clipshift.prepare_data(name, videos, to, lists=lists, split=split, decode=decode, progress=progress)
+    with _progress("fetching and decoding" if fetch else "decoding") as progress:
+        prepared = clipshift.prepare_data(
+            name, videos, to, lists=lists, split=split, decode=decode, fetch=fetch, progress=progress
+        )
     for line in prepared.lines():
         _stdout.print(line)
     sys.exit(0 if prepared.ok else 1)

@@ -12,8 +12,8 @@ import os
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from enum import Enum, auto
 from fractions import Fraction
@@ -28,7 +28,7 @@ from clipshift.config import DataConfig
 from clipshift.data.clips import Clip, absolute, plural, shown
 from clipshift.data.manifest import LabelledParts, read_parts
 from clipshift.data.processes import available_cores, map_processes
-from clipshift.data.writing import WrittenLists, check_folder, write_parts, write_whole
+from clipshift.data.writing import WrittenLists, alone, check_folder, write_parts, write_whole
 from clipshift.errors import DataError, VideoError
 from clipshift.video import ClipReader, Limits, is_video_file, open_clip
 
@@ -38,7 +38,6 @@ _SETTINGS = "rewrite.json"
 _RECORD = "done.jsonl"
 _FAILED = "failed.txt"
 _SCRATCH = ".parts"
-_LOCK = ".lock"
 _FORMAT = 1
 _NO_RATE = 25
 """Frames per second of a clip that does not say, such as a frame folder."""
@@ -339,7 +338,7 @@ def _rewrite(
     workers = available_cores() if workers is None else workers
     try:
         _begin(folder, {"format": _FORMAT, **choices})
-        with _alone(folder):
+        with alone(folder):
             known = _read_record(folder / _RECORD)
             jobs = [
                 _Job(clip, name, number, known.get(name))
@@ -533,24 +532,6 @@ def _begin(folder: Path, choices: dict[str, Any]) -> None:
             remedy=remedy,
         )
     check_folder(folder)
-
-
-@contextmanager
-def _alone(folder: Path) -> Generator[None]:
-    """Keeps a second process out of the folder, where the system has locks."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with (folder / _LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(
-                "Another process is writing into the folder.", where=folder, remedy="wait until it is done"
-            ) from error
-        yield
 
 
 def _read_record(path: Path) -> dict[str, _Made]:

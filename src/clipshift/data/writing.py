@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,7 @@ from clipshift.video import probe
 ListFormat = Literal["clipshift", "mmaction2", "paddlevideo"]
 DATA_FILE = "data.yaml"
 LABEL_MAP = "label_map.txt"
+_LOCK = ".lock"
 _MARK = "# Written by clipshift: the next writing replaces this file and those that it names.\n"
 
 
@@ -125,6 +127,28 @@ def write_parts(
         raise DataError("The lists cannot be written.", where=folder, got=error) from error
     counts = {name: len(clips) for name, clips in parts.items()}
     return WrittenLists(folder, folder / DATA_FILE, lists, root, counts, tuple(classes))
+
+
+@contextmanager
+def alone(folder: Path) -> Generator[None]:
+    """Keeps a second process out of the folder, where the system has locks.
+
+    Raises:
+        DataError: Another one is in it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (folder / _LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(
+                "Another process is writing into the folder.", where=folder, remedy="wait until it is done"
+            ) from error
+        yield
 
 
 def write_whole(path: Path, text: str) -> None:

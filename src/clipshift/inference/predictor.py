@@ -13,6 +13,7 @@ from torch import Tensor
 
 from clipshift.config import Crops, DataConfig, EvaluateConfig, resolve
 from clipshift.data.stream import views_of_frames
+from clipshift.download import Progress
 from clipshift.errors import VideoError
 from clipshift.evaluation.device import Amp, pick_device, pick_threads
 from clipshift.evaluation.scoring import Engine, ViewAverage, network_engine, score_stream
@@ -21,7 +22,6 @@ from clipshift.inference.sources import find_clips
 from clipshift.models.bundle import ModelSpec, load_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.weights.by_name import find_model
-from clipshift.weights.download import Progress
 
 
 @dataclass(frozen=True)
