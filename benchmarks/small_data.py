@@ -83,7 +83,7 @@ COMPARISONS: dict[str, Comparison] = {
     "taught_live": Comparison("taught by the baselines, live", _TAUGHT, True),
 }
 TESTS: dict[str, tuple[Crops, int]] = {
-    "three crops": ("three", 1),
+    "three crops": ("three_small", 1),
     "three clips": ("centre", 3),
 }
 """Other tests of the baseline's networks; all else is tested with one clip and its centre crop."""

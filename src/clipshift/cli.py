@@ -68,7 +68,7 @@ def train(
         data: Folder with a folder per class (also in train/ and val/), a list of clips, or a data.yaml.
         settings: key=value, such as train.epochs=10; 'clipshift config' lists all.
         out: Run folder; by default runs/DATA-RECIPE.
-        recipe: A name from 'clipshift models', or a YAML file; by default tsm-mobilenetv2.
+        recipe: A name from 'clipshift models', or a YAML file; by default finetune.
         config: YAML file with settings.
         weights: Start from a run folder, a model folder, a file of weights, or published weights by name.
         amp: Precision: fp32, bf16 or fp16.

@@ -41,7 +41,9 @@ class PublicSet:
 
 
 _UCF101 = "https://www.crcv.ucf.edu/data/UCF101"
-_QUALCOMM = "https://www.qualcomm.com/developer/software"
+_HMDB51 = "https://serre.lab.brown.edu/hmdb51.html"
+_SOMETHING = "https://www.qualcomm.com/developer/software/something-something-v-2-dataset/downloads"
+_JESTER = "https://www.qualcomm.com/developer/software/jester-dataset/downloads"
 _KINETICS = "https://s3.amazonaws.com/kinetics/400"
 
 PUBLIC: Mapping[str, PublicSet] = {
@@ -65,10 +67,10 @@ PUBLIC: Mapping[str, PublicSet] = {
         classes=51,
         splits=({"train": 3570, "test": 1530},) * 3,
         videos=(
-            "fetch hmdb51_org.rar from https://serre.lab.brown.edu/hmdb51.html, then unrar x hmdb51_org.rar, "
+            f"fetch hmdb51_org.rar from {_HMDB51}, then unrar x hmdb51_org.rar, "
             'and in that folder: for f in *.rar; do unrar x "$f"; done'
         ),
-        lists="fetch test_train_splits.rar from the same page, then unrar x test_train_splits.rar",
+        lists=f"fetch test_train_splits.rar from {_HMDB51}, then unrar x test_train_splits.rar",
     ),
     "kinetics400": PublicSet(
         title="Kinetics-400",
@@ -93,20 +95,19 @@ PUBLIC: Mapping[str, PublicSet] = {
         classes=174,
         splits=({"train": 168913, "val": 24777},),
         videos=(
-            f"fetch the parts from {_QUALCOMM}/something-something-v-2-dataset/downloads (its licence is agreed to "
-            "there), then: cat 20bn-something-something-v2-?? | tar -xz"
+            f"fetch the parts from {_SOMETHING} (its licence is agreed to there), then: "
+            "cat 20bn-something-something-v2-?? | tar -xz"
         ),
-        lists="fetch the labels (labels.json, train.json, validation.json) from the same page",
+        lists=f"fetch the labels (labels.json, train.json, validation.json) from {_SOMETHING}",
     ),
     "jester": PublicSet(
         title="Jester",
         classes=27,
         splits=({"train": 118562, "val": 14787},),
         videos=(
-            f"fetch the parts from {_QUALCOMM}/jester-dataset/downloads (its licence is agreed to there), then: "
-            "cat 20bn-jester-v1-?? | tar -xz"
+            f"fetch the parts from {_JESTER} (its licence is agreed to there), then: cat 20bn-jester-v1-?? | tar -xz"
         ),
-        lists="fetch the labels (jester-v1-labels.csv, -train.csv, -validation.csv) from the same page",
+        lists=f"fetch the labels (jester-v1-labels.csv, -train.csv, -validation.csv) from {_JESTER}",
         frame_pattern="{:05d}.jpg",
     ),
 }
