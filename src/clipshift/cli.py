@@ -31,6 +31,7 @@ _stdout = Console(highlight=False, soft_wrap=True, markup=False)
 
 Crops = Literal["centre", "three", "three_small", "ten"]
 Amp = Literal["fp32", "bf16", "fp16"]
+MultiLabel = Annotated[bool, Parameter(negative=())]
 Fetch = Annotated[bool, Parameter(negative=())]
 ListFormat = Literal["clipshift", "mmaction2", "paddlevideo"]
 PrepareName = Literal["ucf101", "hmdb51", "kinetics400", "sthv2", "jester", "folder"]
@@ -306,17 +307,24 @@ def doctor() -> None:
 
 
 @app.command
-def lists(data: str, *, to: str, form: Annotated[ListFormat, Parameter(name="--format")] = "clipshift") -> None:
+def lists(
+    data: str,
+    *,
+    to: str,
+    form: Annotated[ListFormat, Parameter(name="--format")] = "clipshift",
+    multi_label: MultiLabel = False,
+) -> None:
     """Write the lists of a data set in another form, with a data.yaml beside them.
 
     Args:
         data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml.
         to: Folder for the lists.
         form: clipshift, mmaction2 or paddlevideo.
+        multi_label: A clip may have several labels.
     """
     import clipshift
 
-    for line in clipshift.write_lists(data, to, form=form).lines():
+    for line in clipshift.write_lists(data, to, form=form, multi_label=multi_label).lines():
         _stdout.print(line)
 
 
@@ -328,6 +336,7 @@ def frames(
     short_side: int | None = None,
     quality: int = 95,
     plain_names: Annotated[bool, Parameter(negative=())] = False,
+    multi_label: MultiLabel = False,
     workers: int | None = None,
 ) -> None:
     """Write every clip as a folder of JPEG frames; the same command again goes on; exit code 1 if one failed.
@@ -339,6 +348,7 @@ def frames(
         short_side: Scale the shorter side down to so many pixels; by default the size stays.
         quality: Of the JPEG images, 1 to 100.
         plain_names: Blanks in names become underscores.
+        multi_label: A clip may have several labels.
         workers: Processes; by default one a core.
     """
     import clipshift
@@ -351,6 +361,7 @@ def frames(
             short_side=short_side,
             quality=quality,
             plain_names=plain_names,
+            multi_label=multi_label,
             settings=resolve(settings=settings).config.data,
             workers=workers,
             progress=progress,
@@ -367,6 +378,7 @@ def repack(
     crf: int = 20,
     group: int = 8,
     plain_names: Annotated[bool, Parameter(negative=())] = False,
+    multi_label: MultiLabel = False,
     workers: int | None = None,
 ) -> None:
     """Write every clip as H.264, small and quick to seek in; the same command again goes on; exit code 1 if one failed.
@@ -379,6 +391,7 @@ def repack(
         crf: Quality, 0 to 51; less is better and larger.
         group: Pictures from one key frame to the next.
         plain_names: Blanks in names become underscores.
+        multi_label: A clip may have several labels.
         workers: Processes; by default one a core.
     """
     import clipshift
@@ -392,6 +405,7 @@ def repack(
             crf=crf,
             group=group,
             plain_names=plain_names,
+            multi_label=multi_label,
             settings=resolve(settings=settings).config.data,
             workers=workers,
             progress=progress,

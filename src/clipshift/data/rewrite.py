@@ -178,13 +178,14 @@ class _Video:
         return count, width, height
 
 
-def extract_frames(
+def extract_frames(  # noqa: PLR0913 - every one is a choice
     data: str | Path,
     to: str | Path,
     *,
     short_side: int | None = None,
     quality: int = 95,
     plain_names: bool = False,
+    multi_label: bool = False,
     settings: DataConfig | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -200,6 +201,7 @@ def extract_frames(
             their size.
         quality: Of the JPEG images, 1 to 100.
         plain_names: Whether blanks in names become underscores, for systems that split lists at blanks.
+        multi_label: Whether a clip may have several labels, as with the setting `train.multi_label`.
         settings: The settings for reading; the defaults by default.
         workers: Processes; None for one a core, 0 to work in this one.
         progress: Called with the number of finished clips and of all clips.
@@ -210,7 +212,16 @@ def extract_frames(
     _check_range("short_side", short_side, 16, 8192)
     _check_range("quality", quality, 1, 100)
     form = _Frames(short_side, quality)
-    return _rewrite(data, to, form, plain_names=plain_names, settings=settings, workers=workers, progress=progress)
+    return _rewrite(
+        data,
+        to,
+        form,
+        plain_names=plain_names,
+        multi_label=multi_label,
+        settings=settings,
+        workers=workers,
+        progress=progress,
+    )
 
 
 def repack_videos(  # noqa: PLR0913 - every one is a choice
@@ -221,6 +232,7 @@ def repack_videos(  # noqa: PLR0913 - every one is a choice
     crf: int = 20,
     group: int = 8,
     plain_names: bool = False,
+    multi_label: bool = False,
     settings: DataConfig | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -237,6 +249,7 @@ def repack_videos(  # noqa: PLR0913 - every one is a choice
         crf: Quality: x264's constant rate factor, 0 to 51; less is better and larger.
         group: Pictures from one key frame to the next.
         plain_names: Whether blanks in names become underscores, for systems that split lists at blanks.
+        multi_label: Whether a clip may have several labels, as with the setting `train.multi_label`.
         settings: The settings for reading; the defaults by default.
         workers: Processes; None for one a core, 0 to work in this one.
         progress: Called with the number of finished clips and of all clips.
@@ -249,7 +262,16 @@ def repack_videos(  # noqa: PLR0913 - every one is a choice
     _check_range("group", group, 1, 1000)
     check_encoder()
     form = _Video(short_side, crf, group)
-    return _rewrite(data, to, form, plain_names=plain_names, settings=settings, workers=workers, progress=progress)
+    return _rewrite(
+        data,
+        to,
+        form,
+        plain_names=plain_names,
+        multi_label=multi_label,
+        settings=settings,
+        workers=workers,
+        progress=progress,
+    )
 
 
 def check_encoder() -> None:
@@ -324,13 +346,14 @@ def _rewrite(
     form: _Frames | _Video,
     *,
     plain_names: bool,
+    multi_label: bool,
     settings: DataConfig | None,
     workers: int | None,
     progress: Progress | None,
 ) -> Rewritten:
     settings = DataConfig() if settings is None else settings
     folder = absolute(to)
-    found = read_parts(data, settings)
+    found = read_parts(data, settings, several=multi_label)
     _check_apart(folder, found)
     clips = {clip.path: clip for part in found.parts.values() for clip in part.clips}
     names = new_names([clip.name for clip in clips.values()], form.suffix, plain=plain_names)

@@ -52,18 +52,25 @@ class WrittenLists:
 
 
 def write_lists(
-    data: str | Path, to: str | Path, *, form: ListFormat = "clipshift", settings: DataConfig | None = None
+    data: str | Path,
+    to: str | Path,
+    *,
+    form: ListFormat = "clipshift",
+    multi_label: bool = False,
+    settings: DataConfig | None = None,
 ) -> WrittenLists:
     """Writes the lists of a data set in the form that a system reads, and a data.yaml for clipshift beside them.
 
     - `clipshift`: JSON lines with class names, for names of every kind.
     - `mmaction2`: text, `path label`, or `path frames label` for frame folders; `classes.txt` is its label map.
+      Several labels are divided by blanks.
     - `paddlevideo`: the same lines, and a `label_map.txt` as its configurations name it.
 
     Args:
         data: As for [clipshift.data.read_dataset][].
         to: Folder for the lists; lists of an earlier call are replaced.
         form: The form.
+        multi_label: Whether a clip may have several labels, as with the setting `train.multi_label`.
         settings: The settings for reading; the defaults by default.
 
     Returns:
@@ -74,7 +81,7 @@ def write_lists(
         VideoError: The frames of a frame folder cannot be counted.
     """
     settings = DataConfig() if settings is None else settings
-    found = read_parts(data, settings)
+    found = read_parts(data, settings, several=multi_label)
     parts = {name: part.clips for name, part in found.parts.items()}
     if form != "clipshift":
         parts = {name: _with_frames(clips, settings) for name, clips in parts.items()}
@@ -171,10 +178,13 @@ def _line(clip: Clip, classes: Sequence[str], root: Path, form: ListFormat) -> s
     assert clip.label is not None  # noqa: S101 - manifests of data sets are labelled
     path = listed_path(clip.path, root)
     if form != "clipshift":
-        return f"{path} {clip.label}" if clip.frames is None else f"{path} {clip.frames} {clip.label}"
+        numbers = [*([] if clip.frames is None else [clip.frames]), *(clip.labels or (clip.label,))]
+        return " ".join([path, *map(str, numbers)])
     row: dict[str, object] = {"path": path, "label": classes[clip.label]}
     if clip.frames is not None:
         row["frames"] = clip.frames
+    if clip.labels:
+        row["label"] = [classes[label] for label in clip.labels]
     text = json.dumps(row, ensure_ascii=False)
     try:
         text.encode()
@@ -239,6 +249,12 @@ def _check_writable(classes: Sequence[str], parts: Mapping[str, Sequence[Clip]],
             got=some(odd),
             allowed="paths without blanks, tabs and line breaks",
             remedy="rename them, or write copies without blanks: clipshift repack DATA --to FOLDER --plain-names",
+        )
+    if form == "paddlevideo" and any(len(clip.labels) > 1 for clip in clips):
+        raise DataError(
+            "Clips have several labels; a list of paddlevideo gives each clip one.",
+            where=root,
+            allowed="the formats clipshift and mmaction2",
         )
     kinds = {clip.frames is None for clip in clips}
     if len(kinds) > 1:
