@@ -33,6 +33,8 @@ Crops = Literal["centre", "three", "three_small", "ten"]
 Amp = Literal["fp32", "bf16", "fp16"]
 Target = Literal["onnx", "openvino", "torch"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+MultiLabel = Annotated[bool, Parameter(negative=())]
+Fetch = Annotated[bool, Parameter(negative=())]
 ListFormat = Literal["clipshift", "mmaction2", "paddlevideo"]
 PrepareName = Literal["ucf101", "hmdb51", "kinetics400", "sthv2", "jester", "folder"]
 # The names of `clipshift.evaluation.PROTOCOLS`, which is not imported here: the help must not wait for PyTorch.
@@ -69,7 +71,7 @@ def train(
         data: Folder with a folder per class (also in train/ and val/), a list of clips, or a data.yaml.
         settings: key=value, such as train.epochs=10; 'clipshift config' lists all.
         out: Run folder; by default runs/DATA-RECIPE.
-        recipe: A name from 'clipshift models', or a YAML file; by default tsm-mobilenetv2.
+        recipe: A name from 'clipshift models', or a YAML file; by default finetune.
         config: YAML file with settings.
         weights: Start from a run folder, a model folder, a file of weights, or published weights by name.
         amp: Precision: fp32, bf16 or fp16.
@@ -407,17 +409,24 @@ def doctor() -> None:
 
 
 @app.command
-def lists(data: str, *, to: str, form: Annotated[ListFormat, Parameter(name="--format")] = "clipshift") -> None:
+def lists(
+    data: str,
+    *,
+    to: str,
+    form: Annotated[ListFormat, Parameter(name="--format")] = "clipshift",
+    multi_label: MultiLabel = False,
+) -> None:
     """Write the lists of a data set in another form, with a data.yaml beside them.
 
     Args:
         data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml.
         to: Folder for the lists.
         form: clipshift, mmaction2 or paddlevideo.
+        multi_label: A clip may have several labels.
     """
     import clipshift
 
-    for line in clipshift.write_lists(data, to, form=form).lines():
+    for line in clipshift.write_lists(data, to, form=form, multi_label=multi_label).lines():
         _stdout.print(line)
 
 
@@ -429,6 +438,7 @@ def frames(
     short_side: int | None = None,
     quality: int = 95,
     plain_names: Annotated[bool, Parameter(negative=())] = False,
+    multi_label: MultiLabel = False,
     workers: int | None = None,
 ) -> None:
     """Write every clip as a folder of JPEG frames; the same command again goes on; exit code 1 if one failed.
@@ -440,6 +450,7 @@ def frames(
         short_side: Scale the shorter side down to so many pixels; by default the size stays.
         quality: Of the JPEG images, 1 to 100.
         plain_names: Blanks in names become underscores.
+        multi_label: A clip may have several labels.
         workers: Processes; by default one a core.
     """
     import clipshift
@@ -452,6 +463,7 @@ def frames(
             short_side=short_side,
             quality=quality,
             plain_names=plain_names,
+            multi_label=multi_label,
             settings=resolve(settings=settings).config.data,
             workers=workers,
             progress=progress,
@@ -468,6 +480,7 @@ def repack(
     crf: int = 20,
     group: int = 6,
     plain_names: Annotated[bool, Parameter(negative=())] = False,
+    multi_label: MultiLabel = False,
     workers: int | None = None,
 ) -> None:
     """Write every clip as H.264, small and quick to seek in; the same command again goes on; exit code 1 if one failed.
@@ -480,6 +493,7 @@ def repack(
         crf: Quality, 0 to 51; less is better and larger.
         group: Pictures from one key frame to the next.
         plain_names: Blanks in names become underscores.
+        multi_label: A clip may have several labels.
         workers: Processes; by default one a core.
     """
     import clipshift
@@ -493,6 +507,7 @@ def repack(
             crf=crf,
             group=group,
             plain_names=plain_names,
+            multi_label=multi_label,
             settings=resolve(settings=settings).config.data,
             workers=workers,
             progress=progress,
@@ -524,7 +539,9 @@ def motion(folder: str, *, seed: int = 0) -> None:
 
 
 @prepare.command
-def ucf101(videos: str, *, to: str, lists: str | None = None, split: int = 1, decode: bool = False) -> None:
+def ucf101(
+    videos: str, *, to: str, lists: str | None = None, split: int = 1, decode: bool = False, fetch: Fetch = False
+) -> None:
     """Lists of UCF-101 with an official split; exit code 1 if clips are missing or broken.
 
     Args:
@@ -533,12 +550,15 @@ def ucf101(videos: str, *, to: str, lists: str | None = None, split: int = 1, de
         lists: Folder (or zip) ucfTrainTestlist; by default looked for in and beside the videos.
         split: 1, 2 or 3.
         decode: Open every clip, to find broken ones.
+        fetch: Fetch the split lists and UCF101.rar into VIDEOS first; the same command again goes on.
     """
-    _prepare("ucf101", videos, to, lists=lists, split=split, decode=decode)
+    _prepare("ucf101", videos, to, lists=lists, split=split, decode=decode, fetch=fetch)
 
 
 @prepare.command
-def hmdb51(videos: str, *, to: str, lists: str | None = None, split: int = 1, decode: bool = False) -> None:
+def hmdb51(
+    videos: str, *, to: str, lists: str | None = None, split: int = 1, decode: bool = False, fetch: Fetch = False
+) -> None:
     """Lists of HMDB51 with an official split; exit code 1 if clips are missing or broken.
 
     Args:
@@ -547,12 +567,13 @@ def hmdb51(videos: str, *, to: str, lists: str | None = None, split: int = 1, de
         lists: Folder (or zip) testTrainMulti_7030_splits; by default looked for in and beside the videos.
         split: 1, 2 or 3.
         decode: Open every clip, to find broken ones.
+        fetch: Say what to fetch from where.
     """
-    _prepare("hmdb51", videos, to, lists=lists, split=split, decode=decode)
+    _prepare("hmdb51", videos, to, lists=lists, split=split, decode=decode, fetch=fetch)
 
 
 @prepare.command
-def kinetics400(videos: str, *, to: str, lists: str | None = None, decode: bool = False) -> None:
+def kinetics400(videos: str, *, to: str, lists: str | None = None, decode: bool = False, fetch: Fetch = False) -> None:
     """Lists of Kinetics-400; clips that are gone from their home are noted.
 
     Args:
@@ -560,12 +581,14 @@ def kinetics400(videos: str, *, to: str, lists: str | None = None, decode: bool 
         to: Folder for the lists and the data.yaml.
         lists: Folder of train.csv and val.csv; by default looked for in and beside the videos.
         decode: Open every clip, to find broken ones.
+        fetch: Fetch the lists and all archives of train and val (hundreds of gigabytes) into VIDEOS first; the same
+            command again goes on.
     """
-    _prepare("kinetics400", videos, to, lists=lists, decode=decode)
+    _prepare("kinetics400", videos, to, lists=lists, decode=decode, fetch=fetch)
 
 
 @prepare.command
-def sthv2(videos: str, *, to: str, lists: str | None = None, decode: bool = False) -> None:
+def sthv2(videos: str, *, to: str, lists: str | None = None, decode: bool = False, fetch: Fetch = False) -> None:
     """Lists of Something-Something V2; exit code 1 if clips are missing or broken.
 
     Args:
@@ -573,12 +596,13 @@ def sthv2(videos: str, *, to: str, lists: str | None = None, decode: bool = Fals
         to: Folder for the lists and the data.yaml.
         lists: Folder of labels.json, train.json and validation.json; by default looked for in and beside the videos.
         decode: Open every clip, to find broken ones.
+        fetch: Say what to fetch from where: a person has to agree to its licence.
     """
-    _prepare("sthv2", videos, to, lists=lists, decode=decode)
+    _prepare("sthv2", videos, to, lists=lists, decode=decode, fetch=fetch)
 
 
 @prepare.command
-def jester(videos: str, *, to: str, lists: str | None = None, decode: bool = False) -> None:
+def jester(videos: str, *, to: str, lists: str | None = None, decode: bool = False, fetch: Fetch = False) -> None:
     """Lists of Jester; exit code 1 if clips are missing or broken.
 
     Args:
@@ -586,8 +610,9 @@ def jester(videos: str, *, to: str, lists: str | None = None, decode: bool = Fal
         to: Folder for the lists and the data.yaml.
         lists: Folder of jester-v1-train.csv and so on; by default looked for in and beside the videos.
         decode: Open every clip, to find broken ones.
+        fetch: Say what to fetch from where: a person has to agree to its licence.
     """
-    _prepare("jester", videos, to, lists=lists, decode=decode)
+    _prepare("jester", videos, to, lists=lists, decode=decode, fetch=fetch)
 
 
 @prepare.command
@@ -605,12 +630,21 @@ def folder(videos: str, *, to: str, lists: str | None = None, split: int = 1, de
 
 
 def _prepare(
-    name: PrepareName, videos: str, to: str, *, lists: str | None = None, split: int = 1, decode: bool = False
+    name: PrepareName,
+    videos: str,
+    to: str,
+    *,
+    lists: str | None = None,
+    split: int = 1,
+    decode: bool = False,
+    fetch: bool = False,
 ) -> None:
     import clipshift
 
-    with _progress("decoding") as progress:
-        prepared = clipshift.prepare_data(name, videos, to, lists=lists, split=split, decode=decode, progress=progress)
+    with _progress("fetching and decoding" if fetch else "decoding") as progress:
+        prepared = clipshift.prepare_data(
+            name, videos, to, lists=lists, split=split, decode=decode, fetch=fetch, progress=progress
+        )
     for line in prepared.lines():
         _stdout.print(line)
     sys.exit(0 if prepared.ok else 1)

@@ -119,7 +119,7 @@ def test_broken_clips_are_found_where_asked(tmp_path: Path) -> None:
     lines(tmp_path / "lists" / "trainlist01.txt", "a/a 0.mp4", "a/a 1.mp4", "b/b 0.mp4", "b/b 1.mp4")
     lines(tmp_path / "lists" / "testlist01.txt", "a/a 2.mp4", "b/b 2.mp4")
     assert prepare_data("folder", tmp_path / "videos", tmp_path / "out", lists=tmp_path / "lists").ok
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, int | None]] = []
     prepared = prepare_data(
         "folder",
         tmp_path / "videos",

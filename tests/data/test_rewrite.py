@@ -24,6 +24,7 @@ from clipshift.data.manifest import read_dataset, read_parts
 from clipshift.data.motion import write_motion_clips
 from clipshift.data.processes import map_processes
 from clipshift.data.rewrite import Rewritten, extract_frames, fitted_size, new_names, repack_videos
+from clipshift.data.writing import ListFormat, alone, write_lists
 from clipshift.errors import DataError, UserError
 from clipshift.video import open_clip, probe
 from tests.data.clips import moving_frames, touch, write_classes, write_frames, write_video
@@ -232,7 +233,7 @@ def wait_for_workers(folder: Path) -> None:
 
 
 def test_a_second_process_is_kept_out(motion: Path, tmp_path: Path) -> None:
-    with rewrite._alone(tmp_path), pytest.raises(DataError, match="Another process"), rewrite._alone(tmp_path):
+    with alone(tmp_path), pytest.raises(DataError, match="Another process"), alone(tmp_path):
         pass
 
 
@@ -360,3 +361,42 @@ def test_frames_one_by_one_are_those_of_reading(tmp_path: Path, codec: str) -> N
     folder = write_frames(tmp_path / "frames", moving_frames(4))
     with open_clip(folder) as reader:
         assert np.array_equal(np.stack(list(reader.frames())), reader.read(range(4)))
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Path:
+    """Three clips with one to three of three labels, as a list with commas."""
+    for number in range(3):
+        write_video(tmp_path / "clips" / f"{number}.mp4", moving_frames(6, seed=number))
+    (tmp_path / "train.txt").write_text("clips/0.mp4 run,jump\nclips/1.mp4 sing\nclips/2.mp4 jump,run,sing\n")
+    (tmp_path / "data.yaml").write_text("train: train.txt\nclasses: [run, jump, sing]\n")
+    return tmp_path / "data.yaml"
+
+
+def labels_of(data: Path, settings: DataConfig) -> list[tuple[str, ...]]:
+    part = read_parts(data, settings, several=True).parts["train"]
+    return [tuple(part.classes[label] for label in clip.labels) for clip in part.clips]
+
+
+def test_several_labels_are_kept(several: Path, tmp_path: Path) -> None:
+    settings, labels = DataConfig(), [("run", "jump"), ("sing",), ("run", "jump", "sing")]
+    forms: tuple[ListFormat, ...] = ("clipshift", "mmaction2")
+    for form in forms:
+        written = write_lists(several, tmp_path / form, form=form, multi_label=True)
+        assert labels_of(written.data, settings) == labels
+    with pytest.raises(DataError, match="each clip one"):
+        write_lists(several, tmp_path / "paddle", form="paddlevideo", multi_label=True)
+
+    frames = extract_frames(several, tmp_path / "frames", multi_label=True, workers=0).lists
+    assert frames is not None
+    assert labels_of(frames.data, settings) == labels
+    # Frame folders have a number of frames before the labels.
+    again = write_lists(frames.data, tmp_path / "again", form="mmaction2", multi_label=True)
+    assert again.lists["train"].read_text().splitlines()[2].split()[1:] == ["6", "0", "1", "2"]
+    assert labels_of(again.data, settings) == labels
+
+
+def test_several_labels_that_were_not_said(several: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not in the list of classes") as caught:
+        write_lists(several, tmp_path / "lists")
+    assert "train.multi_label=true, or --multi-label" in str(caught.value)

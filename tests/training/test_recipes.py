@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from clipshift.config import recipe_names, resolve
+from clipshift.config.recipes import DEFAULT_RECIPE
 from clipshift.data.loader import Batch
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
@@ -43,3 +44,10 @@ def test_one_update(recipe: str) -> None:
 
 def test_the_zoo_names_recipes_that_exist() -> None:
     assert {entry.recipe for entry in ZOO.values() if entry.recipe} <= set(recipe_names())
+
+
+@pytest.mark.parametrize("recipe", sorted({entry.recipe for entry in ZOO.values() if entry.recipe}))
+def test_recipes_for_own_clips_are_the_default_with_another_network(recipe: str) -> None:
+    config, default = resolve(recipe).config, resolve(DEFAULT_RECIPE).config
+    assert config == default.model_copy(update={"model": config.model})
+    assert config.model != default.model or recipe == "tsm-mobilenetv2"

@@ -13,7 +13,7 @@ import torch
 import clipshift
 from clipshift.config import load_config, resolve
 from clipshift.data.motion import write_motion_clips
-from clipshift.errors import ConfigError, DivergedError
+from clipshift.errors import DivergedError, UserError
 from clipshift.training.checkpoint import load_checkpoint
 from clipshift.training.reporting import Reporter, duration, truncate_metrics
 
@@ -120,8 +120,29 @@ def test_an_imbalanced_data_set_with_weights_and_with_balance(clips: Path, tmp_p
     settings = (*SMALL, "train.epochs=1", "train.class_weights=auto", "train.loss=focal", "train.balanced=true")
     run = clipshift.train(few, *settings, out=tmp_path / "run").run
     assert "Class weights from 0.812 to 3.25." in (run / "train.log").read_text()
-    with pytest.raises(ConfigError, match="not as many"):
-        clipshift.train(few, *SMALL, "train.class_weights=[1.0, 2.0]", out=tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["train.class_weights=[1.0, 2.0]"], "not as many"),
+        (["augment.flip_pairs=[[left_to_right, right_to_lift]]"], "no class of this name"),
+        (["distill.method=teacher", "distill.teacher=[nowhere]"], "no such model"),
+        (["distill.method=mutual", "distill.teacher=[nowhere]"], "no such model"),
+    ],
+)
+def test_what_does_not_fit_the_classes_or_is_not_there_costs_no_run(
+    clips: Path, tmp_path: Path, settings: list[str], message: str
+) -> None:
+    before = tmp_path / "run" / "run.json"
+    before.parent.mkdir()
+    before.write_text("{}")
+    with pytest.raises(UserError, match=message):
+        clipshift.train(clips, *SMALL, *settings, out=tmp_path / "run", overwrite=True)
+    assert before.read_text() == "{}"
+    with pytest.raises(UserError, match=message):
+        clipshift.train(clips, *SMALL, *settings, out=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_overwriting_replaces_the_run(clips: Path, tmp_path: Path) -> None:

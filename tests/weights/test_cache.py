@@ -24,9 +24,9 @@ from urllib.request import Request
 
 import pytest
 
-from clipshift import cli
+from clipshift import cli, download
 from clipshift.errors import ConfigError, DownloadError, UserError, WeightsError
-from clipshift.weights import cache, download
+from clipshift.weights import cache
 from clipshift.weights.table import PUBLISHED, PublishedWeights
 
 DATA = random.Random(7).randbytes(600_000)

@@ -12,6 +12,7 @@ from pathlib import Path
 from clipshift.errors import DataError
 
 _ZIP = (".zip",)
+_PARTS = ("train", "val", "test")
 _TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
 
@@ -24,7 +25,8 @@ def open_source(path: Path, scratch: Path) -> list[Path]:
     """The folders in which a data set's files lie, after its archives were unpacked.
 
     Args:
-        path: A folder, an archive, or a folder that holds archives. It stays as it is.
+        path: A folder, an archive, or a folder that holds archives, itself or in `train`, `val` or `test`. It stays
+            as it is.
         scratch: Where archives are unpacked, each into a folder of its name. One that is there from an earlier call
             is taken as it is: it appears when it is whole, not before.
 
@@ -37,8 +39,14 @@ def open_source(path: Path, scratch: Path) -> list[Path]:
         if not is_archive(path):
             raise _not_unpacked(path)
         return [_unpack(path, scratch / path.name)]
-    entries = sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
-    packed = [_unpack(entry, scratch / entry.name) for entry in entries if is_archive(entry)]
+    # Not in every folder: a data set of frames has a hundred thousand of them.
+    places = [folder for folder in (path, *(path / part for part in _PARTS)) if folder.is_dir()]
+    entries = [entry for place in places for entry in sorted(place.iterdir())]
+    packed = [
+        _unpack(entry, scratch / entry.relative_to(path))
+        for entry in entries
+        if entry.is_file() and not entry.name.startswith(".") and is_archive(entry)
+    ]
     return [path, *packed]
 
 

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from clipshift.config import AugmentConfig, Config
-from clipshift.data.clips import Clip, Manifest
+from clipshift.data.clips import Clip, Manifest, some
 from clipshift.data.transforms import training_clip
 from clipshift.errors import ConfigError, VideoError
 from clipshift.video import Limits, open_clip, training_frames
@@ -188,7 +188,7 @@ def mirror_partners(classes: Sequence[str], augment: AugmentConfig) -> tuple[int
                 "The data has no class of this name.",
                 where="augment.flip_pairs",
                 got=unknown[0],
-                allowed=near or classes[:5],
+                allowed=near or some(list(classes), 8),
             )
         one, other = (classes.index(name) for name in pair)
         partners[one], partners[other] = other, one

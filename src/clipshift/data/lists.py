@@ -325,6 +325,8 @@ def _unknown_label(path: Path, row: Row, names: Sequence[str]) -> DataError:
     remedy = "correct the label, or the list of classes"
     if not row.label.isdecimal() and any(" " in name for name in names):
         remedy += "; class names with blanks need tabs, CSV or JSON lines"
+    if "," in row.label:
+        remedy += "; where clips have several labels, say so: train.multi_label=true, or --multi-label"
     return DataError(
         "A label is not in the list of classes.",
         where=f"{path}:{row.line}",

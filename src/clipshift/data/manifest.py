@@ -153,12 +153,13 @@ def read_manifest(
     return replace(manifest, notes=(*parts.notes, *manifest.notes))
 
 
-def read_parts(source: str | Path, data: DataConfig) -> LabelledParts:
+def read_parts(source: str | Path, data: DataConfig, *, several: bool = False) -> LabelledParts:
     """Reads every part that a data set brings; none is made by splitting.
 
     Args:
         source: As for `read_dataset`.
         data: The settings for reading.
+        several: Whether a clip may have several labels.
 
     Returns:
         The parts by name; what has no parts (a folder of classes, one list) counts as `train`.
@@ -171,7 +172,7 @@ def read_parts(source: str | Path, data: DataConfig) -> LabelledParts:
     parts = {}
     for name, part in (("train", found.train), ("val", found.validation), ("test", found.test)):
         if part is not None:
-            parts[name] = _read_part(part, found, data, classes=classes, training=name == "train")
+            parts[name] = _read_part(part, found, data, classes=classes, training=name == "train", several=several)
             classes = parts[name].classes
     notes = (*found.notes, *(note for part in parts.values() for note in part.notes))
     return LabelledParts(found.root, classes or (), parts, tuple(dict.fromkeys(notes)))

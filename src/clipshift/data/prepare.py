@@ -16,6 +16,7 @@ from clipshift.config import DataConfig
 from clipshift.data.ahead import map_ahead
 from clipshift.data.archives import open_source, unpacked_by_hand
 from clipshift.data.clips import Clip, absolute, plural, shown, some
+from clipshift.data.fetching import fetch_public
 from clipshift.data.folders import find_clips
 from clipshift.data.official import READERS, Official, Wanted
 from clipshift.data.public import PUBLIC, PublicSet
@@ -103,7 +104,7 @@ class _Shelf:
         return None
 
 
-def prepare_data(
+def prepare_data(  # noqa: PLR0913
     name: PrepareName,
     videos: str | Path,
     to: str | Path,
@@ -111,8 +112,9 @@ def prepare_data(
     lists: str | Path | None = None,
     split: int = 1,
     decode: bool = False,
+    fetch: bool = False,
     settings: DataConfig | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
 ) -> Prepared:
     """Writes the lists of a data set with its official split, and a data.yaml that names them.
 
@@ -128,14 +130,17 @@ def prepare_data(
             beside it.
         split: Number of the split, from 1.
         decode: Whether every clip is opened and some of its frames are decoded, to find broken ones.
+        fetch: Whether what the home gives to everyone is fetched into `videos` first; a file that is there is not
+            fetched again, and a download that broke off goes on.
         settings: The settings for reading; by default those of the data set.
-        progress: Called with the number of finished clips and of all clips.
+        progress: Called with the number of finished clips and of all clips; for downloads, with a file's bytes.
 
     Returns:
         What was written, and what is missing, broken or otherwise not as it must be.
 
     Raises:
-        DataError: There are no lists, or none of their clips are there.
+        DataError: There are no lists, or none of their clips are there; the error says what to fetch from where.
+        DownloadError: A file cannot be fetched.
     """
     home = PUBLIC.get(name)
     _check_arguments(name, split, home)
@@ -143,6 +148,16 @@ def prepare_data(
         pattern = None if home is None else home.frame_pattern
         settings = DataConfig() if pattern is None else DataConfig(frame_pattern=pattern)
     target, source = absolute(to), absolute(videos)
+    if fetch:
+        if home is None:
+            raise DataError("An own folder has no home to fetch it from.", where="--fetch", allowed=list(PUBLIC))
+        fetch_public(home, source, progress=progress)
+    if not source.exists():
+        raise DataError(
+            "There is no such folder or archive.",
+            where=source,
+            remedy="check the path" if home is None else f"check the path; or get the videos: {home.videos}",
+        )
     folders = open_source(source, target / _UNPACKED)
     listing = [*folders, source.parent] if lists is None else open_source(absolute(lists), target / _UNPACKED)
     try:
@@ -219,7 +234,7 @@ def _nothing(source: Path, folders: list[Path], official: Official, home: Public
 
 
 def _decode(
-    parts: dict[str, list[Clip]], settings: DataConfig, progress: Callable[[int, int], None] | None
+    parts: dict[str, list[Clip]], settings: DataConfig, progress: Callable[[int, int | None], None] | None
 ) -> dict[Path, str]:
     """Opens every clip and decodes the middles of 8 segments; gives the broken ones with the reason."""
 

@@ -12,8 +12,8 @@ import os
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from enum import Enum, auto
 from fractions import Fraction
@@ -28,7 +28,7 @@ from clipshift.config import DataConfig
 from clipshift.data.clips import Clip, absolute, plural, shown
 from clipshift.data.manifest import LabelledParts, read_parts
 from clipshift.data.processes import available_cores, map_processes
-from clipshift.data.writing import WrittenLists, check_folder, write_parts, write_whole
+from clipshift.data.writing import WrittenLists, alone, check_folder, write_parts, write_whole
 from clipshift.errors import DataError, VideoError
 from clipshift.video import ClipReader, Limits, is_video_file, open_clip
 
@@ -38,7 +38,6 @@ _SETTINGS = "rewrite.json"
 _RECORD = "done.jsonl"
 _FAILED = "failed.txt"
 _SCRATCH = ".parts"
-_LOCK = ".lock"
 _FORMAT = 1
 _NO_RATE = 25
 """Frames per second of a clip that does not say, such as a frame folder."""
@@ -181,13 +180,14 @@ class _Video:
         return count, width, height
 
 
-def extract_frames(
+def extract_frames(  # noqa: PLR0913 - every one is a choice
     data: str | Path,
     to: str | Path,
     *,
     short_side: int | None = None,
     quality: int = 95,
     plain_names: bool = False,
+    multi_label: bool = False,
     settings: DataConfig | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -203,6 +203,7 @@ def extract_frames(
             their size.
         quality: Of the JPEG images, 1 to 100.
         plain_names: Whether blanks in names become underscores, for systems that split lists at blanks.
+        multi_label: Whether a clip may have several labels, as with the setting `train.multi_label`.
         settings: The settings for reading; the defaults by default.
         workers: Processes; None for one a core, 0 to work in this one.
         progress: Called with the number of finished clips and of all clips.
@@ -213,7 +214,16 @@ def extract_frames(
     _check_range("short_side", short_side, 16, 8192)
     _check_range("quality", quality, 1, 100)
     form = _Frames(short_side, quality)
-    return _rewrite(data, to, form, plain_names=plain_names, settings=settings, workers=workers, progress=progress)
+    return _rewrite(
+        data,
+        to,
+        form,
+        plain_names=plain_names,
+        multi_label=multi_label,
+        settings=settings,
+        workers=workers,
+        progress=progress,
+    )
 
 
 def repack_videos(  # noqa: PLR0913 - every one is a choice
@@ -224,6 +234,7 @@ def repack_videos(  # noqa: PLR0913 - every one is a choice
     crf: int = 20,
     group: int = 6,
     plain_names: bool = False,
+    multi_label: bool = False,
     settings: DataConfig | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -240,6 +251,7 @@ def repack_videos(  # noqa: PLR0913 - every one is a choice
         crf: Quality: x264's constant rate factor, 0 to 51; less is better and larger.
         group: Pictures from one key frame to the next.
         plain_names: Whether blanks in names become underscores, for systems that split lists at blanks.
+        multi_label: Whether a clip may have several labels, as with the setting `train.multi_label`.
         settings: The settings for reading; the defaults by default.
         workers: Processes; None for one a core, 0 to work in this one.
         progress: Called with the number of finished clips and of all clips.
@@ -252,7 +264,16 @@ def repack_videos(  # noqa: PLR0913 - every one is a choice
     _check_range("group", group, 1, 1000)
     check_encoder()
     form = _Video(short_side, crf, group)
-    return _rewrite(data, to, form, plain_names=plain_names, settings=settings, workers=workers, progress=progress)
+    return _rewrite(
+        data,
+        to,
+        form,
+        plain_names=plain_names,
+        multi_label=multi_label,
+        settings=settings,
+        workers=workers,
+        progress=progress,
+    )
 
 
 def check_encoder() -> None:
@@ -327,13 +348,14 @@ def _rewrite(
     form: _Frames | _Video,
     *,
     plain_names: bool,
+    multi_label: bool,
     settings: DataConfig | None,
     workers: int | None,
     progress: Progress | None,
 ) -> Rewritten:
     settings = DataConfig() if settings is None else settings
     folder = absolute(to)
-    found = read_parts(data, settings)
+    found = read_parts(data, settings, several=multi_label)
     _check_apart(folder, found)
     clips = {clip.path: clip for part in found.parts.values() for clip in part.clips}
     names = new_names([clip.name for clip in clips.values()], form.suffix, plain=plain_names)
@@ -341,7 +363,7 @@ def _rewrite(
     workers = available_cores() if workers is None else workers
     try:
         _begin(folder, {"format": _FORMAT, **choices})
-        with _alone(folder):
+        with alone(folder):
             known = _read_record(folder / _RECORD)
             jobs = [
                 _Job(clip, name, number, known.get(name))
@@ -535,24 +557,6 @@ def _begin(folder: Path, choices: dict[str, Any]) -> None:
             remedy=remedy,
         )
     check_folder(folder)
-
-
-@contextmanager
-def _alone(folder: Path) -> Generator[None]:
-    """Keeps a second process out of the folder, where the system has locks."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with (folder / _LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(
-                "Another process is writing into the folder.", where=folder, remedy="wait until it is done"
-            ) from error
-        yield
 
 
 def _read_record(path: Path) -> dict[str, _Made]:

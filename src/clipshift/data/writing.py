@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,7 @@ from clipshift.video import probe
 ListFormat = Literal["clipshift", "mmaction2", "paddlevideo"]
 DATA_FILE = "data.yaml"
 LABEL_MAP = "label_map.txt"
+_LOCK = ".lock"
 _MARK = "# Written by clipshift: the next writing replaces this file and those that it names.\n"
 
 
@@ -50,18 +52,25 @@ class WrittenLists:
 
 
 def write_lists(
-    data: str | Path, to: str | Path, *, form: ListFormat = "clipshift", settings: DataConfig | None = None
+    data: str | Path,
+    to: str | Path,
+    *,
+    form: ListFormat = "clipshift",
+    multi_label: bool = False,
+    settings: DataConfig | None = None,
 ) -> WrittenLists:
     """Writes the lists of a data set in the form that a system reads, and a data.yaml for clipshift beside them.
 
     - `clipshift`: JSON lines with class names, for names of every kind.
     - `mmaction2`: text, `path label`, or `path frames label` for frame folders; `classes.txt` is its label map.
+      Several labels are divided by blanks.
     - `paddlevideo`: the same lines, and a `label_map.txt` as its configurations name it.
 
     Args:
         data: As for [clipshift.data.read_dataset][].
         to: Folder for the lists; lists of an earlier call are replaced.
         form: The form.
+        multi_label: Whether a clip may have several labels, as with the setting `train.multi_label`.
         settings: The settings for reading; the defaults by default.
 
     Returns:
@@ -72,7 +81,7 @@ def write_lists(
         VideoError: The frames of a frame folder cannot be counted.
     """
     settings = DataConfig() if settings is None else settings
-    found = read_parts(data, settings)
+    found = read_parts(data, settings, several=multi_label)
     parts = {name: part.clips for name, part in found.parts.items()}
     if form != "clipshift":
         parts = {name: _with_frames(clips, settings) for name, clips in parts.items()}
@@ -127,6 +136,28 @@ def write_parts(
     return WrittenLists(folder, folder / DATA_FILE, lists, root, counts, tuple(classes))
 
 
+@contextmanager
+def alone(folder: Path) -> Generator[None]:
+    """Keeps a second process out of the folder, where the system has locks.
+
+    Raises:
+        DataError: Another one is in it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (folder / _LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(
+                "Another process is writing into the folder.", where=folder, remedy="wait until it is done"
+            ) from error
+        yield
+
+
 def write_whole(path: Path, text: str) -> None:
     """Writes a UTF-8 file that is never seen half written."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -147,10 +178,13 @@ def _line(clip: Clip, classes: Sequence[str], root: Path, form: ListFormat) -> s
     assert clip.label is not None  # noqa: S101 - manifests of data sets are labelled
     path = listed_path(clip.path, root)
     if form != "clipshift":
-        return f"{path} {clip.label}" if clip.frames is None else f"{path} {clip.frames} {clip.label}"
+        numbers = [*([] if clip.frames is None else [clip.frames]), *(clip.labels or (clip.label,))]
+        return " ".join([path, *map(str, numbers)])
     row: dict[str, object] = {"path": path, "label": classes[clip.label]}
     if clip.frames is not None:
         row["frames"] = clip.frames
+    if clip.labels:
+        row["label"] = [classes[label] for label in clip.labels]
     text = json.dumps(row, ensure_ascii=False)
     try:
         text.encode()
@@ -215,6 +249,12 @@ def _check_writable(classes: Sequence[str], parts: Mapping[str, Sequence[Clip]],
             got=some(odd),
             allowed="paths without blanks, tabs and line breaks",
             remedy="rename them, or write copies without blanks: clipshift repack DATA --to FOLDER --plain-names",
+        )
+    if form == "paddlevideo" and any(len(clip.labels) > 1 for clip in clips):
+        raise DataError(
+            "Clips have several labels; a list of paddlevideo gives each clip one.",
+            where=root,
+            allowed="the formats clipshift and mmaction2",
         )
     kinds = {clip.frames is None for clip in clips}
     if len(kinds) > 1:

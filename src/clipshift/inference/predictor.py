@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from clipshift.evaluation.device import Amp
-    from clipshift.weights.download import Progress
+    from clipshift.download import Progress
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ ZOO: dict[str, ZooEntry] = {
         published=(PublishedResult(_SSV2, 63.7, "8 frames, 2 clips, 3 crops of 256 px", _MMACTION2),),
     ),
     "tsm-mobilenetv2": ZooEntry(
-        "TSM on MobileNetV2: small and quick on a CPU; the default.",
+        "TSM on MobileNetV2: small and quick on a CPU; the network of the default recipe.",
         recipe="tsm-mobilenetv2",
         published=(
             PublishedResult(_K400, 68.71, "8 frames, 3 crops of 256 px", _MMACTION2),

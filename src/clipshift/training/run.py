@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,8 @@ from clipshift.config import Config, ModelSpec, Resolved, Settings, flatten, res
 from clipshift.config.recipes import DEFAULT_RECIPE
 from clipshift.config.text import yaml_value
 from clipshift.data import DataSet, Fingerprint, read_dataset, write_data_jsonl
-from clipshift.data.dataset import BadSample, TrainingClips
+from clipshift.data.clips import some
+from clipshift.data.dataset import BadSample, TrainingClips, mirror_partners
 from clipshift.data.loader import Batch, TrainingLoader, training_loader, worker_count
 from clipshift.errors import ConfigError, RunError, TrainingInterrupted
 from clipshift.evaluation import Evaluation, evaluate_manifest, load_evaluation
@@ -122,10 +123,12 @@ def train(
         _check_labels(resolved.config)
         dataset = read_dataset(data, resolved.config.data, several=resolved.config.train.multi_label)
         _check_metric(resolved.config, len(dataset.classes))
+        _check_classes(resolved.config, dataset.classes)
+        others = _find_others(resolved.config, dataset.classes)
         ranks.first_does(lambda: claim_run_folder(run, overwrite=overwrite))
         reporter = Reporter(run, speaks=ranks.first)
         with reporter.logging_to_file():
-            prepared = _prepare(dataset, resolved, run, start, ranks, reporter, command)
+            prepared = _prepare(dataset, resolved, run, start, others, ranks, reporter, command)
             try:
                 _fit(prepared, stop)
             except StopAsked:
@@ -163,19 +166,32 @@ class _Run:
         )
 
 
+@dataclass(frozen=True)
+class _Others:
+    """The networks that a run learns from: at most one of the two kinds."""
+
+    partner: Partner | None
+    trained: list[TrainedTeacher]
+
+
+def _find_others(config: Config, classes: Sequence[str]) -> _Others:
+    """Before the run folder is claimed: with `overwrite`, a misspelt teacher would cost the run that lies there."""
+    partner = find_partner(config) if config.distill.method == "mutual" else None
+    return _Others(partner, load_teachers(config, classes) if config.distill.method == "teacher" else [])
+
+
 def _prepare(
     dataset: DataSet,
     resolved: Resolved,
     folder: Path,
     weights: Path | None,
+    others: _Others,
     ranks: Ranks,
     reporter: Reporter,
     command: str,
 ) -> _Run:
     """Build the network, and go back to the newest checkpoint if there is one."""
-    config = resolved.config
-    partner = find_partner(config) if config.distill.method == "mutual" else None
-    trained = load_teachers(config, dataset.classes) if config.distill.method == "teacher" else []
+    config, partner = resolved.config, others.partner
     known = ranks.first_does(lambda: _fingerprints(dataset, folder, config, reporter))
     origin = f"{weights.name} {file_or_folder_hash(weights)}" if weights else None
     identity = run_identity(config, dataset, {clip.path: clip.sha256 for clip in known}, origin, ranks.count)
@@ -212,7 +228,7 @@ def _prepare(
         updates_per_epoch=-(-loader.steps // config.train.accumulate),
         partner=_partner_network(partner, dataset, found is not None, ranks, reporter),
         partner_optim=None if partner is None else partner.config.optim,
-        teachers=_teachers(trained, dataset, config, folder, ranks, reporter),
+        teachers=_teachers(others.trained, dataset, config, folder, ranks, reporter),
         class_weights=_class_weights(config, dataset, reporter),
     )
     if found is not None:
@@ -242,13 +258,6 @@ def _class_weights(config: Config, dataset: DataSet, reporter: Reporter) -> torc
     given = config.train.class_weights
     if given == "none":
         return None
-    if given != "auto" and len(given) != len(dataset.classes):
-        raise ConfigError(
-            "The class weights are not as many as the classes.",
-            where="train.class_weights",
-            got=f"{len(given)} weights for {len(dataset.classes)} classes",
-            allowed=f"one for each, in this order: {', '.join(dataset.classes[:8])}",
-        )
     counts = dataset.train.counts()
     if given != "auto":
         weights = torch.tensor(given)
@@ -535,6 +544,19 @@ def _check_metric(config: Config, classes: int) -> None:
             where="train.metric",
             got=f"top5 with {classes} classes",
             allowed="top1, mean_class, loss",
+        )
+
+
+def _check_classes(config: Config, classes: Sequence[str]) -> None:
+    """Raise where settings that name or count classes do not fit them: before a folder is made and clips are read."""
+    mirror_partners(classes, config.augment)
+    given = config.train.class_weights
+    if isinstance(given, tuple) and len(given) != len(classes):
+        raise ConfigError(
+            "The class weights are not as many as the classes.",
+            where="train.class_weights",
+            got=f"{len(given)} weights for {len(classes)} classes",
+            allowed=f"one for each, in this order: {some(list(classes), 8)}",
         )
 
 

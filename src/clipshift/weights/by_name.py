@@ -7,11 +7,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from clipshift.download import Progress
 from clipshift.errors import WeightsError
 from clipshift.models.bundle import SPEC_FILE, find_bundle
 from clipshift.weights.cache import cached_model_folder, fetch
 from clipshift.weights.convert import convert
-from clipshift.weights.download import Progress
 from clipshift.weights.table import PUBLISHED, find_published, nearest_published
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from clipshift.download import Progress, discard, download, finish
 from clipshift.errors import DownloadError, WeightsError
-from clipshift.weights.download import Progress, discard, download, finish
 from clipshift.weights.table import DATA_SETS, PublishedWeights, find_published
 
 VARIABLE = "CLIPSHIFT_CACHE"

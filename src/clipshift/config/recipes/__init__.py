@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clipshift.errors import ConfigError
 
-DEFAULT_RECIPE = "tsm-mobilenetv2"
+DEFAULT_RECIPE = "finetune"
 
 
 def recipe_names() -> list[str]:
