@@ -18,6 +18,7 @@
 
 namespace {
 
+constexpr int FORMAT = 1;  // of the description
 constexpr std::size_t SHOWN = 5;
 
 /// A model file, and what its description says of its use.
@@ -28,13 +29,24 @@ struct Model {
     std::int64_t segments = 0;
 };
 
-/// The description, JSON text that every exported file carries.
+/// The description of an exported model, which its file carries as JSON.
 nlohmann::json read_description(const ov::Model& model, const std::string& path) {
-    // OpenVINO keeps an ONNX file's metadata here.
+    // OpenVINO keeps an ONNX file's metadata here, and clipshift puts the same text here in OpenVINO's own files.
     if (!model.has_rt_info("framework", "clipshift")) {
         throw std::runtime_error(path + ": the file was not made by `clipshift export`: it has no metadata `clipshift`");
     }
-    return nlohmann::json::parse(model.get_rt_info<std::string>("framework", "clipshift"));
+    nlohmann::json description = nlohmann::json::parse(model.get_rt_info<std::string>("framework", "clipshift"));
+    if (description.at("format") > FORMAT) {
+        throw std::runtime_error(path + ": the file is of a newer format than this program knows");
+    }
+    if (description.at("input") != "frames") {
+        throw std::runtime_error(path + ": the model does not take frames; export it without --input clips");
+    }
+    if (description.at("spec").at("clips") != 1) {
+        throw std::runtime_error(path + ": the model is meant for several sets of frames per video, which this program"
+                                        " does not average");
+    }
+    return description;
 }
 
 Model load(const std::string& path) {
@@ -48,18 +60,11 @@ Model load(const std::string& path) {
     } catch (const ov::Exception&) {
         throw std::runtime_error(path + ": the file is no model that OpenVINO can read");
     }
-    const nlohmann::json description = read_description(*read, path);
-    if (read->inputs().size() != 1 || read->input().get_names().count("frames") == 0) {
-        throw std::runtime_error(path + ": the model does not take frames; export it without --input clips");
-    }
-    if (description.at("clips") != 1) {
-        throw std::runtime_error(path + ": the model is meant for several sets of frames per video, which this program"
-                                        " does not average");
-    }
+    const nlohmann::json spec = read_description(*read, path).at("spec");
     Model model;
-    model.classes = description.at("classes").get<std::vector<std::string>>();
-    model.sampling = description.at("input").at("sampling").get<std::string>();
-    model.segments = description.at("input").at("segments").get<std::int64_t>();
+    model.classes = spec.at("classes").get<std::vector<std::string>>();
+    model.sampling = spec.at("input").at("sampling").get<std::string>();
+    model.segments = spec.at("input").at("segments").get<std::int64_t>();
     sampled_frames(model.sampling, 1, model.segments);  // an unknown rule is told now, not at the first video
     // Without this, processors that can take bfloat16: faster, but other probabilities in the third digit.
     model.network = core.compile_model(read, "CPU", ov::hint::inference_precision(ov::element::f32),

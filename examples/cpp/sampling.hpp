@@ -7,7 +7,7 @@
 
 /// The frames that the rule `sampling` takes of a video, as clipshift's `video/sampling.py`.
 ///
-/// @param sampling  `input.sampling` of the model's description.
+/// @param sampling  `input.sampling` of the model's `spec`.
 /// @param frames    Number of frames of the video, at least 1.
 /// @param segments  Number of frames to take, at least 1.
 /// @return `segments` numbers, each 0 <= number < frames.

@@ -9,18 +9,19 @@ import * as ort from "onnxruntime-web";
 
 ort.env.wasm.proxy = true; // in a worker, so that the page stays alive meanwhile
 
-/** A model ready to run, with what its description says of its use. */
+const FORMAT = 1; // of the description
+
+/** A model ready to run, and its `spec`: classes, sampling and all else that belongs to it. */
 export async function loadModel(bytes) {
-  const description = readDescription(bytes);
-  if (description.clips !== 1) {
+  const { format, input, spec } = readDescription(bytes);
+  if (format > FORMAT) throw new Error("The model is of a newer format than this page knows.");
+  if (input !== "frames") throw new Error("The model does not take frames. Export it without --input clips.");
+  if (spec.clips !== 1) {
     throw new Error("The model is meant for several sets of frames per video, which this page does not average.");
   }
-  sampledFrames(description.input.sampling, 1, 1); // an unknown rule is told now, not at the first video
+  sampledFrames(spec.input.sampling, 1, 1); // an unknown rule is told now, not at the first video
   const session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
-  if (session.inputNames.join() !== "frames") {
-    throw new Error("The model does not take frames. Export it without --input clips.");
-  }
-  return { session, description };
+  return { session, spec };
 }
 
 /**
@@ -64,7 +65,7 @@ function* fields(bytes) {
 /**
  * Numbers, from 0, of the frames that a rule of sampling takes: the rules of clipshift's video/sampling.py.
  *
- * @param {string} sampling - `input.sampling` of the description.
+ * @param {string} sampling - `input.sampling` of the spec.
  * @param {number} frames - Frames of the video, at least 1.
  * @param {number} segments - Frames to take.
  */
@@ -153,9 +154,9 @@ export async function readFrames(video, timeline, numbers, onFrame = () => {}) {
   return { data, height, width };
 }
 
-/** The probability of each class, in the order of `description.classes`. */
-export async function classify({ session, description }, { data, height, width }) {
-  const frames = new ort.Tensor("uint8", data, [1, description.input.segments, height, width, 3]);
+/** The probability of each class, in the order of `spec.classes`. */
+export async function classify({ session, spec }, { data, height, width }) {
+  const frames = new ort.Tensor("uint8", data, [1, spec.input.segments, height, width, 3]);
   const { probabilities } = await session.run({ frames }, ["probabilities"]);
   return Array.from(probabilities.data);
 }
