@@ -128,6 +128,7 @@ def make_clip(path: Path, how: Made) -> None:
     noise = random.integers(-6, 7, (height + 32, width + 32, 1))
     with av.open(str(path), "w") as container:
         stream = container.add_stream(how.codec, rate=25, options=how.options)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, how.pixels
         stream.thread_count = 1
         for number in range(how.frames):

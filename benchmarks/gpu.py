@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 from common import bar_chart, write_json
+from torch.autograd.profiler_util import DeviceType  # type: ignore[attr-defined]  # not exported anywhere
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -130,7 +131,7 @@ def busy(work: Callable[[], object], device: torch.device) -> dict[str, Any]:
         return float(micros) / 1e3
 
     # Operators, not the kernels that they start, which are listed as well.
-    events = [event for event in profiler.key_averages() if event.device_type == torch.autograd.DeviceType.CPU]
+    events = [event for event in profiler.key_averages() if event.device_type == DeviceType.CPU]
     events.sort(key=own_ms, reverse=True)
     return {
         "device_ms": round(sum(own_ms(event) for event in events), 3),

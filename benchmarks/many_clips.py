@@ -24,12 +24,12 @@ import torch
 from common import line_chart, write_json
 
 import clipshift
-from clipshift.config import resolve
+from clipshift.config import ModelSpec, resolve
 from clipshift.data.motion import write_motion_clips
+from clipshift.evaluation.scoring import NetworkScorer
 from clipshift.inference.predictor import Model, predict
 from clipshift.inference.results import Failure, Prediction
 from clipshift.inference.writing import write_predictions
-from clipshift.models.bundle import ModelSpec
 from clipshift.models.recognizer import Recognizer
 
 TENTHS = 10
@@ -43,7 +43,7 @@ def small_model() -> Model:
     classes = ("a", "b", "c", "d")
     network = Recognizer(config.model, segments=config.input.segments, classes=len(classes)).eval()
     spec = ModelSpec(clipshift=clipshift.__version__, model=config.model, input=config.input, classes=classes)
-    return Model(network, spec, torch.device("cpu"))
+    return Model(spec, NetworkScorer(network, spec.input, torch.device("cpu")))
 
 
 def make_links(folder: Path, *, paths: int, clips: int) -> Path:

@@ -29,12 +29,12 @@ from pathlib import Path
 from typing import Any
 
 import clipshift
-from clipshift.config import Crops, resolve
+from clipshift.config import Crops, ModelSpec, resolve
 from clipshift.config.recipes import DEFAULT_RECIPE
 from clipshift.data import DataSet, read_dataset
 from clipshift.data.split import group_of
 from clipshift.evaluation import Evaluation
-from clipshift.models.bundle import ModelSpec, load_bundle, save_bundle
+from clipshift.models.bundle import load_bundle, save_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.checkpoint import load_checkpoint
 from clipshift.training.run_folder import environment

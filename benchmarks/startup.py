@@ -44,9 +44,9 @@ def run(words: list[str]) -> tuple[float, float, float]:
 def prepare(folder: Path) -> None:
     """Write a model, and clips to answer for."""
     import clipshift
-    from clipshift.config import resolve
+    from clipshift.config import ModelSpec, resolve
     from clipshift.data.motion import write_motion_clips
-    from clipshift.models.bundle import ModelSpec, save_bundle
+    from clipshift.models.bundle import save_bundle
     from clipshift.models.recognizer import Recognizer
 
     write_motion_clips(folder / "motion", clips_per_class=1, validation_per_class=1)

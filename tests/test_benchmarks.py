@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks import small_data
+import small_data
 
 from clipshift.config import DataConfig
 from clipshift.data import read_dataset

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from clipshift.config import ModelSpec
 from clipshift.config.schema import InputConfig, ModelConfig, ShiftConfig
-from clipshift.deployment.onnx_graph import build_onnx
+from clipshift.deployment.onnx_graph import network_to_onnx
 from clipshift.deployment.openvino_graph import from_onnx
 from clipshift.models.backbones import timm_name
 from clipshift.models.bundle import load_bundle, save_bundle
@@ -231,7 +231,7 @@ _EXPORT_ERROR = 1e-4
 def test_exports_give_the_logits(name: str) -> None:
     network, clips = _network(name), _clips().numpy()
     spec = _spec(name)
-    model = build_onnx(network, spec, "clips")
+    model = network_to_onnx(network, spec, "clips")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

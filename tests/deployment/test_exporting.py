@@ -119,7 +119,7 @@ def test_forms_crops_labels_and_averages(
 def test_fp16(small_model: Path, small_clips: Path, tmp_path: Path) -> None:
     trained = clipshift.load(small_model, device="cpu")
     for target in ("onnx", "openvino"):
-        done = clipshift.export(small_model, to=target, out=tmp_path / target, precision="fp16", data=small_clips)  # type: ignore[arg-type]
+        done = clipshift.export(small_model, to=target, out=tmp_path / target, precision="fp16", data=small_clips)
         assert done.export.checked is not None
         assert 0 < done.export.checked.largest_difference < 0.01
         export = clipshift.load(done.folder, device="cpu", threads=1)

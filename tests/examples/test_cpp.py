@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def answers(program: Path, *words: str | Path) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_the_answers_are_those_of_predict(
-    program: Path, exported: Path, video: Path, record_property: pytest.RecordProperty
+    program: Path, exported: Path, video: Path, record_property: Callable[[str, object], None]
 ) -> None:
     expected = clipshift.load(exported).predict(video)
     (answer,) = answers(program, exported / "model.onnx", video)

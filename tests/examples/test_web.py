@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -138,7 +138,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.mark.slow
 def test_the_answers_are_those_of_predict(
-    browser: Browser, exported: Path, video: Path, record_property: pytest.RecordProperty
+    browser: Browser, exported: Path, video: Path, record_property: Callable[[str, object], None]
 ) -> None:
     assert browser.choose("model-file", exported / "model.onnx") == ""
     assert "7 classes, 8 frames" in browser.text("model-name")

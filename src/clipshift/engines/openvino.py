@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -38,13 +39,16 @@ class OpenVinoSession:
         }
         if options.cache is not None:
             settings["CACHE_DIR"] = str(options.cache)
+        self._settings = settings
         try:
-            self._compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+            self._model = openvino.Core().read_model(str(path))
+            self._compiled = {1: self._compile(1)}
         except RuntimeError as error:
             raise ExportError(
                 "OpenVINO cannot read the file.", where=path, got=str(error).strip().splitlines()[-1][:300]
             ) from error
         self._threads = options.thread_count
+        self._lock = Lock()
 
     @property
     def engine(self) -> str:
@@ -62,6 +66,17 @@ class OpenVinoSession:
 
     def _answer(self, inputs: np.ndarray, output: str) -> np.ndarray:
         check_input(inputs, self._export)
+        batch = len(inputs)
+        with self._lock:
+            if batch not in self._compiled:
+                self._compiled[batch] = self._compile(batch)
         # A request of its own for each call: threads may share a session.
-        answers = self._compiled.create_infer_request().infer([np.ascontiguousarray(inputs)])
+        answers = self._compiled[batch].create_infer_request().infer([np.ascontiguousarray(inputs)])
         return np.array(answers[output], dtype=np.float32)
+
+    def _compile(self, batch: int) -> Any:  # noqa: ANN401 - OpenVINO has no types
+        """The model for so many clips: where their number is open, OpenVINO reorders memory around every shift."""
+        shape = self._model.inputs[0].get_partial_shape()
+        shape[0] = batch
+        self._model.reshape(shape)
+        return openvino.Core().compile_model(self._model, "CPU", self._settings)

@@ -19,8 +19,8 @@ from clipshift.inference.sources import find_clips
 if TYPE_CHECKING:
     from torch import nn
 
-    from clipshift.evaluation.device import Amp
     from clipshift.download import Progress
+    from clipshift.evaluation.device import Amp
 
 
 @dataclass(frozen=True)
