@@ -17,7 +17,7 @@ from clipshift.config import ModelSpec
 from clipshift.data.transforms import VIEWS
 from clipshift.deployment.onnx_nodes import FLOAT, UINT8, Nodes
 from clipshift.deployment.preprocessing import add_preprocessing
-from clipshift.engines.exported import METADATA_KEY, InputForm
+from clipshift.engines.exported import METADATA_KEY
 from clipshift.models.deployment import deployment_form
 from clipshift.models.recognizer import Recognizer
 
@@ -52,15 +52,14 @@ def write_metadata(model: ModelProto, text: str) -> None:
     helper.set_model_props(model, {METADATA_KEY: text})
 
 
-def network_to_onnx(network: Recognizer, spec: ModelSpec, form: InputForm) -> ModelProto:
+def network_to_onnx(network: Recognizer, spec: ModelSpec) -> ModelProto:
     """From `clips` (B, T, 3, side, side) to `logits` (B, K); batch norms and parallel branches are folded.
 
     Args:
         network: In evaluation mode; not changed.
         spec: Gives the number of frames and the side.
-        form: With `frames` the side is that of the crops, with `clips` that of the centre crop.
     """
-    side, segments = crop_side(spec, form), spec.input.segments
+    side, segments = spec.side, spec.input.segments
     deployed = deployment_form(network).cpu().float().eval()
     # Two clips: an axis of length one would be taken for one that never changes.
     example = torch.zeros(2, segments, 3, side, side)
@@ -88,17 +87,12 @@ def network_to_onnx(network: Recognizer, spec: ModelSpec, form: InputForm) -> Mo
     return _finished(model)
 
 
-def crop_side(spec: ModelSpec, form: InputForm) -> int:
-    """Side in pixels of what the network sees."""
-    return spec.input.resize if spec.crops == "three" and form == "frames" else spec.input.crop
-
-
 def preprocessing_to_onnx(spec: ModelSpec) -> ModelProto:
     """From `frames` uint8 (B, T, H, W, 3) to `views` float32 (B V, T, 3, side, side)."""
     nodes = Nodes("input/")
     views, _ = add_preprocessing(nodes, "frames", spec.input, spec.crops)
     nodes.add("Identity", views, out="views")
-    side, segments = crop_side(spec, "frames"), spec.input.segments
+    side, segments = spec.side, spec.input.segments
     takes = _value("frames", UINT8, "batch", segments, "height", "width", 3)
     return _model("preprocessing", nodes, [takes], [_value("views", FLOAT, "views", segments, 3, side, side)])
 

@@ -66,7 +66,7 @@ def write_onnx(folder: Path, network: Recognizer, export: Export, quantise: Quan
     """Write `model.onnx` in float32, in float16 or quantised; pixels are prepared and answers given in float32."""
     from clipshift.deployment.onnx_graph import add_ends, halve, network_to_onnx, write_metadata
 
-    model = network_to_onnx(network, export.spec, export.input)
+    model = network_to_onnx(network, export.spec)
     if export.precision == "fp16":
         model = halve(model)
     elif quantise is not None:
@@ -86,7 +86,7 @@ def write_openvino(folder: Path, network: Recognizer, export: Export, quantise: 
     from clipshift.deployment.onnx_graph import network_to_onnx
     from clipshift.deployment.openvino_graph import add_ends, from_onnx, store_half
 
-    model = from_onnx(network_to_onnx(network, export.spec, export.input))
+    model = from_onnx(network_to_onnx(network, export.spec))
     if export.precision == "fp16":
         store_half(model)
     elif quantise is not None:
