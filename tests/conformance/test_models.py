@@ -231,7 +231,7 @@ _EXPORT_ERROR = 1e-4
 def test_exports_give_the_logits(name: str) -> None:
     network, clips = _network(name), _clips().numpy()
     spec = _spec(name)
-    model = network_to_onnx(network, spec, "clips")
+    model = network_to_onnx(network, spec)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

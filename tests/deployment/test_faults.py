@@ -195,19 +195,18 @@ def test_a_run_that_is_not_finished_or_broken(small_model: Path, tmp_path: Path)
     refused(WeightsError, export, "(?s)damaged or replaced.*SHA-256", out)
 
 
-def test_a_folder_that_is_taken(small_model: Path, small_clips: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.write_text("a file")
-    for _ in range(2):
+def test_a_folder_that_is_taken(small_model: Path, tmp_path: Path) -> None:
+    file, out = tmp_path / "file", tmp_path / "out"
+    file.write_text("a file")
+    out.mkdir()
+    (out / "mine.txt").write_text("kept")
+    for taken in (file, out):
         refused(
             ExportError,
-            lambda: clipshift.export(small_model, to="torch", out=out),
-            r"(?s)output folder is there already.*out.*--out",
-            out,
+            lambda: clipshift.export(small_model, to="torch", out=taken),  # noqa: B023
+            r"(?s)output folder is there already.*--out",
+            taken,
         )
-        out.unlink(missing_ok=True)
-        out.mkdir(exist_ok=True)
-        (out / "mine.txt").write_text("kept")
     below = out / "mine.txt" / "export"
     with pytest.raises(ExportError, match="cannot be written"):
         clipshift.export(small_model, to="torch", out=below)
