@@ -223,8 +223,9 @@ _EXPORTED = [
     "tsn convnext_atto",
     "tsn vit_tiny_patch16_224",
 ]
-_EXPORT_ERROR = 1e-4
-"""Of the logits, relative to the largest, in float32; deep networks of random weights enlarge rounding errors."""
+_EXPORT_ERROR = 3e-4
+"""Of the logits, relative to the largest, in float32. Deep networks of random weights enlarge rounding errors: of
+tsm-r101, PyTorch itself is 1.1e-4 from double precision, ONNX Runtime 0.6e-4, and the two are 1.3e-4 apart."""
 
 
 @pytest.mark.parametrize("name", _EXPORTED)
