@@ -130,7 +130,7 @@ def busy(work: Callable[[], object], device: torch.device) -> dict[str, Any]:
         return float(micros) / 1e3
 
     # Operators, not the kernels that they start, which are listed as well.
-    events = [event for event in profiler.key_averages() if event.device_type == torch.autograd.DeviceType.CPU]
+    events = [event for event in profiler.key_averages() if event.device_type.name == "CPU"]
     events.sort(key=own_ms, reverse=True)
     return {
         "device_ms": round(sum(own_ms(event) for event in events), 3),
