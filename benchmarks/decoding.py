@@ -24,7 +24,7 @@ from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import av
 import numpy as np
@@ -32,6 +32,9 @@ from common import bar_chart, take_turns, write_json
 
 from clipshift.data.rewrite import repack_videos
 from clipshift.video import decode, is_video_file, probe, segment_middles
+
+if TYPE_CHECKING:
+    from av.video.stream import VideoStream
 
 Reader = Callable[[Path, list[int], int], np.ndarray]
 
@@ -127,7 +130,7 @@ def make_clip(path: Path, how: Made) -> None:
     layers = [random.integers(0, 256, (height // step + 64, width // step + 64, 3)) for step in (4, 16, 64)]
     noise = random.integers(-6, 7, (height + 32, width + 32, 1))
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(how.codec, rate=25, options=how.options)
+        stream = cast("VideoStream", container.add_stream(how.codec, rate=25, options=how.options))
         stream.width, stream.height, stream.pix_fmt = width, height, how.pixels
         stream.thread_count = 1
         for number in range(how.frames):
