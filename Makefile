@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: help install demo test lint types unit clean
+.PHONY: help install demo test lint types unit examples clean
 help:
 	@sed -n 's/^# \{0,3\}//p' Makefile | head -3
 
@@ -39,6 +39,15 @@ types: .venv/.installed
 
 unit: .venv/.installed
 	$(BIN)/pytest -n auto
+
+# The programs in other languages, with what they need; Debian and Ubuntu, as root. `make test` tries them where it is there.
+EXAMPLES_NEED := cmake g++ pkg-config nlohmann-json3-dev libavcodec-dev libavformat-dev libavutil-dev libswscale-dev \
+	chromium chromium-driver
+examples: .venv/.installed
+	dpkg --status $(EXAMPLES_NEED) >/dev/null 2>&1 || apt-get install --yes --no-install-recommends $(EXAMPLES_NEED)
+	npm ci --prefix examples/web --no-fund --no-audit
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'selenium>=4.20'
+	$(BIN)/pytest tests/examples
 
 clean:
 	rm -rf .venv build dist demo .mypy_cache .ruff_cache .pytest_cache
