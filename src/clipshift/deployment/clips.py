@@ -6,13 +6,14 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clipshift.config import DataConfig, ModelSpec
 from clipshift.data.clips import Clip
-from clipshift.data.manifest import read_manifest
+from clipshift.data.manifest import read_dataset, read_manifest
 from clipshift.data.motion import write_motion_clips
-from clipshift.errors import DataError
+from clipshift.errors import DataError, ExportError
 from clipshift.inference.sources import find_clips
 
 GENERATED = "generated motion clips"
@@ -39,6 +40,49 @@ def find_labelled(data: str | Path, spec: ModelSpec) -> list[Clip]:
             raise DataError("There are no clips.", where=data) from error
         return clips
     return list(manifest.clips)
+
+
+@dataclass(frozen=True)
+class CalibrationClips:
+    """Clips for int8, with the labels of the model's classes.
+
+    Attributes:
+        training: Ranges are measured on them.
+        validation: Accuracy is measured on them.
+    """
+
+    training: list[Clip]
+    validation: list[Clip]
+
+    def all(self) -> list[Clip]:
+        """Those of the validation, then those of the training without their labels: they tell nothing of accuracy."""
+        return [*self.validation, *(replace(clip, label=None, labels=()) for clip in self.training)]
+
+
+def calibration_clips(data: str | Path, spec: ModelSpec) -> CalibrationClips:
+    """Up to 128 training and 64 validation clips of a data set.
+
+    Raises:
+        DataError: The data set cannot be used.
+        ExportError: It has a class that the model does not know.
+    """
+    dataset = read_dataset(data, DataConfig(), several=spec.labels == "several")
+    unknown = sorted(set(dataset.classes) - set(spec.classes))
+    if unknown:
+        raise ExportError(
+            "The data for int8 have classes that the model does not know.",
+            where=data,
+            got=", ".join(unknown[:5]),
+            remedy="name the data set that the model was trained on",
+        )
+    places = [spec.classes.index(name) for name in dataset.classes]
+
+    def of_model(clip: Clip) -> Clip:
+        label = None if clip.label is None else places[clip.label]
+        return replace(clip, label=label, labels=tuple(sorted(places[each] for each in clip.labels)))
+
+    parts = (spread(dataset.train.clips, 128), spread(dataset.validation.clips, 64))
+    return CalibrationClips(*([of_model(clip) for clip in part] for part in parts))
 
 
 def validation_clips(run: Path) -> list[Clip]:

@@ -17,7 +17,15 @@ from clipshift._version import __version__
 from clipshift.config import Crops, ModelSpec
 from clipshift.data.clips import Clip
 from clipshift.deployment.card import card_text
-from clipshift.deployment.clips import GENERATED, find_labelled, generated_clips, spread, validation_clips
+from clipshift.deployment.clips import (
+    GENERATED,
+    CalibrationClips,
+    calibration_clips,
+    find_labelled,
+    generated_clips,
+    spread,
+    validation_clips,
+)
 from clipshift.deployment.comparison import (
     AGREEMENT,
     LARGEST_DIFFERENCE,
@@ -111,11 +119,13 @@ def export(  # noqa: PLR0913
         model: A run folder, a model folder, or published weights by name.
         to: `onnx` (ONNX Runtime, TensorRT, browsers), `openvino`, or `torch` (a program of `torch.export`).
         out: Folder for the export; new or empty.
-        precision: `fp32`; `fp16` (ONNX: for GPUs; OpenVINO: stored in half); `bf16` (OpenVINO); `int8`.
+        precision: `fp32`; `fp16` (ONNX: for GPUs; OpenVINO: stored in half); `bf16` and
+            `int8` (OpenVINO).
         input: `frames`, or `clips`: normalised frames to logits, for programs with a preprocessing of their own.
         data: Clips to check on: a folder, list or `data.yaml`, with labels or without. By default the run's validation
             clips or, where there are none, generated ones.
-        calibrate: Data set of which int8 takes its ranges from training clips, and the validation clips check it.
+        calibrate: Data set for int8: ranges are measured on its training clips; all its clips check it, the accuracy
+            those of the validation part.
         crops: Crops that the file takes of every frame. Default: the model's own.
         licence: Of the model, for its card. Default: that of the published weights, else "not stated".
         progress: Called with (clips done, clips in all) in each pass over the real clips.
@@ -134,12 +144,14 @@ def export(  # noqa: PLR0913
     out = Path(out)
     _check_words(to=to, precision=precision, input=input, crops=crops or "centre")
     check_target(to, precision, quantised=precision == "int8")
+    if calibrate is not None and precision != "int8":
+        raise ExportError("Only int8 is calibrated.", where="--calibrate", got=precision, remedy="--precision int8")
     _check_out(out)
-    if precision == "int8" and calibrate is None:
+    if precision == "int8" and (calibrate is None or data is not None):
         raise ExportError(
-            "int8 needs clips to measure the ranges of its numbers on.",
-            where="--calibrate",
-            remedy="name the data set that the model was trained on: --calibrate DATA",
+            "int8 needs clips to measure the ranges of its numbers on, and is checked on the same data set.",
+            where="--calibrate, --data",
+            remedy="name the data set that the model was trained on with --calibrate, and none with --data",
         )
     network, spec, training = _read_model(model)
     if crops is not None:
@@ -155,12 +167,13 @@ def export(  # noqa: PLR0913
         versions=package_versions(to),
     )
     reference = _reference(network, spec)
-    with _staging(out) as staging, _clips(model, data, calibrate, spec) as (clips, source):
+    calibration = None if calibrate is None else calibration_clips(calibrate, spec)
+    with _staging(out) as staging, _clips(model, data, calibration, spec) as (clips, source):
         quantise = None
-        if precision == "int8":
+        if calibration is not None:
             from clipshift.deployment.quantising import quantiser
 
-            quantise = quantiser(description, calibrate or "", reference)
+            quantise = quantiser(description, calibration, reference)
         description = WRITERS[to](staging, network, description, quantise)
         files = {name: file_digest(staging / name) for name in MODEL_FILES[to]}
         description = description.model_copy(update={"files": files})
@@ -324,12 +337,14 @@ def _staging(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def _clips(
-    model: str | Path, data: str | Path | None, calibrate: str | Path | None, spec: ModelSpec
+    model: str | Path, data: str | Path | None, calibration: CalibrationClips | None, spec: ModelSpec
 ) -> Iterator[tuple[list[Clip], str]]:
     """Clips to compare on, and where they are from."""
-    named = data or calibrate
-    if named is not None:
-        yield spread(find_labelled(named, spec), MOST_CLIPS), str(named)
+    if calibration is not None:
+        yield calibration.all(), "of the calibration and its validation"
+        return
+    if data is not None:
+        yield spread(find_labelled(data, spec), MOST_CLIPS), str(data)
         return
     clips = validation_clips(Path(model))
     if spec.labels == "several":  # a run folder does not tell all labels of a clip

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -11,10 +10,9 @@ import torch
 
 from clipshift.config import DataConfig
 from clipshift.data.clips import Clip
-from clipshift.data.manifest import read_dataset
 from clipshift.data.stream import read_views
 from clipshift.data.transforms import normalise
-from clipshift.deployment.clips import spread
+from clipshift.deployment.clips import CalibrationClips
 from clipshift.deployment.comparison import AGREEMENT, MOST_ACCURACY_LOST
 from clipshift.deployment.quantize import Outputs, agreement, quantize_openvino
 from clipshift.deployment.targets import Quantise
@@ -22,9 +20,9 @@ from clipshift.engines.exported import Export
 from clipshift.errors import ExportError, VideoError
 from clipshift.inference.predictor import Model
 
-MOST_CALIBRATION, MOST_VALIDATION = 128, 64
-"""Clips of the training part that ranges are measured on, and of the validation part that the result is judged by."""
 LEAST_CALIBRATION = 8
+MOST_KEPT = 0.5
+"""Share of the layers that may stay in float32; with more of them, the model is not an int8 one."""
 
 
 class NormalisedViews(Sequence[np.ndarray]):
@@ -56,62 +54,62 @@ class NormalisedViews(Sequence[np.ndarray]):
         return np.asarray(normalise(self._views[number], self._settings.mean, self._settings.std))
 
 
-def quantiser(export: Export, data: str | Path, reference: Model) -> Quantise:
+def quantiser(export: Export, clips: CalibrationClips, reference: Model) -> Quantise:
     """What turns a network of the target into its int8 form.
 
     Args:
-        export: Gives the target, the preprocessing and the classes.
-        data: Data set: ranges are measured on its training part, the result is judged on its validation part.
+        export: Gives the preprocessing.
+        clips: Ranges are measured on the training ones; all judge the result.
         reference: The trained model, whose answers are to be kept.
 
     Raises:
-        DataError: The data set cannot be used.
-        ExportError: It has other classes than the model, or too few clips that can be read.
+        ExportError: There are too few clips that can be read or, when it is called, too many layers do not bear int8.
     """
-    dataset = read_dataset(data, DataConfig(), several=export.spec.labels == "several")
-    unknown = sorted(set(dataset.classes) - set(export.spec.classes))
-    if unknown:
-        raise ExportError(
-            "The data for int8 have classes that the model does not know.",
-            where=data,
-            got=", ".join(unknown[:5]),
-            remedy="name the data set that the model was trained on",
-        )
-    calibration = NormalisedViews(spread(dataset.train.clips, MOST_CALIBRATION), export)
-    validation = NormalisedViews(spread(dataset.validation.clips, MOST_VALIDATION), export)
-    if len(calibration) < LEAST_CALIBRATION or not validation:
+    training, validation = NormalisedViews(clips.training, export), NormalisedViews(clips.validation, export)
+    if len(training) < LEAST_CALIBRATION or not validation:
         raise ExportError(
             "There are too few clips to measure the ranges of int8 on.",
-            where=data,
-            got=f"{len(calibration)} training and {len(validation)} validation clips that can be read",
+            where="--calibrate",
+            got=f"{len(training)} training and {len(validation)} validation clips that can be read",
             allowed=f"at least {LEAST_CALIBRATION} and 1; some 100 are good",
         )
+    judged = [*validation, *training]
     with torch.inference_mode():
-        expected = np.concatenate([reference.network(torch.from_numpy(views)).numpy() for views in validation])
-    names = export.spec.classes
-    labels = np.array([_label(clip, dataset.classes, names) for clip in validation.clips])
-    score = _score(expected, labels)
-    quantize = quantize_openvino
+        expected = np.concatenate([reference.network(torch.from_numpy(views)).numpy() for views in judged])
+    score = _score(expected, [clip.label for clip in validation.clips])
 
     def quantise(network: Any) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401
-        found = quantize(network, calibration, validation, score=score, least=AGREEMENT["int8"])
+        found = quantize_openvino(network, training, judged, score=score, least=AGREEMENT["int8"])
+        if len(found.kept) > MOST_KEPT * found.layers:
+            share = f"{AGREEMENT['int8']:.0%}"
+            raise ExportError(
+                "This model does not bear int8: to keep its answers, most layers would have to stay in float32.",
+                where="--precision int8",
+                got=f"{len(found.kept)} of {found.layers} layers, for the same class in {share} of the clips",
+                allowed=f"{MOST_KEPT:.0%} of the layers",
+                remedy="--precision fp32 (or bf16, where the processor has it), or more clips for --calibrate",
+            )
         return found.model, found.kept
 
     return quantise
 
 
-def _label(clip: Clip, given: Sequence[str], names: Sequence[str]) -> int:
-    return -1 if clip.label is None else names.index(given[clip.label])
+def _score(expected: Outputs, labels: Sequence[int | None]) -> Callable[[Outputs], float]:
+    """Agreement with the trained model, and below what is good enough where too much accuracy is lost.
 
-
-def _score(expected: Outputs, labels: np.ndarray) -> Any:  # noqa: ANN401
-    """Agreement with the trained model, and below what is good enough where too much accuracy is lost."""
+    Args:
+        expected: Logits (N, K) of the trained model.
+        labels: Of the first of the N clips.
+    """
     agree = agreement(expected)
-    before = float((expected.argmax(axis=1) == labels).mean())
+
+    def accuracy(outputs: Outputs) -> float:
+        return float(np.mean([best == label for best, label in zip(outputs.argmax(axis=1), labels, strict=False)]))
+
+    before = accuracy(expected)
 
     def score(outputs: Outputs) -> float:
-        lost = before - float((outputs.argmax(axis=1) == labels).mean())
-        least = AGREEMENT["int8"]
-        return agree(outputs) if lost <= MOST_ACCURACY_LOST else min(agree(outputs), least - lost)
+        lost = before - accuracy(outputs)
+        return agree(outputs) if lost <= MOST_ACCURACY_LOST else min(agree(outputs), AGREEMENT["int8"] - lost)
 
     return score

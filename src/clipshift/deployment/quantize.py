@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,12 +33,14 @@ class Quantised:
     Attributes:
         model: Of the same kind as the model that was given.
         kept: Names of the convolutions and linear layers that compute in floating point.
+        layers: How many convolutions and linear layers there are.
         score: What `score` said of its outputs.
         score_before: What it said of the given model's.
     """
 
     model: Any
     kept: tuple[str, ...]
+    layers: int
     score: float
     score_before: float
 
@@ -87,12 +89,9 @@ def quantize_openvino(
         return lambda inputs: np.asarray(compiled([inputs])[0])
 
     quantised = _quantize(model, open_model, calibration, validation, score=score, least=least, ignored=ignored)
-    kept = tuple(
-        node.get_friendly_name()
-        for node in quantised.model.get_ordered_ops()
-        if node.get_type_name() in _WEIGHTED and not _has_integer_weights(node)
-    )
-    return Quantised(quantised.model, kept, quantised.score, quantised.score_before)
+    weighted = [node for node in quantised.model.get_ordered_ops() if node.get_type_name() in _WEIGHTED]
+    kept = tuple(node.get_friendly_name() for node in weighted if not _has_integer_weights(node))
+    return replace(quantised, kept=kept, layers=len(weighted))
 
 
 def _has_integer_weights(node: Any) -> bool:  # noqa: ANN401
@@ -159,7 +158,7 @@ def _quantize(
                 ranking_subset_size=min(_RANKED, len(validation))
             ),
         )
-    return Quantised(quantised, (), score(np.concatenate(outputs_of(quantised))), before)
+    return Quantised(quantised, (), 0, score(np.concatenate(outputs_of(quantised))), before)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from clipshift.errors import ExportError, MissingDependencyError
 from clipshift.models.recognizer import Recognizer
 
 PRECISIONS: dict[Target, tuple[Precision, ...]] = {
-    "onnx": ("fp32", "fp16", "int8"),
+    "onnx": ("fp32", "fp16"),
     "openvino": ("fp32", "fp16", "bf16", "int8"),
     "torch": ("fp32",),
 }
