@@ -18,6 +18,7 @@ from clipshift.data.motion import write_motion_clips
 from clipshift.data.stream import views_of_frames
 from clipshift.data.transforms import normalise
 from clipshift.errors import ConfigError, DataError, RunError, VideoError, WeightsError
+from clipshift.evaluation.scoring import NetworkScorer
 from clipshift.inference.results import Failure, Prediction
 from clipshift.inference.writing import as_text, write_predictions
 from clipshift.models.bundle import save_bundle
@@ -76,7 +77,10 @@ def test_more_views_average_their_logits(model: clipshift.Model, clips: Path, cr
 
 
 def with_spec(model: clipshift.Model, **changes: object) -> clipshift.Model:
-    return replace(model, spec=ModelSpec.model_validate({**model.spec.model_dump(), **changes}))
+    spec = ModelSpec.model_validate({**model.spec.model_dump(), **changes})
+    assert isinstance(model.scorer, NetworkScorer)
+    scorer = replace(model.scorer, settings=spec.input, average=spec.average, crops=spec.crops)
+    return replace(model, spec=spec, scorer=scorer)
 
 
 def test_a_model_takes_its_own_views_unless_others_are_asked_for(model: clipshift.Model, clips: Path) -> None:

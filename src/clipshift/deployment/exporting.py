@@ -151,7 +151,7 @@ def export(  # noqa: PLR0913
         raise ExportError(
             "int8 needs clips to measure the ranges of its numbers on, and is checked on the same data set.",
             where="--calibrate, --data",
-            remedy="name the data set that the model was trained on with --calibrate, and none with --data",
+            remedy="name the data set that the model was trained on, --calibrate DATA, and leave --data out",
         )
     network, spec, training = _read_model(model)
     if crops is not None:
