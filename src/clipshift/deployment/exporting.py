@@ -143,7 +143,7 @@ def export(  # noqa: PLR0913
     """
     out = Path(out)
     _check_words(to=to, precision=precision, input=input, crops=crops or "centre")
-    check_target(to, precision, quantised=precision == "int8")
+    check_target(to, precision)
     if calibrate is not None and precision != "int8":
         raise ExportError("Only int8 is calibrated.", where="--calibrate", got=precision, remedy="--precision int8")
     _check_out(out)

@@ -29,13 +29,12 @@ class NormalisedViews(Sequence[np.ndarray]):
     """One view of each clip as the network takes it, float32 (1, T, 3, side, side); pixels are held in eight bits."""
 
     def __init__(self, clips: Sequence[Clip], export: Export) -> None:
-        settings, crops = export.spec.input, export.spec.crops if export.input == "frames" else "centre"
-        self._settings = settings
+        self._settings = export.spec.input
         self.clips: list[Clip] = []
         self._views: list[torch.Tensor] = []
         for number, clip in enumerate(clips):
             try:
-                views = read_views(clip, settings, DataConfig(), crops=crops)
+                views = read_views(clip, self._settings, DataConfig(), crops=export.spec.crops)
             except VideoError:
                 continue
             self.clips.append(clip)

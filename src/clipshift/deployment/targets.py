@@ -27,7 +27,7 @@ Quantise = Callable[[Any], tuple[Any, tuple[str, ...]]]
 """From a network as the target's model, clips to logits, to its int8 form and the names of the layers that are not."""
 
 
-def check_target(target: Target, precision: Precision, *, quantised: bool) -> None:
+def check_target(target: Target, precision: Precision) -> None:
     """Raise an error unless a target has a precision and its packages are installed.
 
     Raises:
@@ -41,7 +41,7 @@ def check_target(target: Target, precision: Precision, *, quantised: bool) -> No
             got=f"{precision} for {target}",
             allowed=PRECISIONS[target],
         )
-    packages = (*_PACKAGES[target], *(("nncf", "openvino") if quantised else ()))
+    packages = (*_PACKAGES[target], *(("nncf",) if precision == "int8" else ()))
     for package in packages:
         if not _installed(package):
             raise MissingDependencyError(package)
@@ -62,16 +62,13 @@ def package_versions(target: Target) -> dict[str, str]:
     return {package: version(package) for package in ("torch", "timm", *_PACKAGES[target])}
 
 
-def write_onnx(folder: Path, network: Recognizer, export: Export, quantise: Quantise | None) -> Export:
-    """Write `model.onnx` in float32, in float16 or quantised; pixels are prepared and answers given in float32."""
+def write_onnx(folder: Path, network: Recognizer, export: Export, _: Quantise | None) -> Export:
+    """Write `model.onnx` in float32 or float16; pixels are prepared and answers given in float32."""
     from clipshift.deployment.onnx_graph import add_ends, halve, network_to_onnx, write_metadata
 
     model = network_to_onnx(network, export.spec)
     if export.precision == "fp16":
         model = halve(model)
-    elif quantise is not None:
-        model, kept = quantise(model)
-        export = export.model_copy(update={"kept": kept})
     if export.input == "frames":
         model = add_ends(model, export.spec)
     write_metadata(model, export.to_text())

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from clipshift.engines.exported import EXPORT_FILE, Export, Precision, Target, find_export, read_export
-from clipshift.engines.scores import ScoredClip, Scorer, ViewAverage, one_line
+from clipshift.engines.scores import ScoredClip, Scorer, ViewAverage, average_views, one_line
 from clipshift.engines.scoring import ExportScorer
 from clipshift.engines.sessions import EngineOptions, Session, open_session
 
@@ -21,6 +21,7 @@ __all__ = [
     "Session",
     "Target",
     "ViewAverage",
+    "average_views",
     "find_export",
     "one_line",
     "open_session",

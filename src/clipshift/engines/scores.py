@@ -88,6 +88,14 @@ class ViewAverage:
         return np.asarray(total, dtype=np.float32)
 
 
+def average_views(logits_VK: Iterable[np.ndarray], average: Average) -> np.ndarray:
+    """The [ViewAverage][clipshift.engines.scores.ViewAverage] of all views of a video: logits float32 (K,)."""
+    scores = ViewAverage(average)
+    for logits in logits_VK:
+        scores.add(logits)
+    return scores.result()
+
+
 def one_line(error: VideoError | None) -> str | None:
     """What an error says, without line breaks."""
     if error is None:

@@ -16,7 +16,7 @@ from clipshift.config import DataConfig, EvaluateConfig
 from clipshift.data.ahead import map_ahead
 from clipshift.data.clips import Clip
 from clipshift.engines.exported import Export
-from clipshift.engines.scores import ScoredClip, ViewAverage, one_line
+from clipshift.engines.scores import ScoredClip, ViewAverage, average_views, one_line
 from clipshift.engines.sessions import Session
 from clipshift.errors import ConfigError, MissingDependencyError, VideoError
 from clipshift.video import Limits, check_video, frame_sets, open_clip
@@ -80,11 +80,9 @@ class ExportScorer:
         """Score one decoded video: logits float32 (K,)."""
         self.check_views(protocol)
         check_video(frames_THWC)
-        scores = ViewAverage(self.export.spec.average)
-        for indices in self._sets(len(frames_THWC), protocol.clips):
-            for view in self.inputs(frames_THWC[indices]):
-                scores.add(self.session.run(view[None])[0])
-        return scores.result()
+        sets = (frames_THWC[indices] for indices in self._sets(len(frames_THWC), protocol.clips))
+        views = (view for frames in sets for view in self.inputs(frames))
+        return average_views((self.session.run(view[None])[0] for view in views), self.export.spec.average)
 
     def one_set(self, frames_THWC: np.ndarray) -> np.ndarray:
         """Score exactly these T frames: logits float32 (K,)."""
@@ -94,13 +92,8 @@ class ExportScorer:
         """Score exactly these frames of B videos, uint8 (B, T, H, W, 3), in one batch: logits float32 (B, K)."""
         views = [self.inputs(frames_THWC) for frames_THWC in frames_BTHWC]
         logits_NK = self.session.run(np.concatenate([np.stack(each) for each in views]))
-        answers = []
-        for logits_VK in logits_NK.reshape(len(views), -1, logits_NK.shape[1]):
-            scores = ViewAverage(self.export.spec.average)
-            for logits in logits_VK:
-                scores.add(logits)
-            answers.append(scores.result())
-        return np.stack(answers)
+        logits_BVK = logits_NK.reshape(len(views), -1, logits_NK.shape[1])
+        return np.stack([average_views(logits_VK, self.export.spec.average) for logits_VK in logits_BVK])
 
     def check_views(self, protocol: EvaluateConfig) -> None:
         """Raise a ConfigError if crops are asked for that the file does not take."""

@@ -18,7 +18,7 @@ from clipshift.config import Average, Crops, DataConfig, EvaluateConfig, InputCo
 from clipshift.data.clips import Clip
 from clipshift.data.stream import read_ahead, views_of_frames
 from clipshift.data.transforms import normalise, test_views
-from clipshift.engines import ScoredClip, ViewAverage, one_line
+from clipshift.engines import ScoredClip, ViewAverage, average_views, one_line
 from clipshift.evaluation.device import Amp, autocast
 
 Engine = Callable[[Tensor], Tensor]
@@ -156,7 +156,5 @@ class NetworkScorer:
         return self._score(test_views(frames_THWC, self.settings, self.crops))
 
     def _score(self, views_VTCHW: Tensor) -> np.ndarray:
-        scores = ViewAverage(self.average)
-        for logits in network_engine(self.network, self.settings, self.device, self.amp)(views_VTCHW).float().cpu():
-            scores.add(logits.numpy())
-        return scores.result()
+        logits_VK = network_engine(self.network, self.settings, self.device, self.amp)(views_VTCHW)
+        return average_views(logits_VK.float().cpu().numpy(), self.average)
