@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from clipshift.engines.exported import EXPORT_FILE, Export, Precision, Target, find_export, read_export
-from clipshift.engines.scores import ScoredClip, Scorer, ViewAverage, average_views, one_line
+from clipshift.engines.scores import ScoredClip, Scorer, ViewAverage, average_views, one_line, score_in_batches
 from clipshift.engines.scoring import ExportScorer
 from clipshift.engines.sessions import EngineOptions, Session, open_session
 
@@ -26,4 +26,5 @@ __all__ = [
     "one_line",
     "open_session",
     "read_export",
+    "score_in_batches",
 ]

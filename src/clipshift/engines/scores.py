@@ -6,15 +6,20 @@ Layouts: T frames, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
 from clipshift.config import Average, DataConfig, EvaluateConfig
 from clipshift.data.clips import Clip
 from clipshift.errors import VideoError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +91,73 @@ class ViewAverage:
             raise ValueError("there is no view to average")
         total = self._total / self.views if self.average == "logits" else self._total - math.log(self.views)
         return np.asarray(total, dtype=np.float32)
+
+
+View = TypeVar("View", bound="np.ndarray | Tensor")
+
+
+def score_in_batches(
+    reading: Generator[tuple[Clip, Sequence[View], str | None]],
+    run: Callable[[list[View]], np.ndarray],
+    *,
+    batch_size: int,
+    average: Average,
+) -> Iterator[ScoredClip]:
+    """Score clips in their order, in memory that does not grow with their number.
+
+    Views of several videos share a forward pass, and those of one video may need several.
+
+    Args:
+        reading: Clips with their views, or with none and why they could not be read; closed at the end.
+        run: From views of one shape, at most `batch_size`, to logits (B, K).
+        batch_size: Views in one forward pass.
+        average: What is averaged over a video's views.
+
+    Yields:
+        Every clip with its logits or its error.
+    """
+    pending: deque[_Pending] = deque()
+    waiting: list[tuple[_Pending, View]] = []
+
+    def flush() -> None:
+        if waiting:
+            logits_BK = run([view for _, view in waiting])
+            for (video, _), logits in zip(waiting, logits_BK, strict=True):
+                video.scores.add(logits)
+            waiting.clear()
+
+    with closing(reading):
+        for clip, views, error in reading:
+            video = _Pending(clip, len(views), error, ViewAverage(average))
+            pending.append(video)
+            for view in views:
+                if waiting and waiting[0][1].shape != view.shape:
+                    flush()
+                waiting.append((video, view))
+                if len(waiting) == batch_size:
+                    flush()
+            while pending and pending[0].done:
+                yield pending.popleft().result()
+        flush()
+        for video in pending:
+            yield video.result()
+
+
+@dataclass
+class _Pending:
+    """A video whose views are on their way."""
+
+    clip: Clip
+    views: int
+    error: str | None
+    scores: ViewAverage
+
+    @property
+    def done(self) -> bool:
+        return self.scores.views == self.views
+
+    def result(self) -> ScoredClip:
+        return ScoredClip(self.clip, self.scores.result() if self.views else None, self.error)
 
 
 def average_views(logits_VK: Iterable[np.ndarray], average: Average) -> np.ndarray:

@@ -5,10 +5,8 @@ Layouts: B sets of frames in a batch, T frames of a set, K classes.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,7 +14,7 @@ from clipshift.config import DataConfig, EvaluateConfig
 from clipshift.data.ahead import map_ahead
 from clipshift.data.clips import Clip
 from clipshift.engines.exported import Export
-from clipshift.engines.scores import ScoredClip, ViewAverage, average_views, one_line
+from clipshift.engines.scores import ScoredClip, average_views, one_line, score_in_batches
 from clipshift.engines.sessions import Session
 from clipshift.errors import ConfigError, MissingDependencyError, VideoError
 from clipshift.video import Limits, check_video, frame_sets, open_clip
@@ -49,32 +47,18 @@ class ExportScorer:
         """
         self.check_views(protocol)
 
-        def read(clip: Clip) -> _Pending:
+        def read(clip: Clip) -> tuple[Clip, tuple[np.ndarray, ...], str | None]:
             try:
-                return _Pending(
-                    clip, self._read(clip, data, protocol.clips), None, ViewAverage(self.export.spec.average)
-                )
+                return clip, self._read(clip, data, protocol.clips), None
             except VideoError as error:
-                return _Pending(clip, (), one_line(error), ViewAverage(self.export.spec.average))
+                return clip, (), one_line(error)
 
-        pending: deque[_Pending] = deque()
-        waiting: list[tuple[_Pending, np.ndarray]] = []
-        reading = map_ahead(read, clips, workers)
-        with closing(reading):
-            for video in reading:
-                for inputs in video.inputs:
-                    if waiting and waiting[0][1].shape != inputs.shape:
-                        self._run(waiting)
-                    waiting.append((video, inputs))
-                    if len(waiting) == protocol.batch_size:
-                        self._run(waiting)
-                pending.append(video)
-                video.inputs = ()
-                while pending and pending[0].done:
-                    yield pending.popleft().result()
-            self._run(waiting)
-            for video in pending:
-                yield video.result()
+        return score_in_batches(
+            map_ahead(read, clips, workers),
+            lambda inputs: self.session.run(np.stack(inputs)),
+            batch_size=protocol.batch_size,
+            average=self.export.spec.average,
+        )
 
     def frames(self, frames_THWC: np.ndarray, protocol: EvaluateConfig) -> np.ndarray:
         """Score one decoded video: logits float32 (K,)."""
@@ -140,32 +124,3 @@ class ExportScorer:
         settings = self.export.spec.input
         views_VTCHW = test_views(frames_THWC, settings, self.export.spec.crops)
         return tuple(np.asarray(normalise(views_VTCHW, settings.mean, settings.std)))
-
-    def _run(self, waiting: list[tuple[_Pending, np.ndarray]]) -> None:
-        """Answer for all that wait, which are of one size, and empty the list."""
-        if waiting:
-            logits_BK = self.session.run(np.stack([inputs for _, inputs in waiting]))
-            for (video, _), logits in zip(waiting, logits_BK, strict=True):
-                video.scores.add(logits)
-            waiting.clear()
-
-
-@dataclass(eq=False)
-class _Pending:
-    """A video whose inputs are on their way."""
-
-    clip: Clip
-    inputs: Sequence[np.ndarray]
-    error: str | None
-    scores: ViewAverage
-    expected: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.expected = len(self.inputs)
-
-    @property
-    def done(self) -> bool:
-        return self.scores.views == self.expected
-
-    def result(self) -> ScoredClip:
-        return ScoredClip(self.clip, self.scores.result() if self.expected else None, self.error)

@@ -5,8 +5,7 @@ Layouts: B views in a batch, V views (clips x crops) of one video, T frames, K c
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from clipshift.config import Average, Crops, DataConfig, EvaluateConfig, InputCo
 from clipshift.data.clips import Clip
 from clipshift.data.stream import read_ahead, views_of_frames
 from clipshift.data.transforms import normalise, test_views
-from clipshift.engines import ScoredClip, ViewAverage, average_views, one_line
+from clipshift.engines import ScoredClip, average_views, one_line, score_in_batches
 from clipshift.evaluation.device import Amp, autocast
 
 Engine = Callable[[Tensor], Tensor]
@@ -68,50 +67,20 @@ def score_stream(
         average: What is averaged over the views.
         workers: Threads that read ahead; 0 reads in this one.
 
-    Yields:
-        Every clip with its logits or its error.
+    Returns:
+        An iterator over every clip with its logits or its error.
     """
-    pending: deque[_Pending] = deque()
-    waiting: list[tuple[_Pending, Tensor]] = []  # (video, one of its views (T, 3, H, W))
-
-    def run(batch: list[tuple[_Pending, Tensor]]) -> None:
-        logits_BK = engine(torch.stack([view for _, view in batch]))
-        for (video, _), row in zip(batch, logits_BK.cpu(), strict=True):
-            video.scores.add(row.float().numpy())
-
     reading = read_ahead(clips, settings, data, crops=protocol.crops, clips_per_video=protocol.clips, workers=workers)
-    with closing(reading):
-        for read in reading:
-            views = 0 if read.views is None else len(read.views)
-            video = _Pending(read.clip, views, one_line(read.error), ViewAverage(average))
-            pending.append(video)
-            waiting += [(video, view) for view in (() if read.views is None else read.views)]
-            while len(waiting) >= protocol.batch_size:
-                run(waiting[: protocol.batch_size])
-                del waiting[: protocol.batch_size]
-            while pending and pending[0].done:
-                yield pending.popleft().result()
-        if waiting:
-            run(waiting)
-        for video in pending:
-            yield video.result()
 
+    def views() -> Generator[tuple[Clip, Sequence[Tensor], str | None]]:
+        with closing(reading):
+            for read in reading:
+                yield read.clip, () if read.views is None else read.views.unbind(), one_line(read.error)
 
-@dataclass
-class _Pending:
-    """A video whose views are on their way."""
+    def run(batch: list[Tensor]) -> np.ndarray:
+        return np.asarray(engine(torch.stack(batch)).float().cpu())
 
-    clip: Clip
-    views: int
-    error: str | None
-    scores: ViewAverage
-
-    @property
-    def done(self) -> bool:
-        return self.scores.views == self.views
-
-    def result(self) -> ScoredClip:
-        return ScoredClip(self.clip, self.scores.result() if self.views else None, self.error)
+    return score_in_batches(views(), run, batch_size=protocol.batch_size, average=average)
 
 
 @dataclass(frozen=True)
