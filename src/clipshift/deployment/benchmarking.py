@@ -183,10 +183,12 @@ def benchmark(
 
 
 def _measure(models: list[Model], names: list[str], clips: list[Clip], repeat: int) -> list[Speed]:
-    sets = [[frames for clip in clips if (frames := _read(model, clip)) is not None] for model in models]
-    if not all(sets):
+    first = {clip: frames for clip in clips if (frames := _read(models[0], clip)) is not None}
+    if not first:
         raise VideoError("None of the clips can be read.", where=clips[0].name)
-    readable = [clip for clip in clips if _read(models[0], clip) is not None]
+    readable = list(first)
+    others = [[frames for clip in readable if (frames := _read(model, clip)) is not None] for model in models[1:]]
+    sets = [list(first.values()), *others]
     network: list[list[float]] = [[] for _ in models]
     decoding: list[list[float]] = [[] for _ in models]
     whole: list[list[float]] = [[] for _ in models]
