@@ -43,7 +43,7 @@ def small_model() -> Model:
     classes = ("a", "b", "c", "d")
     network = Recognizer(config.model, segments=config.input.segments, classes=len(classes)).eval()
     spec = ModelSpec(clipshift=clipshift.__version__, model=config.model, input=config.input, classes=classes)
-    return Model(spec, NetworkScorer(network, spec.input, torch.device("cpu")))
+    return Model(NetworkScorer(network, spec, torch.device("cpu")))
 
 
 def make_links(folder: Path, *, paths: int, clips: int) -> Path:

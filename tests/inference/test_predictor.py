@@ -79,8 +79,7 @@ def test_more_views_average_their_logits(model: clipshift.Model, clips: Path, cr
 def with_spec(model: clipshift.Model, **changes: object) -> clipshift.Model:
     spec = ModelSpec.model_validate({**model.spec.model_dump(), **changes})
     assert isinstance(model.scorer, NetworkScorer)
-    scorer = replace(model.scorer, settings=spec.input, average=spec.average, crops=spec.crops)
-    return replace(model, spec=spec, scorer=scorer)
+    return replace(model, scorer=replace(model.scorer, spec=spec))
 
 
 def test_a_model_takes_its_own_views_unless_others_are_asked_for(model: clipshift.Model, clips: Path) -> None:

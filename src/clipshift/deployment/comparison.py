@@ -70,9 +70,19 @@ class Difference:
     disagreeing: tuple[int, ...]
 
 
-def answer(model: Model, clips: Sequence[Clip], *, progress: Progress | None = None) -> Answers:
-    """Let a model answer for clips, one after the other, without reading ahead."""
-    views = model.views()
+def answer(
+    model: Model, clips: Sequence[Clip], *, like: ModelSpec | None = None, progress: Progress | None = None
+) -> Answers:
+    """Let a model answer for clips, one after the other, without reading ahead.
+
+    Args:
+        model: Answers.
+        clips: Are read.
+        like: Whose crops and sets of frames are taken. Default: the model's own.
+        progress: Called with (clips done, clips in all).
+    """
+    spec = like or model.spec
+    views = model.views(spec.crops, spec.clips)
     rows, seconds, errors = [], [], {}
     stream = model.scorer.stream(clips, model.data, views, workers=0)
     started = time.perf_counter()

@@ -384,4 +384,4 @@ def _licence(model: str | Path) -> str:
 
 def _reference(network: Recognizer, spec: ModelSpec) -> Model:
     """The trained model, on the processor in float32."""
-    return Model(spec, NetworkScorer(network.eval(), spec.input, torch.device("cpu"), "fp32", spec.average, spec.crops))
+    return Model(NetworkScorer(network.eval(), spec, torch.device("cpu")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +163,7 @@ def verify(
             raise ExportError("The export has other classes than the model.", where=name)
         views = (export.spec.crops, export.spec.clips)
         if views not in known:
-            known[views] = answer(_seen_as(trained, export), clips, progress=progress)
+            known[views] = answer(trained, clips, like=export.spec, progress=progress)
             rows.append(_row(str(model), known[views], None, clips, "fp32"))
         answers = [answer(opened, clips, progress=progress) for opened in _on_all_devices(folder, export)]
         rows += [_row(str(name), found, known[views], clips, export.precision) for found in answers]
@@ -174,12 +174,6 @@ def verify(
     if out is not None:
         verification.save(out)
     return verification
-
-
-def _seen_as(trained: Model, export: Export) -> Model:
-    """The trained model with the crops and clips of an export."""
-    spec = trained.spec.model_copy(update={"crops": export.spec.crops, "clips": export.spec.clips})
-    return replace(trained, spec=spec)
 
 
 def _on_all_devices(folder: Path, export: Export) -> Iterator[Model]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
-from clipshift.config import Average, DataConfig, EvaluateConfig
+from clipshift.config import Average, DataConfig, EvaluateConfig, ModelSpec
 from clipshift.data.clips import Clip
 from clipshift.errors import VideoError
 
@@ -35,6 +35,10 @@ class ScoredClip:
 
 class Scorer(Protocol):
     """What turns videos into logits: a PyTorch network or an exported file, with its preprocessing."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Class names, preprocessing, views, and where the model is from."""
 
     @property
     def engine(self) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipshift.config import DataConfig, EvaluateConfig
+from clipshift.config import DataConfig, EvaluateConfig, ModelSpec
 from clipshift.data.ahead import map_ahead
 from clipshift.data.clips import Clip
 from clipshift.engines.exported import Export
@@ -31,6 +31,11 @@ class ExportScorer:
 
     session: Session
     export: Export
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Class names, preprocessing, views, and where the model is from."""
+        return self.export.spec
 
     @property
     def engine(self) -> str:

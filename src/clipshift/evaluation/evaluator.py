@@ -20,19 +20,21 @@ from clipshift.config import Average, Crops, DataConfig, EvaluateConfig, InputCo
 from clipshift.data.ahead import pick_threads
 from clipshift.data.manifest import Clip, Manifest, read_manifest
 from clipshift.data.transforms import VIEWS
-from clipshift.engines import EngineOptions, ExportScorer, Scorer, find_export, open_session, read_export
+from clipshift.engines import EngineOptions, ExportScorer, ScoredClip, Scorer, find_export, open_session, read_export
 from clipshift.engines.exported import MODEL_FILES, file_digest
 from clipshift.errors import ConfigError, DataError, DivergedError
 from clipshift.evaluation.device import Amp, pick_device
 from clipshift.evaluation.metrics import Metrics, compute_metrics, compute_multilabel_metrics
 from clipshift.evaluation.protocols import with_protocol
 from clipshift.evaluation.results import ClipScore, Evaluation
-from clipshift.evaluation.scoring import NetworkScorer
+from clipshift.evaluation.scoring import NetworkScorer, network_engine, score_stream
 from clipshift.models.bundle import load_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.weights.by_name import find_model
 
 Progress = Callable[[int, int], None]
+Stream = Callable[[Sequence[Clip]], Iterator[ScoredClip]]
+"""Scores clips in their order."""
 
 
 def evaluate(  # noqa: PLR0913
@@ -97,16 +99,16 @@ def evaluate(  # noqa: PLR0913
         raise ConfigError(
             "A protocol says the crops and clips itself.", where="protocol", got=f"{protocol}, and crops or clips"
         )
-    scorer, spec, identity = _open_model(model, protocol, device=device, amp=amp)
+    scorer, identity = _open_model(model, protocol, device=device, amp=amp)
+    spec = scorer.spec
     views = config.evaluate.model_copy(update={"crops": crops or spec.crops, "clips": clips or spec.clips})
     manifest = read_manifest(data, config.data, classes=spec.classes, several=spec.labels == "several")
+    workers = pick_threads(config.data.workers)
     evaluation = _evaluate(
-        scorer,
+        lambda clips: scorer.stream(clips, config.data, views, workers=workers),
         manifest,
-        config.data,
-        views,
+        bad=views.bad,
         description=describe_protocol(spec.input, views, spec.average),
-        workers=config.data.workers,
         model=identity,
         progress=progress,
     )
@@ -119,8 +121,8 @@ def evaluate(  # noqa: PLR0913
 
 def _open_model(
     model: str | Path | tuple[Recognizer, ModelSpec], protocol: str | None, *, device: str, amp: Amp
-) -> tuple[Scorer, ModelSpec, dict[str, str]]:
-    """What scores, its description with the protocol in it, and what reports say of the model."""
+) -> tuple[Scorer, dict[str, str]]:
+    """What scores, with the protocol in its description, and what reports say of the model."""
     exported = None if isinstance(model, tuple) else find_export(model)
     if exported is not None:
         return _open_export(exported, protocol, device=device, amp=amp)
@@ -136,12 +138,10 @@ def _open_model(
         identity = _identity(folder / "model.safetensors")
     if protocol is not None:
         spec = with_protocol(spec, protocol)
-    return NetworkScorer(network.to(chosen).eval(), spec.input, chosen, amp, spec.average), spec, identity
+    return NetworkScorer(network.to(chosen).eval(), spec, chosen, amp), identity
 
 
-def _open_export(
-    folder: Path, protocol: str | None, *, device: str, amp: Amp
-) -> tuple[Scorer, ModelSpec, dict[str, str]]:
+def _open_export(folder: Path, protocol: str | None, *, device: str, amp: Amp) -> tuple[Scorer, dict[str, str]]:
     export = read_export(folder)
     if amp != "fp32":
         raise ConfigError("An exported model has its own precision.", where="amp", got=amp, allowed=export.precision)
@@ -159,7 +159,7 @@ def _open_export(
         )
     session = open_session(folder, export, EngineOptions(device=device))
     scorer = ExportScorer(session, export.model_copy(update={"spec": spec}))
-    return scorer, spec, _identity(folder / MODEL_FILES[export.target][-1])
+    return scorer, _identity(folder / MODEL_FILES[export.target][-1])
 
 
 def evaluate_manifest(  # noqa: PLR0913
@@ -203,15 +203,13 @@ def evaluate_manifest(  # noqa: PLR0913
         DataError: There is no clip, or one without a label.
         DivergedError: The network answered with infinity or not-a-number; on every rank.
     """
-    scorer = NetworkScorer(network, settings, torch.device(device), amp, average)
+    engine, threads = network_engine(network, settings, torch.device(device), amp), pick_threads(workers)
     with evaluating(network):
         return _evaluate(
-            scorer,
+            lambda clips: score_stream(engine, clips, settings, data, protocol, average=average, workers=threads),
             manifest,
-            data,
-            protocol,
+            bad=protocol.bad,
             description=describe_protocol(settings, protocol, average),
-            workers=workers,
             rank=rank,
             ranks=ranks,
             model=model,
@@ -219,14 +217,12 @@ def evaluate_manifest(  # noqa: PLR0913
         )
 
 
-def _evaluate(  # noqa: PLR0913
-    scorer: Scorer,
+def _evaluate(
+    stream: Stream,
     manifest: Manifest,
-    data: DataConfig,
-    protocol: EvaluateConfig,
     *,
+    bad: Literal["wrong", "exclude"],
     description: str,
-    workers: int | Literal["auto"],
     rank: int = 0,
     ranks: int = 1,
     model: Mapping[str, str] | None = None,
@@ -237,13 +233,13 @@ def _evaluate(  # noqa: PLR0913
     for clip in manifest.clips:  # all of them on every rank: an error on one alone would leave the others waiting
         _label(clip)
     started = time.perf_counter()
-    own = _score(scorer, manifest.clips[rank::ranks], data, protocol, workers=workers, progress=progress)
+    own = _score(stream, manifest.clips[rank::ranks], progress)
     scores = _gather(own, ranks)
     _check_finite(scores)
     return Evaluation(
         classes=manifest.classes,
         scores=tuple(scores),
-        metrics=_metrics(scores, manifest.classes, protocol.bad),
+        metrics=_metrics(scores, manifest.classes, bad),
         protocol=description,
         seconds=time.perf_counter() - started,
         data=str(manifest.source),
@@ -304,24 +300,19 @@ def score_clips(  # noqa: PLR0913
     Raises:
         DataError: A clip has no label.
     """
-    scorer = NetworkScorer(network, settings, torch.device(device), amp, average)
+    engine, threads = network_engine(network, settings, torch.device(device), amp), pick_threads(workers)
     with evaluating(network):
-        return _score(scorer, clips, data, protocol, workers=workers, progress=progress)
+        return _score(
+            lambda chosen: score_stream(engine, chosen, settings, data, protocol, average=average, workers=threads),
+            clips,
+            progress,
+        )
 
 
-def _score(
-    scorer: Scorer,
-    clips: Sequence[Clip],
-    data: DataConfig,
-    protocol: EvaluateConfig,
-    *,
-    workers: int | Literal["auto"],
-    progress: Progress | None,
-) -> list[ClipScore]:
+def _score(stream: Stream, clips: Sequence[Clip], progress: Progress | None) -> list[ClipScore]:
     labels = [_label(clip) for clip in clips]
     scores = []
-    stream = scorer.stream(clips, data, protocol, workers=pick_threads(workers))
-    for label, scored in zip(labels, stream, strict=True):
+    for label, scored in zip(labels, stream(clips), strict=True):
         logits = None if scored.logits is None else tuple(scored.logits.tolist())
         clip = scored.clip
         scores.append(ClipScore(clip.name, str(clip.path), label, logits, scored.error, clip.labels))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clipshift.config import Average, Crops, DataConfig, EvaluateConfig, InputConfig
+from clipshift.config import Average, DataConfig, EvaluateConfig, InputConfig, ModelSpec
 from clipshift.data.clips import Clip
 from clipshift.data.stream import read_ahead, views_of_frames
 from clipshift.data.transforms import normalise, test_views
@@ -89,19 +89,15 @@ class NetworkScorer:
 
     Attributes:
         network: On `device`, in evaluation mode: normalised clips (B, T, 3, H, W) to logits (B, K).
-        settings: How frames become its input.
+        spec: How frames become its input, and what is averaged over a video's views.
         device: Where it is.
         amp: Precision of the forward pass.
-        average: What is averaged over a video's views.
-        crops: Those of a single set of frames.
     """
 
     network: nn.Module
-    settings: InputConfig
+    spec: ModelSpec
     device: torch.device
     amp: Amp = "fp32"
-    average: Average = "logits"
-    crops: Crops = "centre"
 
     @property
     def engine(self) -> str:
@@ -113,17 +109,19 @@ class NetworkScorer:
         self, clips: Iterable[Clip], data: DataConfig, protocol: EvaluateConfig, *, workers: int
     ) -> Iterator[ScoredClip]:
         """Score clips in their order; see [score_stream][clipshift.evaluation.scoring.score_stream]."""
-        engine = network_engine(self.network, self.settings, self.device, self.amp)
-        return score_stream(engine, clips, self.settings, data, protocol, average=self.average, workers=workers)
+        engine, spec = self._engine(), self.spec
+        return score_stream(engine, clips, spec.input, data, protocol, average=spec.average, workers=workers)
 
     def frames(self, frames_THWC: np.ndarray, protocol: EvaluateConfig) -> np.ndarray:
         """Score one decoded video: logits float32 (K,)."""
-        return self._score(views_of_frames(frames_THWC, self.settings, crops=protocol.crops, clips=protocol.clips))
+        return self._score(views_of_frames(frames_THWC, self.spec.input, crops=protocol.crops, clips=protocol.clips))
 
     def one_set(self, frames_THWC: np.ndarray) -> np.ndarray:
         """Score exactly these T frames: logits float32 (K,), averaged over the crops."""
-        return self._score(test_views(frames_THWC, self.settings, self.crops))
+        return self._score(test_views(frames_THWC, self.spec.input, self.spec.crops))
 
     def _score(self, views_VTCHW: Tensor) -> np.ndarray:
-        logits_VK = network_engine(self.network, self.settings, self.device, self.amp)(views_VTCHW)
-        return average_views(logits_VK.float().cpu().numpy(), self.average)
+        return average_views(self._engine()(views_VTCHW).float().cpu().numpy(), self.spec.average)
+
+    def _engine(self) -> Engine:
+        return network_engine(self.network, self.spec.input, self.device, self.amp)

@@ -28,14 +28,17 @@ class Model:
     """A trained classifier with all that it needs to answer for a video, whichever engine runs it.
 
     Attributes:
-        spec: Class names, preprocessing, and where the model is from.
-        scorer: From videos to logits.
+        scorer: From videos to logits; knows the model's description.
         data: Limits for reading videos.
     """
 
-    spec: ModelSpec
     scorer: Scorer
     data: DataConfig = field(default_factory=DataConfig)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Class names, preprocessing, and where the model is from."""
+        return self.scorer.spec
 
     @property
     def engine(self) -> str:
@@ -186,7 +189,7 @@ def load(
                 "An exported model has its own precision.", where="amp", got=amp, allowed=export.precision
             )
         session = open_session(exported, export, EngineOptions(device=device, threads=threads, mode=mode))
-        return Model(export.spec, ExportScorer(session, export))
+        return Model(ExportScorer(session, export))
 
     try:  # only here: exported models need no PyTorch
         from clipshift.evaluation.device import pick_device
@@ -202,8 +205,7 @@ def load(
         torch.set_num_threads(threads)
     chosen = pick_device(device)
     network, spec = load_bundle(find_model(model, progress=progress))
-    scorer = NetworkScorer(network.to(chosen).eval(), spec.input, chosen, amp, spec.average, spec.crops)
-    return Model(spec, scorer)
+    return Model(NetworkScorer(network.to(chosen).eval(), spec, chosen, amp))
 
 
 def predict(
