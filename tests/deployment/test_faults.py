@@ -22,6 +22,7 @@ from clipshift.engines import Export, Target
 from clipshift.engines.openvino import processor_has_bf16
 from clipshift.errors import ConfigError, DataError, ExportError, MissingDependencyError, UserError, WeightsError
 from clipshift.models.recognizer import Recognizer
+from clipshift.training.run_folder import mark_finished
 from tests.conftest import MakeExport
 from tests.deployment.making import SETTINGS, save_model
 
@@ -181,10 +182,15 @@ def test_a_run_that_is_not_finished_or_broken(small_model: Path, tmp_path: Path)
         return clipshift.export(run, to="torch", out=out)
 
     refused(WeightsError, export, "There is no such model", out)
-    save_model(run / "model")
+    run.mkdir()
     (run / "run.json").write_text("{}")
-    refused(ExportError, export, r"(?s)training of this run is not finished.*'clipshift train'.*run/model", out)
-    (run / "report.html").write_text("done")
+    refused(ExportError, export, "(?s)not finished a single epoch.*'clipshift train'", out)
+    save_model(run / "model")
+    (run / "report.html").write_text("a page says nothing of that")
+    refused(ExportError, export, "(?s)is not finished.*'clipshift train'.*clipshift export .*run/model ", out)
+    best_so_far = clipshift.export(run / "model", to="torch", out=tmp_path / "best", input="clips")
+    assert any("not finished" in note for note in best_so_far.notes)
+    mark_finished(run, epochs=3, best_epoch=2)
     (run / "config.yaml").write_text("train: [")
     refused(ExportError, export, r"(?s)settings of the training cannot be read.*config\.yaml", out)
     (run / "config.yaml").write_text("train: {epochs: 1}")

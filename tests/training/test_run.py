@@ -46,6 +46,7 @@ def test_a_run_leaves_everything_that_it_promises(clips: Path, tmp_path: Path) -
     assert json.loads((run / "evaluation" / "metrics.json").read_text())["total"] == 8
     assert len((run / "evaluation" / "predictions.jsonl").read_text().splitlines()) == 8
     assert "<html" in (run / "report.html").read_text()
+    assert json.loads((run / "finished.json").read_text()) == {"epochs": 2, "best_epoch": result.best_epoch}
     with np.load(run / "training_batch.npz") as batch:
         assert batch["clips"].shape == (4, 4, 3, 32, 32)
     log = (run / "train.log").read_text()
@@ -69,6 +70,7 @@ def test_divergence_keeps_the_batch_and_the_last_finite_state(clips: Path, tmp_p
     with np.load(run / "diverged" / "rank0.npz") as batch:
         assert batch["clips"].shape == (4, 4, 3, 32, 32)
         assert len(batch["names"]) == 4
+    assert not (run / "finished.json").exists()
     found = load_checkpoint(run / "checkpoints")
     assert found is not None
     assert all(torch.isfinite(tensor.float()).all() for tensor in found[0].values())

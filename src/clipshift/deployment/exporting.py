@@ -44,8 +44,9 @@ from clipshift.engines.exported import MODEL_FILES, Checked, InputForm, file_dig
 from clipshift.errors import ConfigError, ExportError
 from clipshift.evaluation.scoring import NetworkScorer
 from clipshift.inference.predictor import Model, load
-from clipshift.models.bundle import load_bundle
+from clipshift.models.bundle import MODEL_FOLDER, load_bundle
 from clipshift.models.recognizer import Recognizer
+from clipshift.training.run_folder import CONFIG, is_unfinished
 from clipshift.weights.by_name import find_model
 from clipshift.weights.table import PUBLISHED
 
@@ -153,6 +154,7 @@ def export(  # noqa: PLR0913
             where="--calibrate, --data",
             remedy="name the data set that the model was trained on, --calibrate DATA, and leave --data out",
         )
+    _check_finished(Path(model))
     network, spec, training = _read_model(model)
     if crops is not None:
         spec = spec.model_copy(update={"crops": crops})
@@ -184,6 +186,8 @@ def export(  # noqa: PLR0913
         (staging / "README.md").write_text(card_text(description, out), encoding="utf-8")
         give_name(staging, out)
     notes = []
+    if is_unfinished(_run_of(model)):
+        notes.append("the training of this model is not finished: this is the best of its epochs so far")
     if source == GENERATED:
         notes.append("no clips of your own were at hand for the check; name some with --data")
     return Exported(out, description, tuple(notes))
@@ -346,7 +350,7 @@ def _clips(
     if data is not None:
         yield spread(find_labelled(data, spec), MOST_CLIPS), str(data)
         return
-    clips = validation_clips(Path(model))
+    clips = validation_clips(_run_of(model))
     if spec.labels == "several":  # a run folder does not tell all labels of a clip
         clips = [replace(clip, label=None) for clip in clips]
     if clips:
@@ -358,23 +362,36 @@ def _clips(
 
 def _read_model(model: str | Path) -> tuple[Recognizer, ModelSpec, dict[str, Any]]:
     """Network, description, and the settings of its training where they are known."""
-    run = Path(model)
-    if (run / "run.json").is_file() and not (run / "report.html").is_file():
-        raise ExportError(
-            "The training of this run is not finished.",
-            where=run,
-            remedy=f"give the same 'clipshift train' command again, or export its best model so far: {run / 'model'}",
-        )
     folder = find_model(model)
     network, spec = load_bundle(folder)
-    config = folder.parent / "config.yaml"
+    config = _run_of(folder) / CONFIG
     training: dict[str, Any] = {}
-    if folder.name == "model" and config.is_file():
+    if config.is_file():
         try:
             training = dict(yaml.safe_load(config.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
             raise ExportError("The settings of the training cannot be read.", where=config) from error
     return network, spec, training
+
+
+def _check_finished(run: Path) -> None:
+    if not is_unfinished(run):
+        return
+    go_on = "give the same 'clipshift train' command again: it goes on where it stopped"
+    best = run / MODEL_FOLDER
+    if not best.is_dir():
+        raise ExportError("The training of this run has not finished a single epoch.", where=run, remedy=go_on)
+    raise ExportError(
+        "The training of this run is not finished.",
+        where=run,
+        remedy=f"{go_on}; or name its best model so far in place of the run: clipshift export {best} ...",
+    )
+
+
+def _run_of(model: str | Path) -> Path:
+    """The run folder, where a model is from one: either it was named itself, or the folder `model` in it."""
+    path = Path(model)
+    return path.parent if path.name == MODEL_FOLDER else path
 
 
 def _licence(model: str | Path) -> str:

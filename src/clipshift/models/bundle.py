@@ -23,6 +23,8 @@ from clipshift.models.recognizer import Recognizer
 
 WEIGHTS_FILE = "model.safetensors"
 SPEC_FILE = "model.json"
+MODEL_FOLDER = "model"
+"""Name of the model folder in a run folder."""
 _COMING = ".new"
 _DIGEST = "weights_sha256"
 
@@ -77,13 +79,13 @@ def _sync_folder(folder: Path) -> None:
 
 
 def find_bundle(path: str | Path) -> Path:
-    """The model folder that `path` means: itself, or the folder `model` in a run folder.
+    """The model folder that `path` means: itself, or the one in a run folder.
 
     Raises:
         WeightsError: Neither is a model folder.
     """
     path = Path(path)
-    for folder in (path, path / "model"):
+    for folder in (path, path / MODEL_FOLDER):
         if (folder / WEIGHTS_FILE).is_file():
             return folder
     if not path.exists():

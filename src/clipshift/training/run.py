@@ -24,7 +24,7 @@ from clipshift.data.loader import Batch, TrainingLoader, training_loader, worker
 from clipshift.errors import ConfigError, RunError, TrainingInterrupted
 from clipshift.evaluation import Evaluation, evaluate_manifest, load_evaluation
 from clipshift.evaluation.report import write_report
-from clipshift.models.bundle import save_bundle
+from clipshift.models.bundle import MODEL_FOLDER, save_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.bad_samples import BadSamples
 from clipshift.training.checkpoint import load_checkpoint, newest_checkpoint_name, save_checkpoint
@@ -48,6 +48,7 @@ from clipshift.training.run_folder import (
     claim_run_folder,
     describe_run,
     file_or_folder_hash,
+    mark_finished,
     run_identity,
 )
 from clipshift.training.start import follow_weights, starting_network, starting_weights
@@ -433,9 +434,9 @@ def _keep_if_best(run: _Run, evaluation: Evaluation) -> None:
             provenance=provenance,
         )
         try:
-            save_bundle(run.folder / "model", trainer.best_network, spec)
+            save_bundle(run.folder / MODEL_FOLDER, trainer.best_network, spec)
         except OSError as error:
-            raise RunError("The model cannot be written.", where=run.folder / "model", got=error) from error
+            raise RunError("The model cannot be written.", where=run.folder / MODEL_FOLDER, got=error) from error
         evaluation.save(run.folder / "evaluation")
 
 
@@ -495,11 +496,12 @@ def _second_metric(evaluation: Evaluation) -> str:
 
 
 def _finish(run: _Run) -> TrainResult:
-    """Write the report on the first rank, and say what to do next."""
+    """Mark the run as finished and write the report on the first rank, and say what to do next."""
     evaluation = run.ranks.first_does(lambda: load_evaluation(run.folder / "evaluation"))
     progress = run.trainer.progress
     best_epoch = (progress.best_epoch or 0) + 1
     if run.ranks.first:
+        mark_finished(run.folder, epochs=progress.epoch, best_epoch=best_epoch)
         report = write_report(run.folder)
         run.reporter.say(
             f"Best epoch {best_epoch}: top-1 {evaluation.metrics.top1:.1%} of {evaluation.metrics.total} clips."

@@ -20,7 +20,7 @@ from clipshift.config import Config, Resolved, describe, flatten, save_config
 from clipshift.data.manifest import DataSet
 from clipshift.errors import RunError, UserError
 
-CONFIG, IDENTITY = "config.yaml", "run.json"
+CONFIG, IDENTITY, FINISHED = "config.yaml", "run.json", "finished.json"
 _LEFTOVERS = {"train.log", "data.jsonl"}  # all that a start leaves which failed before training
 
 # Settings that may differ when a run is continued: they do not change what is computed.
@@ -119,6 +119,22 @@ def describe_run(out: Path, resolved: Resolved, identity: Mapping[str, Any], com
     save_config(resolved.config, out / CONFIG)
     write_file(out / "config_explained.yaml", describe(resolved.config, resolved.origin))
     write_file(out / "environment.json", json.dumps(environment() | {"command": command}, indent=1) + "\n")
+
+
+def mark_finished(out: Path, *, epochs: int, best_epoch: int) -> None:
+    """Write that the training has ended: its model will not change any more.
+
+    Checkpoints tell it, too, but are large, and often deleted or not copied along.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    write_file(out / FINISHED, json.dumps({"epochs": epochs, "best_epoch": best_epoch}) + "\n")
+
+
+def is_unfinished(run: Path) -> bool:
+    """Whether a folder is that of a training that has not ended; not so for any other folder."""
+    return (run / IDENTITY).is_file() and not (run / FINISHED).is_file()
 
 
 def environment() -> dict[str, Any]:
