@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -158,6 +159,18 @@ def test_what_lies_in_the_folder(target: Target, exported: MakeExport) -> None:
     said = "\n".join(done.lines())
     assert f"clipshift predict {done.folder}" in said
     assert re.search(r"8 clips .* and 4 random inputs: probabilities differ by \d", said)
+
+
+def test_layers_that_were_kept_are_named(exported: MakeExport) -> None:
+    done = exported("torch")
+
+    def said(*kept: str) -> list[str]:
+        lines = replace(done, export=done.export.model_copy(update={"kept": kept})).lines()
+        return [line for line in lines if line.startswith("kept")]
+
+    assert said() == []
+    assert said("classifier") == ["kept      in float32: classifier"]
+    assert said("a", "b", "c", "d", "e") == ["kept      in float32: a, b, c and 2 more"]
 
 
 def test_the_description_is_inside_the_files(exported: MakeExport) -> None:

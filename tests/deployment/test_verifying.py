@@ -10,8 +10,9 @@ import pytest
 
 import clipshift
 from clipshift.cli import app
+from clipshift.deployment.clips import find_labelled
 from clipshift.engines.exported import EXPORT_FILE, file_digest
-from clipshift.errors import ExportError
+from clipshift.errors import DataError, ExportError
 from tests.conftest import MakeExport
 from tests.deployment.making import save_model
 
@@ -80,6 +81,50 @@ def test_clips_without_labels_and_broken_ones(
     assert len(found.unreadable) == 1
     assert "broken.mp4" in found.unreadable[0]
     assert found.rows[0].accuracy is None
+
+
+def test_labels_that_are_wrong_are_not_taken_for_none(small_clips: Path, small_model: Path, tmp_path: Path) -> None:
+    spec = clipshift.load(small_model, device="cpu").spec
+    videos = sorted(small_clips.rglob("*.mp4"))
+
+    def listed(name: str, *rows: str) -> Path:
+        path = tmp_path / name
+        path.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+        return path
+
+    def folder(name: str, *places: str) -> Path:
+        for place, video in zip(places, videos, strict=False):
+            (tmp_path / name / place).mkdir(parents=True)
+            (tmp_path / name / place / "clip.mp4").write_bytes(video.read_bytes())
+        return tmp_path / name
+
+    for wrong, text in (
+        (listed("unknown.txt", f"{videos[0]} 0", f"{videos[1]} 9"), r"(?s)label is not in.*unknown\.txt:2.*got: +9"),
+        (listed("half.txt", f"{videos[0]} 0", f"{videos[1]}"), r"(?s)not understood.*half\.txt:2"),
+        (listed("missing.txt", "nowhere.mp4 0"), "1 of 1 listed clip do not exist"),
+        (listed("columns.csv", "file,label", f"{videos[0]},0"), "does not name the columns"),
+        (listed("broken.jsonl", "{"), "not understood"),
+        (listed("data.yaml", "val: nowhere"), "path of `val` does not exist"),
+        (folder("other", "jump", spec.classes[0]), r"(?s)name that is not a class.*got: +jump"),
+        (folder("trained", "train/a", "train/b"), "no validation and no test part"),
+        (folder("empty", f"{spec.classes[0]}/.hidden"), "without a single video"),
+    ):
+        with pytest.raises(DataError, match=text) as caught:
+            find_labelled(wrong, spec)
+        assert "without labels" in str(caught.value)
+        assert len(str(caught.value).splitlines()) <= 8
+    for right, labels in (
+        (listed("right.txt", f"{videos[0]} 0", f"{videos[1]} 1"), [0, 1]),
+        (listed("bare.txt", *map(str, videos[:2])), [None, None]),
+        (listed("bare.jsonl", json.dumps({"path": str(videos[0])})), [None]),
+        (listed("bare.csv", "path,length", f"{videos[0]},8"), [None]),
+        (videos[0], [None]),
+        (tmp_path / "other" / "**" / "*.mp4", [None, None]),
+        (tmp_path / "other" / "jump", [None]),
+    ):
+        assert [clip.label for clip in find_labelled(right, spec)] == labels, right
+    with pytest.raises(DataError, match="no such file"):
+        find_labelled(tmp_path / "nowhere", spec)
 
 
 def test_fewer_clips(small_model: Path, small_clips: Path, exported: MakeExport) -> None:

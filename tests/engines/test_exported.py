@@ -146,6 +146,40 @@ def test_a_device_that_is_not_there(target: Target, device: str, allowed: str, e
         clipshift.load(exported(target).folder, device=device)
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider:UserWarning")
+def test_a_package_for_gpus_where_there_is_none(
+    small_model: Path,
+    small_clips: Path,
+    exported: MakeExport,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime may have a GPU")
+    providers = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    folder, frames = exported("onnx").folder, noise(4, 40, 50)
+    for device in ("cuda", "cuda:1", "tensorrt"):
+        with pytest.raises(ExportError, match=rf"(?s)could not start the device.*got: +{device}: it took CPU.*or use"):
+            clipshift.load(folder, device=device)
+
+    def said() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.name.startswith("clipshift")]
+
+    assert said() == []
+    model = clipshift.load(folder, threads=1)
+    assert model.engine.endswith("1 threads")
+    assert model.predict(frames).label == clipshift.load(folder, device="cpu", threads=1).predict(frames).label
+    (text,) = said()
+    assert "could not start" in text
+    assert "without a GPU" in text
+    # Compared is what can be started, and what cannot is said.
+    found = clipshift.verify(small_model, folder, data=small_clips, most=2)
+    assert [row.precision for row in found.rows] == ["fp32", "fp32"]
+    assert [text.split(":")[0] for text in said()[1:]] == ["Not compared on cuda", "Not compared on tensorrt"]
+
+
 def test_options_that_mean_nothing(exported: MakeExport) -> None:
     folder = exported("openvino").folder
     with pytest.raises(ConfigError, match=r"(?s)number of threads.*got: +-1"):

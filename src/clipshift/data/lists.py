@@ -120,6 +120,23 @@ def stream_paths(path: Path) -> Iterator[Path]:
         yield path.parent / text
 
 
+def gives_labels(path: Path) -> bool:
+    """Whether a list gives more than the paths of its clips, be it right or wrong.
+
+    Args:
+        path: The list; CSV and JSON lines need the column or key `path`.
+
+    Raises:
+        DataError: The list cannot be read, is empty, or a line of CSV or JSON is malformed.
+    """
+    lines = read_lines(path)
+    if path.suffix.lower() == ".jsonl":
+        return any("label" in _json_object(path, line) for line in lines)
+    if _is_csv(path, lines):
+        return "label" in _csv_table(path, lines, needed=("path",))[0]
+    return not all((path.parent / text.strip()).exists() or is_video_file(text.strip()) for _, text in lines)
+
+
 def _unlabelled(folder: Path, text: str) -> str:
     """The path in a line of text: the whole line, or without one or two last words, whichever exists."""
     if "\t" in text:

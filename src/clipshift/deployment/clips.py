@@ -11,6 +11,8 @@ from pathlib import Path
 
 from clipshift.config import DataConfig, ModelSpec
 from clipshift.data.clips import Clip
+from clipshift.data.folders import is_frame_folder, subfolders
+from clipshift.data.lists import LIST_SUFFIXES, gives_labels
 from clipshift.data.manifest import read_dataset, read_manifest
 from clipshift.data.motion import write_motion_clips
 from clipshift.errors import DataError, ExportError
@@ -23,23 +25,36 @@ def find_labelled(data: str | Path, spec: ModelSpec) -> list[Clip]:
     """The clips of a data set, with their labels where it has those of the model's classes; its validation part.
 
     Args:
-        data: A folder with a folder per class, a list, a `data.yaml`; or any folder, glob or file of clips, without
-            labels.
+        data: A folder with a folder per class, a list with labels, a `data.yaml`; or clips without labels: a folder
+            of videos, a list of paths, a glob, a video.
         spec: Names the classes.
 
     Raises:
-        DataError: There are no clips.
+        DataError: There are no clips, or there are labels and they are not right.
     """
+    several = spec.labels == "several"
     try:
-        manifest = read_manifest(data, DataConfig(), classes=spec.classes, several=spec.labels == "several")
+        if _has_labels(Path(data), spec.classes):
+            return list(read_manifest(data, DataConfig(), classes=spec.classes, several=several).clips)
     except DataError as error:
-        if Path(data).is_file() and Path(data).suffix in {".yaml", ".yml"}:
-            raise
-        clips = list(find_clips([data], DataConfig()))
-        if not clips:
-            raise DataError("There are no clips.", where=data) from error
-        return clips
-    return list(manifest.clips)
+        without = "to do without labels, name the videos by a pattern, such as 'FOLDER/**/*.mp4'"
+        raise DataError(
+            error.what,
+            where=error.where,
+            got=error.got,
+            allowed=error.allowed,
+            remedy=without if error.remedy is None else f"{error.remedy}; or, {without}",
+        ) from error
+    return list(find_clips([data], DataConfig()))
+
+
+def _has_labels(data: Path, classes: Sequence[str]) -> bool:
+    """Whether something is meant as a labelled data set, be it right or wrong."""
+    if data.is_dir():
+        pattern = DataConfig().frame_pattern
+        return any(folder.name in classes or not is_frame_folder(folder, pattern) for folder in subfolders(data))
+    suffix = data.suffix.lower()
+    return data.is_file() and (suffix in {".yaml", ".yml"} or (suffix in LIST_SUFFIXES and gives_labels(data)))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import yaml
 
 from clipshift._version import __version__
 from clipshift.config import Crops, ModelSpec
-from clipshift.data.clips import Clip
+from clipshift.data.clips import Clip, some
 from clipshift.deployment.card import card_text
 from clipshift.deployment.clips import (
     GENERATED,
@@ -92,7 +92,7 @@ class Exported:
                     f"accuracy  {checked.accuracy:.1%} of the clips; of the model {checked.accuracy_of_model:.1%}"
                 )
         if export.kept:
-            lines.append(f"kept      {len(export.kept)} layers in float32: {', '.join(export.kept[:3])} ...")
+            lines.append(f"kept      in float32: {some(list(export.kept))}")
         return [*lines, *(f"note      {note}" for note in self.notes), "", f"clipshift predict {self.folder} VIDEO"]
 
 

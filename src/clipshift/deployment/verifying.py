@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from clipshift.inference.predictor import Model, load
 
 JSON_FILE, HTML_FILE = "verification.json", "verification.html"
 _MOST_NAMED = 20
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -177,13 +179,20 @@ def verify(
 
 
 def _on_all_devices(folder: Path, export: Export) -> Iterator[Model]:
-    devices = ["cpu"]
-    if export.target == "onnx":
-        from clipshift.engines.onnxruntime import present_devices
+    yield load(folder, device="cpu")
+    if export.target != "onnx":
+        return
+    from clipshift.engines.onnxruntime import present_devices
 
-        devices = present_devices()
-    for device in devices:
-        yield load(folder, device=device)
+    for device in present_devices():
+        if device == "cpu":
+            continue
+        try:
+            opened = load(folder, device=device)
+        except ExportError as error:  # the file is right: the processor has run it
+            _LOG.warning("Not compared on %s: %s (%s)", device, error.what, error.got)
+        else:
+            yield opened
 
 
 def _row(name: str, found: Answers, expected: Answers | None, clips: list[Clip], precision: Precision) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from clipshift.engines.exported import Export
 from clipshift.engines.sessions import EngineOptions, check_device, check_input
 from clipshift.errors import ExportError
 
+_LOG = logging.getLogger(__name__)
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
 
 def present_devices() -> list[str]:
-    """The devices that this build of ONNX Runtime has: `cpu`, `cuda`, `tensorrt`."""
+    """The devices that this build of ONNX Runtime knows: `cpu`, `cuda`, `tensorrt`; a GPU need not be here."""
     return [name for name, provider in _PROVIDERS.items() if provider in onnxruntime.get_available_providers()]
 
 
@@ -27,30 +29,19 @@ class OnnxSession:
         self._export = export
         present = present_devices()
         check_device(options.device, ("auto", *present), "ONNX Runtime")
-        kind, _, number = options.device.partition(":")
-        if kind == "auto":
-            kind = "cuda" if "cuda" in present else "cpu"
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = options.thread_count
-        # Threads that spin while they wait take the processor from decoding, and from everybody else.
-        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        settings.log_severity_level = 3
+        device = options.device
+        if device == "auto":
+            device = "cuda" if "cuda" in present else "cpu"
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), settings, providers=_providers(kind, int(number or 0), export, options)
-            )
-        except Exception as error:  # its exceptions have no common class of their own
-            raise ExportError("ONNX Runtime cannot read the file.", where=path, got=_first_line(error)) from error
-        used = self._session.get_providers()[0]
-        if used != _PROVIDERS[kind]:
-            raise ExportError(
-                "ONNX Runtime could not start the device and would go on without it.",
-                where="device",
-                got=f"{options.device}: {used}",
-                allowed=_PROVIDERS[kind],
-                remedy="see the messages above: the libraries of CUDA, cuDNN or TensorRT are missing; or use cpu",
-            )
-        self._device = kind
+            self._session = _start(path, device, export, options)
+        except ExportError as error:
+            if device in {options.device, "cpu"}:
+                raise
+            # `auto` is whatever can be had; a package for GPUs may be installed where there is none.
+            _LOG.warning("%s (%s) Going on without a GPU; --device cuda makes this an error.", error.what, error.got)
+            device = "cpu"
+            self._session = _start(path, device, export, options)
+        self._device = device.partition(":")[0]
         self._threads = options.thread_count
         self._inputs = self._session.get_inputs()[0].name
 
@@ -72,6 +63,36 @@ class OnnxSession:
         check_input(inputs, self._export)
         answers = self._session.run([output], {self._inputs: np.ascontiguousarray(inputs)})
         return np.asarray(answers[0], dtype=np.float32)
+
+
+def _start(path: Path, device: str, export: Export, options: EngineOptions) -> onnxruntime.InferenceSession:
+    """The file on a device, which is not `auto`.
+
+    Raises:
+        ExportError: The file cannot be read, or the device cannot be started.
+    """
+    kind, _, number = device.partition(":")
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = options.thread_count
+    # Threads that spin while they wait take the processor from decoding, and from everybody else.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    settings.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), settings, providers=_providers(kind, int(number or 0), export, options)
+        )
+    except Exception as error:  # its exceptions have no common class of their own
+        raise ExportError("ONNX Runtime cannot read the file.", where=path, got=_first_line(error)) from error
+    used = session.get_providers()[0]
+    if used != _PROVIDERS[kind]:
+        raise ExportError(
+            "ONNX Runtime could not start the device.",
+            where="device",
+            got=f"{device}: it took {used}",
+            allowed=_PROVIDERS[kind],
+            remedy="see the messages above: there is no GPU, or CUDA's, cuDNN's or TensorRT's libraries; or use cpu",
+        )
+    return session
 
 
 def _providers(kind: str, number: int, export: Export, options: EngineOptions) -> list[tuple[str, dict[str, Any]]]:
