@@ -99,7 +99,11 @@ def test_frames_of_any_size(target: Target, small_model: Path, exported: MakeExp
         ("openvino", {"crops": "three_small"}, {"average": "probabilities", "clips": 2}),
         ("openvino", {}, {"input": {**SETTINGS.model_dump(), "antialias": False, "aspect": "four_thirds"}}),
         ("torch", {"input": "clips", "crops": "ten"}, {}),
-        ("torch", {"crops": "ten"}, {"labels": "several", "clips": 2}),
+        (
+            "torch",
+            {"crops": "ten"},
+            {"labels": "several", "clips": 2, "input": {**SETTINGS.model_dump(), "antialias": False}},
+        ),
     ],
 )
 def test_forms_crops_labels_and_averages(

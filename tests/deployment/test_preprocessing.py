@@ -6,12 +6,14 @@ import numpy as np
 import onnxruntime
 import openvino
 import pytest
+import torch
 
 from clipshift.config import Crops, InputConfig, ModelConfig, ModelSpec
 from clipshift.data.transforms import normalise
 from clipshift.data.transforms import test_views as views_of
 from clipshift.deployment.onnx_graph import preprocessing_to_onnx
 from clipshift.deployment.openvino_graph import from_onnx
+from clipshift.deployment.torch_module import export_program, prepared_views
 from clipshift.errors import ExportError
 from tests.deployment.making import noise
 
@@ -96,6 +98,23 @@ def test_openvino_is_within_one_grey_level_in_a_thousandth_of_the_pixels(name: s
         apart = levels_apart(found, expected_views(frames, spec), spec)
         assert apart.max() < 1.01, (height, width)
         assert (apart > 0.5).mean() <= 1e-3, (height, width)
+
+
+@pytest.mark.parametrize("name", ["4:3, three", "bicubic, ten", "as OpenCV, ten", "PP-TSM"])
+def test_a_program_of_pytorch_gives_the_same_bits(name: str) -> None:
+    spec = make_spec(name)
+
+    class Views(torch.nn.Module):
+        def forward(self, frames_BTHWC: torch.Tensor) -> torch.Tensor:
+            return prepared_views(frames_BTHWC, spec).flatten(0, 1)
+
+    example = torch.zeros(2, 2, 63, 98, 3, dtype=torch.uint8)
+    program = export_program(Views(), example, free_axes=(0, 2, 3)).module()
+    for clips, (height, width) in zip((1, 2, 3) * 5, (*SIZES, *LARGE_SIZES), strict=True):
+        frames = [noise(2, height, width, seed=seed) for seed in range(clips)]
+        found = program(torch.from_numpy(np.stack(frames))).numpy()
+        expected = np.concatenate([expected_views(clip, spec) for clip in frames])
+        np.testing.assert_array_equal(found, expected, err_msg=f"{clips} x {height} x {width}")
 
 
 def test_bicubic_without_antialiasing_is_refused() -> None:

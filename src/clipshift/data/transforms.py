@@ -6,7 +6,7 @@ Training, validation, prediction and the exported file all see frames through th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -142,20 +142,31 @@ def test_views(frames_THWC: np.ndarray, settings: InputConfig, crops: Crops) -> 
     return cut_views(_resize(_tensor(frames_THWC), height, width, settings), settings, crops)
 
 
-def cut_views(frames_TCHW: torch.Tensor, settings: InputConfig, crops: Crops) -> torch.Tensor:
+def cut_square(frames_TCHW: torch.Tensor, x: int, y: int, side: int) -> torch.Tensor:
+    """A square of frames (T, 3, H, W), its left and upper edge at x and y."""
+    return frames_TCHW[:, :, y : y + side, x : x + side]
+
+
+def cut_views(
+    frames_TCHW: torch.Tensor,
+    settings: InputConfig,
+    crops: Crops,
+    cut: Callable[[torch.Tensor, int, int, int], torch.Tensor] = cut_square,
+) -> torch.Tensor:
     """The test crops of scaled frames, as `test_views` lays them.
 
     Args:
         frames_TCHW: Of the size that `scaled_size` gives, (T, 3, H, W).
         settings: Gives `resize`, `crop` and how halves are rounded.
         crops: Which crops.
+        cut: Cuts a square of them.
 
     Returns:
         (V, T, 3, side, side), contiguous.
     """
     views = []
     for x, y, side in _test_boxes(frames_TCHW.shape[3], frames_TCHW.shape[2], settings, crops):
-        view = frames_TCHW[:, :, y : y + side, x : x + side]
+        view = cut(frames_TCHW, x, y, side)
         views.append(view)
         if crops == "ten":
             views.append(view.flip(-1))
@@ -279,7 +290,8 @@ def _resize_fixed_point(frames_TCHW: torch.Tensor, height: int, width: int) -> t
     rows_2H = torch.stack([above, above + 1]).clamp(0, old_height - 1)
 
     frames_THWC = frames_TCHW.permute(0, 2, 3, 1)  # as they lie in memory
-    total_THWC = torch.full((len(frames_THWC), height, width, 3), 2, dtype=torch.int32)
+    # Not `len`: where torch.export traces this, that would be one number for good.
+    total_THWC = torch.full((frames_THWC.shape[0], height, width, 3), 2, dtype=torch.int32)
     for rows, weights_H in zip(rows_2H, row_weights, strict=True):
         lines_THWC = frames_THWC.index_select(1, rows)
         mixed_THWC = torch.zeros_like(total_THWC)

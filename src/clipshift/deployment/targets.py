@@ -107,13 +107,6 @@ def write_torch(folder: Path, network: Recognizer, export: Export, _: Quantise |
         example = torch.zeros(2, settings.segments, 3, spec.side, spec.side)
         program = export_program(ClipsRecognizer(network), example, free_axes=(0,))
     else:
-        if not settings.antialias:
-            raise ExportError(
-                "torch.export cannot write OpenCV's resizing for any number of clips.",
-                where="--to torch",
-                got="input.antialias=false",
-                remedy="--to onnx or --to openvino, which can; or --input clips",
-            )
         # Sizes that nothing in the settings has: what equals another number would be taken for always the same.
         height, width = settings.resize + 23, settings.resize + 58
         example = torch.zeros(2, settings.segments, height, width, 3, dtype=torch.uint8)

@@ -28,15 +28,9 @@ class FramesRecognizer(nn.Module):
 
     def forward(self, frames_BTHWC: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities and logits."""
-        settings = self.spec.input
-        clips, segments = frames_BTHWC.shape[:2]
-        frames_NCHW = frames_BTHWC.flatten(0, 1).permute(0, 3, 1, 2)
-        height, width = _scaled_size(frames_NCHW.shape[2], frames_NCHW.shape[3], settings)
-        scaled_NCHW = interpolate(frames_NCHW, height, width, settings)
-        views_VNCHW = cut_views(scaled_NCHW, settings, self.spec.crops)
-        views = torch.unflatten(views_VNCHW, 1, (clips, segments)).transpose(0, 1)  # (B, V, T, 3, side, side)
-        logits_NK = self.network(normalise(views.flatten(0, 1), settings.mean, settings.std))
-        logits_BVK = torch.unflatten(logits_NK, 0, (clips, -1))
+        views = prepared_views(frames_BTHWC, self.spec)
+        logits_NK = self.network(views.flatten(0, 1))
+        logits_BVK = torch.unflatten(logits_NK, 0, (frames_BTHWC.shape[0], -1))
         if self.spec.average == "probabilities" and logits_BVK.shape[1] > 1:
             logits_BK = logits_BVK.softmax(dim=2).mean(dim=1).log()
         else:
@@ -55,6 +49,32 @@ class ClipsRecognizer(nn.Module):
     def forward(self, clips_BTCHW: Tensor) -> tuple[Tensor]:
         """The logits."""
         return (self.network(clips_BTCHW),)
+
+
+def prepared_views(frames_BTHWC: Tensor, spec: ModelSpec) -> Tensor:
+    """Scaled, cropped and normalised, by the code that evaluation runs, for sizes that are not known yet.
+
+    Args:
+        frames_BTHWC: uint8 (B, T, H, W, 3), RGB.
+        spec: Preprocessing and crops.
+
+    Returns:
+        float32 (B, V, T, 3, side, side).
+    """
+    settings = spec.input
+    clips, segments = frames_BTHWC.shape[:2]
+    frames_NCHW = frames_BTHWC.flatten(0, 1).permute(0, 3, 1, 2)
+    height, width = _scaled_size(frames_NCHW.shape[2], frames_NCHW.shape[3], settings)
+    scaled_NCHW = interpolate(frames_NCHW, height, width, settings)
+    views_VNCHW = cut_views(scaled_NCHW, settings, spec.crops, _cut_square)
+    views_BVTCHW = torch.unflatten(views_VNCHW, 1, (clips, segments)).transpose(0, 1)
+    return normalise(views_BVTCHW, settings.mean, settings.std)
+
+
+def _cut_square(frames_NCHW: Tensor, x: int, y: int, side: int) -> Tensor:
+    """As `cut_square`, by indices: a slice would let the tracer ask whether it is the whole height or width."""
+    places = torch.arange(side)
+    return frames_NCHW.index_select(2, places + y).index_select(3, places + x)
 
 
 def _scaled_size(height: int, width: int, settings: InputConfig) -> tuple[Any, Any]:
