@@ -5,8 +5,12 @@ from __future__ import annotations
 import io
 import shutil
 import sys
+import threading
+import time
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
@@ -14,7 +18,9 @@ import pytest
 import torch
 
 import clipshift
-from clipshift.engines import EngineOptions, Target, find_export, open_session, read_export
+from clipshift.config import DataConfig, EvaluateConfig
+from clipshift.data.clips import Clip
+from clipshift.engines import EngineOptions, ExportScorer, Target, find_export, open_session, read_export
 from clipshift.engines.exported import MODEL_FILES
 from clipshift.engines.torch_program import TorchSession
 from clipshift.errors import ConfigError, ExportError, MissingDependencyError, VideoError, WeightsError
@@ -188,6 +194,43 @@ def test_options_that_mean_nothing(exported: MakeExport) -> None:
         clipshift.load(folder, mode="fast")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"(?s)own precision.*bf16.*fp32"):
         clipshift.load(folder, amp="bf16")
+
+
+def test_large_frames_are_read_ahead_within_a_budget(exported: MakeExport, monkeypatch: pytest.MonkeyPatch) -> None:
+    export = exported("onnx").export
+    lock, read, answered, most = threading.Lock(), 0, 0, 0
+
+    class Reader:
+        """Of a clip in 4K, so it says."""
+
+        info = SimpleNamespace(frames=8, width=3840, height=2160)
+
+        def read(self, indices: list[int]) -> np.ndarray:
+            nonlocal read, most
+            with lock:
+                read += 1
+                most = max(most, read - answered)
+            return np.zeros((len(indices), 1, 1, 3), dtype=np.uint8)
+
+    class FakeSession:
+        engine = "slow"
+
+        def run(self, inputs: np.ndarray) -> np.ndarray:
+            nonlocal answered
+            time.sleep(0.002)
+            with lock:
+                answered += len(inputs)
+            return np.zeros((len(inputs), 4), dtype=np.float32)
+
+        probabilities = run
+
+    monkeypatch.setattr("clipshift.engines.scoring.open_clip", lambda *_, **__: nullcontext(Reader()))
+    scorer = ExportScorer(FakeSession(), export)
+    clips = [Clip(Path(f"{number}.mp4"), str(number), None) for number in range(40)]
+    scored = list(scorer.stream(clips, DataConfig(), EvaluateConfig(batch_size=1), workers=16))
+    assert [each.clip for each in scored] == clips
+    # 32 clips of four frames would be 3 GB.
+    assert 2 <= most <= 2**30 // (4 * 3840 * 2160 * 3) + 1
 
 
 def test_throughput_gives_the_same_answers(exported: MakeExport) -> None:
