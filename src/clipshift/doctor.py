@@ -6,11 +6,12 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from clipshift._version import __version__
+from clipshift.errors import installation
 
 _NEEDED = ("av", "numpy", "pillow", "pydantic", "pyyaml")
 _TRAINING = ("torch", "torchvision", "timm", "torchmetrics", "safetensors", "matplotlib", "jinja2")
@@ -34,6 +35,7 @@ def examine() -> tuple[list[str], bool]:
     lines += list(_decoders())
     if not missing:
         lines += list(_devices())
+    lines += ["", "exports (needed only where they are made or run):", *_engines()]
     return lines, not missing
 
 
@@ -68,6 +70,39 @@ def _devices() -> Iterator[str]:
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         yield f"{f'GPU {index}':14}{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+
+
+def _engines() -> Iterator[str]:
+    """What runs exports, and what writes them."""
+    # By their modules: `onnxruntime-gpu` and others are the same module from a package of another name.
+    yield f"{'ONNX Runtime':14}{_found('onnxruntime', _onnx_runtime)}"
+    yield f"{'OpenVINO':14}{_found('openvino', _openvino)}"
+    for package, use in (("onnx", "to export"), ("onnxscript", "to export"), ("nncf", "int8")):
+        yield f"{package:14}{_version(package) or f'not installed ({use}): {installation(package)}'}"
+
+
+def _found(module: str, examine_engine: Callable[[], str]) -> str:
+    try:
+        return examine_engine()
+    except ModuleNotFoundError:
+        return f"not installed: {installation(module)}"
+    except (ImportError, OSError, RuntimeError) as error:  # a library of the system is missing, or the wrong one
+        return f"DOES NOT START: {' '.join(str(error).split())[:200]}"
+
+
+def _onnx_runtime() -> str:
+    import onnxruntime
+
+    from clipshift.engines.onnxruntime import present_devices
+
+    return f"{onnxruntime.__version__}; devices that it knows: {', '.join(present_devices())}"
+
+
+def _openvino() -> str:
+    import openvino
+
+    devices = openvino.Core().available_devices
+    return f"{openvino.__version__.partition('-')[0]}; devices: {', '.join(devices)} (clipshift uses CPU)"
 
 
 def _fast_bf16() -> bool:

@@ -109,6 +109,11 @@ _EXTRAS = {
 """The extra of clipshift that brings a package; `train` brings all others."""
 
 
+def installation(package: str) -> str:
+    """The command that installs what brings a package."""
+    return f"pip install 'clipshift[{_EXTRAS.get(package, 'train')}]'"
+
+
 class MissingDependencyError(UserError):
     """A package is missing that the asked-for feature needs.
 
@@ -119,7 +124,7 @@ class MissingDependencyError(UserError):
     def __init__(self, package: str) -> None:
         super().__init__(
             f"This needs the package {package!r}, which is not installed.",
-            remedy=f"pip install 'clipshift[{_EXTRAS.get(package, 'train')}]'",
+            remedy=installation(package),
         )
 
     @classmethod

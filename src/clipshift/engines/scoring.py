@@ -19,7 +19,6 @@ from clipshift.engines.sessions import Session
 from clipshift.errors import ConfigError, MissingDependencyError, VideoError
 from clipshift.video import Limits, check_video, frame_sets, open_clip
 
-
 _MOST_BYTES = 1024**3
 """Of decoded frames that are held ahead of the engine: five clips of eight frames in 4K, 20 in 1080p."""
 
