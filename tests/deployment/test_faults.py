@@ -201,6 +201,16 @@ def test_a_run_that_is_not_finished_or_broken(small_model: Path, tmp_path: Path)
     refused(WeightsError, export, "(?s)damaged or replaced.*SHA-256", out)
 
 
+def test_an_export_is_no_model_to_export(exported: MakeExport, tmp_path: Path) -> None:
+    folder, out = exported("torch").folder, tmp_path / "out"
+    refused(
+        ExportError,
+        lambda: clipshift.export(folder, to="torch", out=out),
+        "(?s)exported model already.*trained model that it was made from",
+        out,
+    )
+
+
 def test_a_folder_that_is_taken(small_model: Path, tmp_path: Path) -> None:
     file, out = tmp_path / "file", tmp_path / "out"
     file.write_text("a file")

@@ -11,7 +11,8 @@ import pytest
 import clipshift
 from clipshift.cli import app
 from clipshift.deployment.clips import find_labelled
-from clipshift.engines.exported import EXPORT_FILE, file_digest
+from clipshift.engines import read_export
+from clipshift.engines.exported import file_digest, write_description
 from clipshift.errors import DataError, ExportError
 from tests.conftest import MakeExport
 from tests.deployment.making import save_model
@@ -26,9 +27,8 @@ def _spoilt(exported: Path, folder: Path) -> Path:
     assert slopes
     folder.mkdir()
     onnx.save(model, folder / "model.onnx")
-    described = json.loads((exported / EXPORT_FILE).read_text(encoding="utf-8"))
-    described["files"]["model.onnx"] = file_digest(folder / "model.onnx")
-    (folder / EXPORT_FILE).write_text(json.dumps(described), encoding="utf-8")
+    files = {"model.onnx": file_digest(folder / "model.onnx")}
+    write_description(folder, read_export(exported).model_copy(update={"files": files}))
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import sys
 import threading
@@ -72,6 +73,16 @@ def test_a_file_without_its_description(exported: MakeExport, tmp_path: Path) ->
     for model in (folder, folder / "model.onnx"):
         with pytest.raises(ExportError, match=r"(?s)description.*model\.json.*No such file.*copy the whole folder"):
             clipshift.load(model)
+    described = (exported("onnx").folder / "model.json").read_text(encoding="utf-8")
+    for changed in (
+        described.replace("left_to_right", "left_to_left"),
+        described.replace('"segments": 4', '"segments": 8'),
+        re.sub(r'"description_sha256": "\w+"', '"description_sha256": null', described),
+    ):
+        assert changed != described
+        (folder / "model.json").write_text(changed, encoding="utf-8")
+        with pytest.raises(ExportError, match=r"(?s)description.*damaged or changed.*model\.json.*SHA-256.*again"):
+            clipshift.load(folder)
     (folder / "model.json").write_text("{")
     with pytest.raises(ExportError, match=r"(?s)description.*not the text of JSON"):
         clipshift.load(folder)
@@ -103,9 +114,16 @@ def test_inputs_that_do_not_fit(target: Target, exported: MakeExport) -> None:
         with pytest.raises(ExportError, match=text):
             session.probabilities(inputs)
     model = clipshift.load(folder, device="cpu", threads=1)
-    for frames in (good[0].astype(np.float32), good, good[0][..., :2]):
-        with pytest.raises(VideoError, match="not a video"):
-            model.predict(frames)
+    for frames in (
+        good[0].astype(np.float32),
+        good,
+        good[0][..., :2],
+        good[0].transpose(0, 3, 1, 2),
+        list(good[0]),
+        None,
+    ):
+        with pytest.raises(VideoError, match=r"(?s)not a video.*got: .*uint8 \(frames, height, width, 3\), RGB"):
+            model.predict(frames)  # type: ignore[arg-type]
 
 
 @every_target

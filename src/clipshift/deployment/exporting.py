@@ -39,8 +39,8 @@ from clipshift.deployment.comparison import (
     random_frames,
 )
 from clipshift.deployment.targets import WRITERS, check_target, give_name, package_versions
-from clipshift.engines import EXPORT_FILE, Export, ExportScorer, Precision, Target
-from clipshift.engines.exported import MODEL_FILES, Checked, InputForm, file_digest
+from clipshift.engines import Export, ExportScorer, Precision, Target, find_export
+from clipshift.engines.exported import MODEL_FILES, Checked, InputForm, file_digest, write_description
 from clipshift.errors import ConfigError, ExportError
 from clipshift.evaluation.scoring import NetworkScorer
 from clipshift.inference.predictor import Model, load
@@ -154,6 +154,10 @@ def export(  # noqa: PLR0913
             where="--calibrate, --data",
             remedy="name the data set that the model was trained on, --calibrate DATA, and leave --data out",
         )
+    if find_export(model) is not None:
+        raise ExportError(
+            "This is an exported model already.", where=model, remedy="name the trained model that it was made from"
+        )
     _check_finished(Path(model))
     network, spec, training = _read_model(model)
     if crops is not None:
@@ -179,10 +183,10 @@ def export(  # noqa: PLR0913
         description = WRITERS[to](staging, network, description, quantise)
         files = {name: file_digest(staging / name) for name in MODEL_FILES[to]}
         description = description.model_copy(update={"files": files})
-        (staging / EXPORT_FILE).write_text(description.to_text(), encoding="utf-8")
+        write_description(staging, description)
         checked = check(reference, load(staging, device="cpu"), clips, source, description, progress=progress)
         description = description.model_copy(update={"checked": checked})
-        (staging / EXPORT_FILE).write_text(description.to_text(), encoding="utf-8")
+        write_description(staging, description)
         (staging / "README.md").write_text(card_text(description, out), encoding="utf-8")
         give_name(staging, out)
     notes = []

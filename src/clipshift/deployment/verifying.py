@@ -150,19 +150,12 @@ def verify(
     if not exports:
         raise ExportError("Nothing was named to compare with the model.", allowed="folders of exported models")
     trained = load(model, device="cpu")
+    found_exports = [_read(name, trained) for name in exports]
     clips = find_labelled(data, trained.spec)
     clips = spread(clips, most) if most else clips
     known: dict[tuple[str, int], Answers] = {}
     rows: list[Row] = []
-    for name in exports:
-        folder = find_export(name)
-        if folder is None:
-            raise ExportError(
-                "This is no exported model.", where=name, remedy="clipshift export MODEL --to onnx --out FOLDER"
-            )
-        export = read_export(folder)
-        if export.spec.classes != trained.classes:
-            raise ExportError("The export has other classes than the model.", where=name)
+    for name, (folder, export) in zip(exports, found_exports, strict=True):
         views = (export.spec.crops, export.spec.clips)
         if views not in known:
             known[views] = answer(trained, clips, like=export.spec, progress=progress)
@@ -176,6 +169,19 @@ def verify(
     if out is not None:
         verification.save(out)
     return verification
+
+
+def _read(name: str | Path, trained: Model) -> tuple[Path, Export]:
+    """The folder of an export of the model's classes, and what it is."""
+    folder = find_export(name)
+    if folder is None:
+        raise ExportError(
+            "This is no exported model.", where=name, remedy="clipshift export MODEL --to onnx --out FOLDER"
+        )
+    export = read_export(folder)
+    if export.spec.classes != trained.classes:
+        raise ExportError("The export has other classes than the model.", where=name)
+    return folder, export
 
 
 def _on_all_devices(folder: Path, export: Export) -> Iterator[Model]:

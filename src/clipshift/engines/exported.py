@@ -18,6 +18,7 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 InputForm = Literal["frames", "clips"]
 
 EXPORT_FILE = "model.json"
+_DIGEST = "description_sha256"
 FORMAT = 1
 """Version of the folder's layout that this clipshift writes; it reads no newer one."""
 MODEL_FILES: dict[Target, tuple[str, ...]] = {
@@ -27,7 +28,7 @@ MODEL_FILES: dict[Target, tuple[str, ...]] = {
 }
 """The files of each target; the engine opens the first."""
 METADATA_KEY = "clipshift"
-"""Where the text of `model.json` lies in an ONNX file's metadata and in OpenVINO's `rt_info` (below `framework`)."""
+"""Where the description lies in an ONNX file's metadata and in OpenVINO's `rt_info` (below `framework`)."""
 
 
 class Checked(Section):
@@ -76,8 +77,23 @@ class Export(Section):
     """SHA-256 of each file that the engine reads; not in the metadata inside these files."""
 
     def to_text(self) -> str:
-        """The JSON of `model.json`."""
+        """JSON, as it lies inside the files; `model.json` has their hashes, too, and its own."""
         return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+
+
+def write_description(folder: Path, export: Export) -> None:
+    """Write `model.json`, with the SHA-256 of what it says.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    described = export.model_dump(mode="json")
+    text = json.dumps({**described, _DIGEST: _description_digest(described)}, indent=2, ensure_ascii=False)
+    (folder / EXPORT_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _description_digest(described: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 def find_export(path: str | Path) -> Path | None:
@@ -105,8 +121,8 @@ def read_export(folder: Path) -> Export:
     """
     path = folder / EXPORT_FILE
     try:
-        text = path.read_text(encoding="utf-8")
-        version = json.loads(text).get("format")
+        described = json.loads(path.read_text(encoding="utf-8"))
+        version, digest = described.get("format"), described.pop(_DIGEST, None)
     except (OSError, ValueError, AttributeError) as error:
         raise ExportError(
             "The description of the export cannot be read.",
@@ -123,13 +139,21 @@ def read_export(folder: Path) -> Export:
             remedy="pip install --upgrade clipshift",
         )
     try:
-        export = Export.model_validate_json(text)
+        export = Export.model_validate_json(json.dumps(described))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ExportError(
             "The description of the export is not valid.", where=f"{path}: {key}", got=first["msg"]
         ) from error
+    if digest != _description_digest(described):
+        raise ExportError(
+            "The description of the export is not the one that was written: it was damaged or changed.",
+            where=path,
+            got=f"SHA-256 {_description_digest(described)}",
+            allowed=f"SHA-256 {digest}",
+            remedy="copy the folder again from where it was made, or export again",
+        )
     for name in MODEL_FILES[export.target]:
         _check_file(folder / name, export.files.get(name))
     return export

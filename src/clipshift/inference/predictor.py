@@ -87,6 +87,12 @@ class Model:
         if isinstance(video, np.ndarray):
             logits = self.scorer.frames(video, self.views(crops, clips))
             return Prediction("frames", self.classes, self.probabilities(logits))
+        if not isinstance(video, str | Path):
+            raise VideoError(
+                "This is not a video.",
+                got=type(video).__name__,
+                allowed="a path, or an array uint8 (frames, height, width, 3), RGB",
+            )
         answer = next(self.predict_many([video], crops=crops, clips=clips, workers=0))
         if isinstance(answer, Failure):
             raise VideoError(answer.error, where=video)
