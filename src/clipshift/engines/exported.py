@@ -151,7 +151,7 @@ def read_export(folder: Path) -> Export:
             "The description of the export is not the one that was written: it was damaged or changed.",
             where=path,
             got=f"SHA-256 {_description_digest(described)}",
-            allowed=f"SHA-256 {digest}",
+            allowed=f"SHA-256 {digest or '(the file has none)'}",
             remedy="copy the folder again from where it was made, or export again",
         )
     for name in MODEL_FILES[export.target]:
