@@ -66,6 +66,12 @@ def test_the_next_epoch_is_read_ahead(clips: TrainingClips) -> None:
         assert loader.cost.changing > 0
 
 
+def read_epochs(loader: TrainingLoader, epochs: range) -> None:
+    for epoch in epochs:
+        for _ in loader.batches(epoch):
+            pass
+
+
 def worker_processes(loader: TrainingLoader) -> list[int]:
     return [process.pid for process in loader._loader._iterator._workers]  # type: ignore[union-attr]
 
@@ -82,8 +88,7 @@ def test_errors_and_bad_samples_cross_the_process_border(broken: Path) -> None:
         touch(broken / "a" / "clip_0.mp4", broken / "a" / "clip_2.mp4")
         # The next epochs' first batches may have been read before: the worker runs ahead.
         with pytest.raises(VideoError) as caught:
-            for epoch in range(1, 9):
-                list(loader.batches(epoch))
+            read_epochs(loader, range(1, 9))
         text = str(caught.value)
         assert text.startswith("A clip cannot be read, nor any")
         assert "Traceback" not in text
@@ -94,8 +99,7 @@ def test_errors_and_bad_samples_cross_the_process_border(broken: Path) -> None:
             list(loader.batches(9))
         os.kill(worker_processes(loader)[0], signal.SIGKILL)
         with pytest.raises(RunError, match="ended unexpectedly"):
-            for epoch in range(10, 19):
-                list(loader.batches(epoch))
+            read_epochs(loader, range(10, 19))
 
 
 def test_worker_count(monkeypatch: pytest.MonkeyPatch) -> None:
