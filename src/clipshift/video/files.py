@@ -20,7 +20,15 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from clipshift.errors import VideoError
-from clipshift.video.containers import check_whole, decoder_pixels, demux, find_video, open_container, reason
+from clipshift.video.containers import (
+    check_whole,
+    decoder_pixels,
+    demux,
+    find_video,
+    open_container,
+    read_structure,
+    reason,
+)
 from clipshift.video.decoder import REMEDY, FrameDecoder
 from clipshift.video.index import PacketIndex, build_index
 from clipshift.video.info import ClipInfo, check_indices
@@ -37,6 +45,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+    from clipshift.video.containers import Structure
     from clipshift.video.limits import Limits
 
 
@@ -49,11 +58,12 @@ class VideoFile:
 
     def __init__(self, path: Path, *, limits: Limits, threads: int) -> None:
         self._path = path
-        self._container: InputContainer | None = open_container(path, limits)
+        structure = read_structure(path)
+        self._container: InputContainer | None = open_container(path, structure, limits)
         self._source: PacketSource | None = None
         try:
             stream = find_video(self._container, path, limits)
-            index = _read_index(self._container, stream, limits, path)
+            index = _read_index(self._container, stream, structure, limits, path)
             self._source = PacketSource(path, self._container, stream, index=index, limits=limits)
             context = stream.codec_context
             _configure(context, limits, threads)
@@ -253,11 +263,14 @@ def _configure(context: VideoCodecContext, limits: Limits, threads: int) -> None
         context.options = {**context.options, "err_detect": "explode"}
 
 
-def _read_index(container: InputContainer, stream: VideoStream, limits: Limits, path: Path) -> PacketIndex:
+def _read_index(
+    container: InputContainer, stream: VideoStream, structure: Structure, limits: Limits, path: Path
+) -> PacketIndex:
     with closing(demux(container, stream)) as packets:
         index = build_index(packets, stream, limits=limits, path=path)
     failure = index.failure
-    check_whole(path, stream=stream, chunks=index.chunks - (failure is None), cut=index.cut or failure is not None)
+    chunks = index.chunks - (failure is None)
+    check_whole(path, structure, stream=stream, chunks=chunks, cut=index.cut or failure is not None)
     if failure is not None:
         raise VideoError(
             "The video's packets cannot be read.", where=path, got=f"FFmpeg: {reason(failure)}", remedy=REMEDY

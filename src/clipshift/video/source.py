@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import av
 
-from clipshift.video.containers import demux, open_container
+from clipshift.video.containers import demux, open_container, read_structure
 from clipshift.video.index import UNKNOWN
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class PacketSource:
 
     def _reopen(self) -> tuple[InputContainer, VideoStream]:
         self.close()
-        container = open_container(self._path, self._limits)
+        container = open_container(self._path, read_structure(self._path), self._limits)
         number = next(i for i, stream in enumerate(self._container.streams.video) if stream is self._stream)
         self._again = container, container.streams.video[number]
         return self._again

@@ -102,21 +102,33 @@ class Mpeg4Scanner:
         return PacketFacts(0, start=False, order=place(2 * self._references + 1, self._between))
 
     def _pictures(self, data: bytes, begin: int) -> list[_Picture]:
-        """The pictures of a packet, from their headers (6.2.5); the first one's is at `begin`."""
+        """The pictures of a packet that are decoded, from their headers (6.2.5); the first one's is at `begin`.
+
+        Where no encoder's name announces packed pictures, FFmpeg looks at nothing behind the first.
+        """
         pictures = []
-        width = self._increment_bits
-        last = data.rfind(_VOP)  # most often the first: a search from the end takes half the time of one from there
         while begin >= 0:
-            bits = Bits(data[begin + 4 : begin + 16])
-            kind = bits.read(2)
-            while bits.read(1):  # modulo_time_base
-                pass
-            rest = bits.read(width + 3)  # marker_bit, vop_time_increment, marker_bit, vop_coded
-            if not width or not (rest >> (width + 2) and rest & 2):
-                raise Irregular("a picture header that is not understood")
-            pictures.append(_Picture(kind, rest & 1 == 1))
-            begin = data.find(_VOP, begin + 4) if begin < last else -1
+            pictures.append(self._picture(data[begin + 4 : begin + 16]))
+            begin = data.find(_VOP, begin + 4) if self._packed else -1
         return pictures
+
+    def _picture(self, header: bytes) -> _Picture:
+        """Reads a picture's header behind its start code."""
+        left = 8 * len(header) - 2
+        if left < 0:
+            raise Irregular("a header ends early")
+        value = int.from_bytes(header, "big")
+        kind, rest = value >> left, value & ((1 << left) - 1)
+        # modulo_time_base: ones up to a zero, which is the first one of what is turned round.
+        left = (rest ^ ((1 << left) - 1)).bit_length() - 1
+        width = self._increment_bits
+        left -= width + 3
+        if left < 0 or not width:
+            raise Irregular("a picture header that is not understood")
+        fields = rest >> left  # marker_bit, vop_time_increment, marker_bit, vop_coded
+        if not (fields >> (width + 2) & 1 and fields & 2):
+            raise Irregular("a picture header that is not understood")
+        return _Picture(kind, fields & 1 == 1)
 
     def _note_headers(self, headers: bytes) -> None:
         layer = _LAYER.search(headers)
