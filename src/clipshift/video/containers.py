@@ -29,6 +29,13 @@ _FORMATS = (
 )
 
 
+_NO_FRAMES = {"probesize": "32", "skip_frame": "all"}
+"""One packet is read at opening, and not decoded."""
+
+TELLING = {"mp4", "matroska"}
+"""Kinds of file whose header tells the facts of the video stream."""
+
+
 @dataclass(frozen=True)
 class Structure:
     """The outermost structure of a file.
@@ -51,8 +58,14 @@ class Structure:
         return self.announced is not None and self.announced > self.size
 
 
-def open_container(path: Path, structure: Structure, limits: Limits) -> InputContainer:
+def open_container(path: Path, structure: Structure, limits: Limits, *, quick: bool) -> InputContainer:
     """Opens a file for reading; of its header everything is checked that can be checked before decoding.
+
+    Args:
+        path: The file.
+        structure: Its outermost structure.
+        limits: What the decoder refuses.
+        quick: Whether what the header says is enough. Else FFmpeg decodes the first frames, for what only they tell.
 
     Raises:
         VideoError: The file is no video that can be read.
@@ -68,8 +81,7 @@ def open_container(path: Path, structure: Structure, limits: Limits) -> InputCon
                 "format_whitelist": _FORMATS,
                 "protocol_whitelist": "file",
                 "max_pixels": decoder_pixels(limits),
-                # FFmpeg decodes the first frames to learn the facts of the stream, and throws them away.
-                "skip_loop_filter": "all",
+                **(_NO_FRAMES if quick else {}),
             },
             metadata_errors="replace",
         )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import av
@@ -21,6 +22,7 @@ from av.video.reformatter import VideoReformatter
 
 from clipshift.errors import VideoError
 from clipshift.video.containers import (
+    TELLING,
     check_whole,
     decoder_pixels,
     demux,
@@ -36,7 +38,7 @@ from clipshift.video.orientation import Orientation, read_orientation
 from clipshift.video.source import PacketSource
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -58,13 +60,12 @@ class VideoFile:
 
     def __init__(self, path: Path, *, limits: Limits, threads: int) -> None:
         self._path = path
-        structure = read_structure(path)
-        self._container: InputContainer | None = open_container(path, structure, limits)
+        opened = _open(path, limits)
+        self._container: InputContainer | None = opened.container
         self._source: PacketSource | None = None
         try:
-            stream = find_video(self._container, path, limits)
-            index = _read_index(self._container, stream, structure, limits, path)
-            self._source = PacketSource(path, self._container, stream, index=index, limits=limits)
+            stream, index = opened.stream, opened.index
+            self._source = PacketSource(opened.again, opened.container, stream, index)
             context = stream.codec_context
             _configure(context, limits, threads)
             self._decoder: FrameDecoder | None = FrameDecoder(path, context, self._source, index)
@@ -261,6 +262,38 @@ def _configure(context: VideoCodecContext, limits: Limits, threads: int) -> None
         # Errors end the decoding. H.264's decoder reports its damaged frames by itself, and would also take offence at
         # references to what lies before the place where decoding started.
         context.options = {**context.options, "err_detect": "explode"}
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A container, its video stream and the index of that; `again` opens another one in the same way."""
+
+    container: InputContainer
+    stream: VideoStream
+    index: PacketIndex
+    again: Callable[[], InputContainer]
+
+
+def _open(path: Path, limits: Limits) -> _Opened:
+    """Opens a file and reads its packets; of its frames none is decoded where they prove not to be needed."""
+    structure = read_structure(path)
+    if structure.kind in TELLING:
+        opened = _open_once(path, structure, limits, quick=True)
+        if opened.index.irregular is None and opened.stream.average_rate:
+            return opened
+        opened.container.close()
+    return _open_once(path, structure, limits, quick=False)
+
+
+def _open_once(path: Path, structure: Structure, limits: Limits, *, quick: bool) -> _Opened:
+    again = partial(open_container, path, structure, limits, quick=quick)
+    container = again()
+    try:
+        stream = find_video(container, path, limits)
+        return _Opened(container, stream, _read_index(container, stream, structure, limits, path), again)
+    except BaseException:
+        container.close()
+        raise
 
 
 def _read_index(
