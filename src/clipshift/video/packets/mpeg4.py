@@ -22,6 +22,9 @@ class _Picture(NamedTuple):
     coded: bool
 
 
+_PLAIN = _Picture(_P, coded=True)
+
+
 class Mpeg4Scanner:
     """Scans MPEG-4 part 2.
 
@@ -48,6 +51,8 @@ class Mpeg4Scanner:
 
     def scan(self, data: bytes) -> PacketFacts:
         """See [clipshift.video.packets.facts.Scanner][]."""
+        if self._is_plain(data):
+            return self._reference(start=False)
         begin = data.find(_VOP)
         headers = _GROUP.sub(b"", data[:begin]) if begin > 0 else b""
         if self._first_headers is None:
@@ -69,11 +74,8 @@ class Mpeg4Scanner:
             return self._hidden()
         if kind == _B:
             return self._between_references(skippable=True)
-        self._references += 1
-        self._between = 0
         # A decoder that starts here passes over a picture kept behind this one, and over what the next packet brings.
-        start = kind == _I and headers == self._first_headers and self._kept is None
-        return PacketFacts(1, start, order=place(2 * self._references + 1, 0))
+        return self._reference(start=kind == _I and headers == self._first_headers and self._kept is None)
 
     def start_is_complete(self, headers: frozenset[bytes]) -> bool:  # noqa: ARG002
         """See [clipshift.video.packets.facts.Scanner][]."""
@@ -90,6 +92,16 @@ class Mpeg4Scanner:
             raise Irregular("packed pictures")
         # A decoder that skips the picture would not look at what the packet brings for the next one.
         return self._between_references(skippable=empty)
+
+    def _is_plain(self, data: bytes) -> bool:
+        """Whether a packet is a coded P picture and no more, as nearly all are: `scan` need not look any further."""
+        known = data.startswith(_VOP) and not self._packed and self._first_headers is not None
+        return known and self._picture(data[4:16]) == _PLAIN
+
+    def _reference(self, *, start: bool) -> PacketFacts:
+        self._references += 1
+        self._between = 0
+        return PacketFacts(1, start, order=place(2 * self._references + 1, 0))
 
     def _between_references(self, *, skippable: bool) -> PacketFacts:
         # Shown before the reference that was sent before it.
