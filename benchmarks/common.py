@@ -37,6 +37,11 @@ class Times:
         }
 
 
+def ratio(theirs: Sequence[float], ours: Sequence[float]) -> float:
+    """Median of the turns' ratios: what slows the machine for a while slows both of a turn."""
+    return statistics.median(one / other for one, other in zip(theirs, ours, strict=True))
+
+
 def _spread(values: Sequence[float]) -> float:
     if len(values) < 2:
         return 0.0

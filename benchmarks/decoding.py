@@ -1,15 +1,16 @@
 """Times the reading of a few frames per clip, by clipshift and by other libraries.
 
-    python benchmarks/decoding.py [FOLDER] [--made] [--repacked] [--frames 8 ...] [--threads 1] [--repeat 7]
+    python benchmarks/decoding.py [FOLDER] [--made] [--repacked] [--sums] [--frames 8 ...] [--threads 1] [--repeat 7]
                                   [--json figures.json] [--chart figure.png]
 
 Every reader opens each clip anew and gives the middles of its segments as RGB arrays. The clips are those of a folder,
 and with `--made` (or without a folder) clips of many codecs, sizes and group lengths that are made on the spot. The
 readers take turns, so that a busy machine slows all of them alike; with one thread they share one core, so that none
-gains by threads that were not asked for. The table shows, as medians over the turns, the
-elapsed milliseconds, and in brackets how often clipshift fits into the other's elapsed and into its processor's time
-(the latter counts all threads, and what others do on the machine counts little in it). Frames that differ from plain
-PyAV's are marked. torchcodec, decord and OpenCV take part where they are installed: `pip install 'clipshift[bench]'`.
+gains by threads that were not asked for. The table shows, as medians over the turns, the processor's milliseconds (of
+all threads; what others do on the machine counts little in it), and in brackets how often clipshift's time fits into
+the other's: the median of the turns' ratios. Frames that differ from plain PyAV's are marked. `--sums` shows, in place
+of each clip, its folder inside FOLDER: the mean of its clips' times, and in brackets the median of their ratios.
+torchcodec, decord and OpenCV take part where they are installed: `pip install 'clipshift[bench]'`.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
 import av
 import numpy as np
-from common import bar_chart, take_turns, write_json
+from common import bar_chart, ratio, take_turns, write_json
 
 from clipshift.data.rewrite import repack_videos
 from clipshift.video import decode, is_video_file, probe, segment_middles
@@ -165,8 +167,10 @@ def measure_clip(
                 "frames_that_differ": int(difference.any(axis=(1, 2, 3)).sum()),
                 "mean_difference": round(float(difference.mean()), 3),
             }
-    for reader, times in take_turns(usable, repeat=repeat).items():
-        figures["readers"][reader] |= times.to_json()
+    taken = take_turns(usable, repeat=repeat)
+    for reader, times in taken.items():
+        ours = taken["clipshift"].processor_ms
+        figures["readers"][reader] |= times.to_json() | {"ratio": round(ratio(times.processor_ms, ours), 3)}
     return figures
 
 
@@ -181,15 +185,59 @@ def table(results: list[dict[str, Any]], names: list[str]) -> str:
             if "error" in theirs:
                 cells.append("failed")
                 continue
-            elapsed, processor = (theirs[key] / ours[key] for key in ("elapsed_ms", "processor_ms"))
             differ = f", {theirs['frames_that_differ']} differ" if theirs["frames_that_differ"] else ""
-            cells.append(f"{theirs['elapsed_ms']:.1f} ({elapsed:.2f}, {processor:.2f}){differ}")
+            cells.append(f"{theirs['processor_ms']:.1f} ({theirs['ratio']:.2f}){differ}")
         differ = f", {ours['frames_that_differ']} differ" if ours["frames_that_differ"] else ""
-        own = f"{ours['elapsed_ms']:.1f} ± {ours['elapsed_spread_ms']:.1f} ms{differ}"
+        own = f"{ours['processor_ms']:.1f} ± {ours['processor_spread_ms']:.1f}{differ}"
         lines.append(
             f"| {result['clip']} | {result['wanted']} of {result['frames']} | {own} | " + " | ".join(cells) + " |"
         )
     return "\n".join(lines)
+
+
+def by_folder(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """What the readers took, clip by clip, by the folder that the clips are in."""
+    folders: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        folders.setdefault(result["clip"].partition("/")[0], []).append(result["readers"])
+    return folders
+
+
+def sums_table(results: list[dict[str, Any]], names: list[str]) -> str:
+    """The figures as Markdown: mean milliseconds of a clip and median ratio, by the folder that the clips are in."""
+    lines = [f"| clips | number | clipshift | {' | '.join(names)} |", "|---" * (3 + len(names)) + "|"]
+    for folder, clips in by_folder(results).items():
+        cells = []
+        for name in names:
+            times = [readers[name]["processor_ms"] for readers in clips if "error" not in readers[name]]
+            ratios = [readers[name]["ratio"] for readers in clips if "error" not in readers[name]]
+            failed = f", {len(clips) - len(times)} failed" if len(times) < len(clips) else ""
+            cells.append(f"{fmean(times):.1f} ({median(ratios):.2f}){failed}" if times else "failed")
+        own = fmean(readers["clipshift"]["processor_ms"] for readers in clips)
+        lines.append(f"| {folder} | {len(clips)} | {own:.1f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def clip_bars(results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """The chart's bars: what each reader took for each clip."""
+    return {
+        f"{result['clip']}, {result['wanted']} frames": {
+            name: reader["processor_ms"] for name, reader in result["readers"].items() if "ratio" in reader
+        }
+        for result in results
+    }
+
+
+def sums_bars(results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """The chart's bars: the mean of what each reader took for the clips of each folder, if it read all of them."""
+    return {
+        f"{folder}, {len(clips)} clips": {
+            name: fmean(readers[name]["processor_ms"] for readers in clips)
+            for name in clips[0]
+            if not any("error" in readers[name] for readers in clips)
+        }
+        for folder, clips in by_folder(results).items()
+    }
 
 
 def repacked(clips: dict[str, Path], folder: Path) -> dict[str, Path]:
@@ -214,22 +262,21 @@ def measure_repacked(original: Path, new: Path, name: str, *, frames: int, threa
         "original, plain PyAV": partial(read_pyav, original, indices, threads),
     }
     sizes = {"bytes": original.stat().st_size, "bytes_repacked": new.stat().st_size}
-    times = {key: taken.to_json() for key, taken in take_turns(works, repeat=repeat).items()}
-    return {"clip": name, "wanted": frames, **sizes, "times": times}
+    taken = take_turns(works, repeat=repeat)
+    times = {key: each.to_json() for key, each in taken.items()}
+    faster = {key: round(ratio(each.processor_ms, taken["repacked"].processor_ms), 2) for key, each in taken.items()}
+    return {"clip": name, "wanted": frames, **sizes, "times": times, "times_faster": faster}
 
 
 def repacked_table(results: list[dict[str, Any]]) -> str:
-    """The figures as Markdown: elapsed times, and how often the repacked clip's fits into the original's."""
+    """The figures as Markdown: the processor's milliseconds, and how often the repacked clip's fit into the others."""
     lines = ["| clip | original | plain PyAV | repacked | times faster | than plain PyAV | size |", "|---" * 7 + "|"]
     for result in results:
-        before, after, plain = (
-            result["times"][key]["elapsed_ms"] for key in ("original", "repacked", "original, plain PyAV")
-        )
+        keys = ("original", "original, plain PyAV", "repacked")
+        cells = [f"{result['times'][key]['processor_ms']:.1f}" for key in keys]
+        cells += [f"{result['times_faster'][key]:.1f}" for key in keys[:2]]
         size = result["bytes_repacked"] / result["bytes"]
-        lines.append(
-            f"| {result['clip']} | {before:.1f} ms | {plain:.1f} ms | {after:.1f} ms | {before / after:.1f} | "
-            f"{plain / after:.1f} | x {size:.2f} |"
-        )
+        lines.append(f"| {result['clip']} | {' | '.join(cells)} | x {size:.2f} |")
     return "\n".join(lines)
 
 
@@ -254,6 +301,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--made", action="store_true", help="also measure clips that are made on the spot")
     parser.add_argument("--repacked", action="store_true", help="also measure what `clipshift repack` makes of them")
+    parser.add_argument("--sums", action="store_true", help="show the clips of a folder together")
     parser.add_argument("--frames", type=int, nargs="+", default=[8], help="wanted frames of each clip")
     parser.add_argument("--threads", type=int, default=1, help="of every reader's decoder")
     parser.add_argument("--repeat", type=int, default=7)
@@ -275,7 +323,7 @@ def main() -> None:
             for frames in arguments.frames
             for name, path in clips.items()
         ]
-        print(table(results, list(found)))
+        print((sums_table if arguments.sums else table)(results, list(found)))
         again = []
         if arguments.repacked:
             new = repacked(clips, Path(scratch))
@@ -288,13 +336,10 @@ def main() -> None:
         versions = {"ffmpeg": av.ffmpeg_version_info} | {name: version(each[1]) for name, each in found.items()}
         write_json(arguments.json, {"versions": versions, "clips": results, "repacked": again})
     if arguments.chart is not None:
-        bars = {
-            f"{result['clip']}, {result['wanted']} frames": {
-                name: reader["elapsed_ms"] for name, reader in result["readers"].items() if "elapsed_ms" in reader
-            }
-            for result in results
-        }
-        bar_chart(arguments.chart, "Opening a clip and reading its frames", "milliseconds, less is better", bars)
+        bars = sums_bars(results) if arguments.sums else clip_bars(results)
+        bar_chart(
+            arguments.chart, "Opening a clip and reading its frames", "processor's milliseconds, less is better", bars
+        )
 
 
 if __name__ == "__main__":

@@ -84,9 +84,9 @@ def decode_all(path: Path) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-def with_packed_pictures(path: Path, source: Path) -> Path:
+def with_packed_pictures(path: Path, source: Path, *, announced: bool = True) -> Path:
     """Rewrites an MPEG-4 AVI as DivX and Xvid packed B pictures: P with the first B, the other Bs, an empty packet."""
-    note = b"\0\0\1\xb2DivX503b1393p"
+    note = b"\0\0\1\xb2DivX503b1393" + (b"p" if announced else b"")
     # A picture that is not coded: type P, no full second, marker, 5 bits of time, marker, 0.
     empty = b"\0\0\1\xb6" + bytes([0b01010000, 0b01011111])
     with av.open(str(source)) as container:

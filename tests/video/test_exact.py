@@ -144,6 +144,17 @@ def test_packed_pictures(bf: str, tmp_path: Path) -> None:
         _check(reader, reference)
 
 
+def test_packed_pictures_that_nothing_announces(tmp_path: Path) -> None:
+    """FFmpeg decodes the first picture of a packet only."""
+    plain = make_video(tmp_path / "plain.avi", pictures(_FRAMES), codec="mpeg4", options={"g": "16", "bf": "2"})
+    path = with_packed_pictures(tmp_path / "packed.avi", plain, announced=False)
+    reference = decode_all(path)
+    assert len(reference) < _FRAMES
+    with VideoFile(path, limits=Limits(), threads=1) as reader:
+        assert reader.irregular is None
+        _check(reader, reference)
+
+
 @pytest.mark.parametrize("frames", [1, 7, 20, 33])
 def test_frames_that_an_edit_list_leaves_out_do_not_count(frames: int, tmp_path: Path) -> None:
     whole = make_video(tmp_path / "whole.mp4", pictures(_FRAMES), options=_x264("bframes=3"))

@@ -135,8 +135,8 @@ def test_mpeg4_pictures_that_are_not_coded_are_not_shown(tmp_path: Path) -> None
     assert scanner.scan(packets[0]).start
     assert scanner.scan(b"\0\0\1\xb6" + bytes([0b01010000, 0b01011111])).shown == 0
     assert scanner.scan(packets[1]).shown == 1
-    with pytest.raises(Irregular, match="packed"):
-        scanner.scan(packets[2] + packets[2])
+    # No encoder's name announces packed pictures: FFmpeg does not look at the second one.
+    assert scanner.scan(packets[2] + packets[2]).shown == 1
     with pytest.raises(Irregular, match="packed"):
         scanner.scan(b"\x7f")  # only DivX says so
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import av
+from av.stream import Discard
 
 from clipshift.errors import VideoError
 
@@ -26,6 +27,13 @@ _FORMATS = (
     "asf,av1,avi,dv,flv,gxf,h261,h263,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,vc1,"
     "wtv,yuv4mpegpipe"
 )
+
+
+_NO_FRAMES = {"probesize": "32", "skip_frame": "all"}
+"""One packet is read at opening, and not decoded."""
+
+TELLING = {"mp4", "matroska"}
+"""Kinds of file whose header tells the facts of the video stream."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +58,18 @@ class Structure:
         return self.announced is not None and self.announced > self.size
 
 
-def open_container(path: Path, limits: Limits) -> InputContainer:
+def open_container(path: Path, structure: Structure, limits: Limits, *, quick: bool) -> InputContainer:
     """Opens a file for reading; of its header everything is checked that can be checked before decoding.
+
+    Args:
+        path: The file.
+        structure: Its outermost structure.
+        limits: What the decoder refuses.
+        quick: Whether what the header says is enough. Else FFmpeg decodes the first frames, for what only they tell.
 
     Raises:
         VideoError: The file is no video that can be read.
     """
-    structure = read_structure(path)
     if structure.size == 0:
         raise VideoError("The file is empty.", where=path, got="0 bytes")
     if structure.kind == "mp4" and not structure.indexed:
@@ -68,6 +81,7 @@ def open_container(path: Path, limits: Limits) -> InputContainer:
                 "format_whitelist": _FORMATS,
                 "protocol_whitelist": "file",
                 "max_pixels": decoder_pixels(limits),
+                **(_NO_FRAMES if quick else {}),
             },
             metadata_errors="replace",
         )
@@ -115,11 +129,14 @@ def decoder_pixels(limits: Limits) -> str:
 
 
 def demux(container: InputContainer, stream: VideoStream) -> Generator[Packet[VideoStream], None, None]:
-    """Yields the packets of a stream from where the container stands; to be closed."""
+    """Yields the packets of a stream from where the container stands; to be closed. No other stream's are read."""
+    for other in container.streams:
+        if other is not stream:
+            other.discard = Discard.all
     return cast("Generator[Packet[VideoStream], None, None]", container.demux(stream))
 
 
-def check_whole(path: Path, *, stream: VideoStream, chunks: int, cut: bool) -> None:
+def check_whole(path: Path, structure: Structure, *, stream: VideoStream, chunks: int, cut: bool) -> None:
     """Refuses a file that ends before the frames that it announces.
 
     A file counts as cut off where its outermost structure is longer than the file and frames are missing: an MP4 file
@@ -127,6 +144,7 @@ def check_whole(path: Path, *, stream: VideoStream, chunks: int, cut: bool) -> N
 
     Args:
         path: The file.
+        structure: Its outermost structure.
         stream: Its video stream, all packets read.
         chunks: How many packets were read.
         cut: Whether the last one was incomplete.
@@ -134,7 +152,6 @@ def check_whole(path: Path, *, stream: VideoStream, chunks: int, cut: bool) -> N
     Raises:
         VideoError: Frames are missing at the end.
     """
-    structure = read_structure(path)
     if not structure.short:
         return
     announced = len(stream.index_entries) if structure.kind == "mp4" else stream.frames

@@ -89,13 +89,14 @@ class FrameDecoder:
     def _group(self, group: Group) -> Generator[tuple[int, VideoFrame], None, None]:
         self._restart()
         left = dict(group.frames)
-        begin = self._index.ranks[group.start]
+        ranks = self._index.ranks
+        begin = ranks[group.start]
         before = -1
         for frame in self._group_frames(group):
             packet = frame.pts
             if packet is None or not group.start <= packet <= group.last:
                 raise self._damaged(_first(left), "a picture of no known packet")
-            rank = self._index.ranks[packet]
+            rank = ranks[packet]
             if rank < begin:
                 continue  # sent after the start but shown before it: not decodable from here, and not wanted from here
             if rank <= before:
@@ -109,27 +110,30 @@ class FrameDecoder:
             raise self._damaged(_first(left), "no picture")
 
     def _group_frames(self, group: Group) -> Generator[VideoFrame, None, None]:
-        wanted, may_skip = group.frames, self._index.may_skip
-        skipping = False
-        with closing(self._source.packets(group.start)) as packets:
-            for number, packet in packets:
-                skip = number not in wanted and may_skip(number)
-                if skip != skipping:
-                    self._context.skip_frame = "NONREF" if skip else "DEFAULT"
-                    skipping = skip
-                # Decoders hand the time of a packet on to its picture: the packet's number tells the pictures apart.
-                packet.pts = number
-                yield from self._try(packet, group)
-                if number == group.last:
-                    break
-        self._context.skip_frame = "DEFAULT"
-        yield from self._try(None, group)
-
-    def _try(self, packet: Packet[VideoStream] | None, group: Group) -> list[VideoFrame]:
+        """Feeds the packets of a group to the decoder: a loop that runs for every packet, and calls little."""
+        wanted, skippable, context = group.frames, self._index.skippable, self._context
+        decode = context.decode
+        skipping = 0
         try:
-            return self._decode(packet)
+            with closing(self._source.packets(group.start)) as packets:
+                for number, packet in packets:
+                    skip = skippable[number] and number not in wanted
+                    if skip != skipping:
+                        context.skip_frame = "NONREF" if skip else "DEFAULT"
+                        skipping = skip
+                    # Decoders hand the time of a packet on to its picture: its number tells the pictures apart.
+                    packet.pts = number
+                    frames = decode(packet)
+                    self.pictures_decoded += len(frames)
+                    yield from frames
+                    if number == group.last:
+                        break
+            context.skip_frame = "DEFAULT"
+            frames = decode(None)
         except (av.FFmpegError, OSError) as error:
-            raise self._damaged(_first(group.frames), reason(error)) from error
+            raise self._damaged(_first(wanted), reason(error)) from error
+        self.pictures_decoded += len(frames)
+        yield from frames
 
     def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         frames = self._context.decode(packet)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import av
@@ -20,7 +21,16 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from clipshift.errors import VideoError
-from clipshift.video.containers import check_whole, decoder_pixels, demux, find_video, open_container, reason
+from clipshift.video.containers import (
+    TELLING,
+    check_whole,
+    decoder_pixels,
+    demux,
+    find_video,
+    open_container,
+    read_structure,
+    reason,
+)
 from clipshift.video.decoder import REMEDY, FrameDecoder
 from clipshift.video.index import PacketIndex, build_index
 from clipshift.video.info import ClipInfo, check_indices
@@ -28,7 +38,7 @@ from clipshift.video.orientation import Orientation, read_orientation
 from clipshift.video.source import PacketSource
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -37,6 +47,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+    from clipshift.video.containers import Structure
     from clipshift.video.limits import Limits
 
 
@@ -49,12 +60,12 @@ class VideoFile:
 
     def __init__(self, path: Path, *, limits: Limits, threads: int) -> None:
         self._path = path
-        self._container: InputContainer | None = open_container(path, limits)
+        opened = _open(path, limits)
+        self._container: InputContainer | None = opened.container
         self._source: PacketSource | None = None
         try:
-            stream = find_video(self._container, path, limits)
-            index = _read_index(self._container, stream, limits, path)
-            self._source = PacketSource(path, self._container, stream, index=index, limits=limits)
+            stream, index = opened.stream, opened.index
+            self._source = PacketSource(opened.again, opened.container, stream, index)
             context = stream.codec_context
             _configure(context, limits, threads)
             self._decoder: FrameDecoder | None = FrameDecoder(path, context, self._source, index)
@@ -253,11 +264,46 @@ def _configure(context: VideoCodecContext, limits: Limits, threads: int) -> None
         context.options = {**context.options, "err_detect": "explode"}
 
 
-def _read_index(container: InputContainer, stream: VideoStream, limits: Limits, path: Path) -> PacketIndex:
+@dataclass(frozen=True)
+class _Opened:
+    """A container, its video stream and the index of that; `again` opens another one in the same way."""
+
+    container: InputContainer
+    stream: VideoStream
+    index: PacketIndex
+    again: Callable[[], InputContainer]
+
+
+def _open(path: Path, limits: Limits) -> _Opened:
+    """Opens a file and reads its packets; of its frames none is decoded where they prove not to be needed."""
+    structure = read_structure(path)
+    if structure.kind in TELLING:
+        opened = _open_once(path, structure, limits, quick=True)
+        if opened.index.irregular is None and opened.stream.average_rate:
+            return opened
+        opened.container.close()
+    return _open_once(path, structure, limits, quick=False)
+
+
+def _open_once(path: Path, structure: Structure, limits: Limits, *, quick: bool) -> _Opened:
+    again = partial(open_container, path, structure, limits, quick=quick)
+    container = again()
+    try:
+        stream = find_video(container, path, limits)
+        return _Opened(container, stream, _read_index(container, stream, structure, limits, path), again)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _read_index(
+    container: InputContainer, stream: VideoStream, structure: Structure, limits: Limits, path: Path
+) -> PacketIndex:
     with closing(demux(container, stream)) as packets:
         index = build_index(packets, stream, limits=limits, path=path)
     failure = index.failure
-    check_whole(path, stream=stream, chunks=index.chunks - (failure is None), cut=index.cut or failure is not None)
+    chunks = index.chunks - (failure is None)
+    check_whole(path, structure, stream=stream, chunks=chunks, cut=index.cut or failure is not None)
     if failure is not None:
         raise VideoError(
             "The video's packets cannot be read.", where=path, got=f"FFmpeg: {reason(failure)}", remedy=REMEDY

@@ -13,7 +13,7 @@ import av
 from clipshift.video.packets import Irregular, Scanner, make_scanner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from av.packet import Packet
@@ -30,9 +30,8 @@ UNKNOWN = -1 << 63
 _TIMED = {"asf", "flv", "matroska", "mov", "mpeg", "mpegts", "ogg", "webm"}
 """Formats that store presentation times; in others (AVI) FFmpeg makes them up."""
 
-_DISCARDED = 1
-_SKIPPABLE = 2
-_HIDDEN = 4
+_BATCH = 64
+"""Packets that are noted together: taking each fact of all of them in turn costs half of packet after packet."""
 
 
 def _numbers() -> array[int]:
@@ -61,14 +60,14 @@ class PacketIndex:
     Attributes:
         uniform: Whether all frames are known to have one size and one orientation.
         irregular: Why frames must be decoded from the first packet on; None where the short ways are exact. Only then
-            `shown`, `ranks`, `starts` and `flags` are complete.
+            `shown`, `ranks`, `starts` and `skippable` are complete.
         shown: Packet number of each frame, in the order of showing.
         ranks: Place of each packet's picture in the order of showing, hidden and discarded ones counted.
         starts: Numbers of the packets where decoding may start.
-        flags: Bits of each packet.
+        skippable: For each packet 1 if no other picture depends on it, else 0.
         times: Presentation time of each packet, in units of the stream's time base.
-        decoding_times: Decoding time of each packet.
-        positions: Byte position of each packet in the file.
+        decoding_times: Decoding time of each packet; empty where all are kept.
+        positions: Byte position of each packet in the file; empty where all are kept.
         kept: All packets of a small clip; None for a large one.
         packets: How many packets the stream has.
         chunks: The same, with the empty ones and the mark of the end.
@@ -84,7 +83,7 @@ class PacketIndex:
     shown: array[int] = field(default_factory=_numbers)
     ranks: array[int] = field(default_factory=_numbers)
     starts: array[int] = field(default_factory=_numbers)
-    flags: bytearray = field(default_factory=bytearray)
+    skippable: bytearray = field(default_factory=bytearray)
     times: array[int] = field(default_factory=_numbers)
     decoding_times: array[int] = field(default_factory=_numbers)
     positions: array[int] = field(default_factory=_numbers)
@@ -96,10 +95,6 @@ class PacketIndex:
     failure: Exception | None = None
     first_time: int | None = None
     last_time: int | None = None
-
-    def may_skip(self, packet: int) -> bool:
-        """Whether no other picture depends on this packet."""
-        return bool(self.flags[packet] & _SKIPPABLE)
 
     def find(self, packet: Packet[VideoStream]) -> int | None:
         """The number of a packet that was read anew; None where it is not recognised without doubt."""
@@ -159,12 +154,15 @@ def build_index(
     except (Irregular, IndexError) as error:
         index.irregular = str(error)
     try:
-        for packet in packets:
-            index.chunks += 1
-            if packet.size:  # else it is the mark of the end, or a dropped frame of an AVI file
-                limits.check_frames(path, index.packets + 1, at_least=True)
-                _note_packet(index, packet)
-                notes.add(index, packet)
+        for batch in _batches(packets):
+            index.chunks += len(batch)
+            # An empty packet is the mark of the end, or a dropped frame of an AVI file.
+            pictures = [packet for packet in batch if packet.size]
+            if pictures:
+                count = min(index.packets + len(pictures), limits.max_frames + 1)
+                limits.check_frames(path, count, at_least=True)
+                _note_packets(index, pictures)
+                notes.add(index, pictures)
     except (av.FFmpegError, OSError) as error:
         index.failure = error
         return index
@@ -176,24 +174,46 @@ def build_index(
     return index
 
 
-def _note_packet(index: PacketIndex, packet: Packet[VideoStream]) -> None:
-    time, decoding_time, position = packet.pts, packet.dts, packet.pos
-    index.packets += 1
-    index.size += packet.size
-    index.cut = packet.is_corrupt
-    index.times.append(UNKNOWN if time is None else time)
-    index.decoding_times.append(UNKNOWN if decoding_time is None else decoding_time)
-    index.positions.append(UNKNOWN if position is None else position)
-    if time is not None and not packet.is_discard:
-        end = time + (packet.duration or 0)
-        if index.first_time is None or time < index.first_time:
-            index.first_time = time
-        if index.last_time is None or end > index.last_time:
-            index.last_time = end
-    if index.kept is not None and index.size <= KEEP_BYTES:
-        index.kept.append(packet)
-    else:
+def _batches(packets: Iterable[Packet[VideoStream]]) -> Iterator[list[Packet[VideoStream]]]:
+    """Packets in lists; an error of reading comes after what was read before it."""
+    batch = []
+    try:
+        for packet in packets:
+            batch.append(packet)
+            if len(batch) == _BATCH:
+                yield batch
+                batch = []
+    except (av.FFmpegError, OSError):
+        yield batch
+        raise
+    yield batch
+
+
+def _note_packets(index: PacketIndex, packets: list[Packet[VideoStream]]) -> None:
+    index.packets += len(packets)
+    index.size += sum([packet.size for packet in packets])
+    index.cut = packets[-1].is_corrupt
+    index.times.extend([UNKNOWN if (time := packet.pts) is None else time for packet in packets])
+    for packet in packets:
+        time = packet.pts
+        if time is not None and not packet.is_discard:
+            end = time + (packet.duration or 0)
+            if index.first_time is None or time < index.first_time:
+                index.first_time = time
+            if index.last_time is None or end > index.last_time:
+                index.last_time = end
+    if index.kept is None:
+        _note_places(index, packets)
+        return
+    index.kept += packets
+    if index.size > KEEP_BYTES:
+        _note_places(index, index.kept)
         index.kept = None
+
+
+def _note_places(index: PacketIndex, packets: list[Packet[VideoStream]]) -> None:
+    index.decoding_times.extend([UNKNOWN if (time := packet.dts) is None else time for packet in packets])
+    index.positions.extend([UNKNOWN if (place := packet.pos) is None else place for packet in packets])
 
 
 class _Notes:
@@ -202,34 +222,39 @@ class _Notes:
     def __init__(self) -> None:
         self.scanner: Scanner | None = None
         self._turned = False
-        self._orders = _numbers()
+        self._orders: list[int] = []
         self._starts: list[tuple[int, frozenset[bytes]]] = []
+        self._hidden: set[int] = set()
+        self._discarded: set[int] = set()
 
-    def add(self, index: PacketIndex, packet: Packet[VideoStream]) -> None:
-        """Scans a packet, as long as the stream is regular."""
+    def add(self, index: PacketIndex, packets: list[Packet[VideoStream]]) -> None:
+        """Scans packets, as long as the stream is regular."""
         if index.irregular is not None:
             return
         try:
-            self._scan(index, packet)
+            self._scan(index, packets)
         except (Irregular, IndexError) as error:
             index.irregular = str(error)
 
-    def _scan(self, index: PacketIndex, packet: Packet[VideoStream]) -> None:
+    def _scan(self, index: PacketIndex, packets: list[Packet[VideoStream]]) -> None:
         if self.scanner is None:
             raise Irregular("headers that change")
-        for side in packet.iter_sidedata():  # seldom any; asking for one by its name would take longer
-            if side.data_type == "new_extradata":
-                raise Irregular("headers that change")
-            self._turned = self._turned or side.data_type == "display_matrix"
-        shown, start, unreferenced, order, headers = self.scanner.scan(bytes(packet))
-        number = len(index.flags)
-        if start:
-            self._starts.append((number, headers))
-        index.flags.append(
-            (_DISCARDED if packet.is_discard else 0) | (_SKIPPABLE if unreferenced else 0) | (0 if shown else _HIDDEN)
-        )
-        # Decoders of codecs that send no order show every picture as it comes.
-        self._orders.append(number if order is None else order)
+        scan = self.scanner.scan
+        for number, packet in enumerate(packets, start=len(self._orders)):
+            for side in packet.iter_sidedata():  # seldom any; asking for one by its name would take longer
+                if side.data_type == "new_extradata":
+                    raise Irregular("headers that change")
+                self._turned = self._turned or side.data_type == "display_matrix"
+            shown, start, unreferenced, order, headers = scan(bytes(packet))
+            if start:
+                self._starts.append((number, headers))
+            if not shown:
+                self._hidden.add(number)
+            if packet.is_discard:
+                self._discarded.add(number)
+            index.skippable.append(unreferenced)
+            # Decoders of codecs that send no order show every picture as it comes.
+            self._orders.append(number if order is None else order)
 
     def finish(self, index: PacketIndex, *, decoder_delay: int, times_are_stored: bool) -> str | None:
         """Puts the packets in the order of showing; says what speaks against trusting it, or None."""
@@ -254,10 +279,10 @@ class _Notes:
             return "pictures further out of order than the decoder holds back"
         # Where the file stores times they must tell the same: a second witness against a mistake of ours.
         times = index.times
-        visible = [number for number in by_order if not index.flags[number] & _HIDDEN]
+        visible = [number for number in by_order if number not in self._hidden]
         if times_are_stored and any(times[one] >= times[other] for one, other in pairwise(visible)):
             return "times that contradict the order of the pictures"
-        index.shown.extend(number for number in visible if not index.flags[number] & _DISCARDED)
+        index.shown.extend(number for number in visible if number not in self._discarded)
         return None
 
 

@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING
 
 import av
 
-from clipshift.video.containers import demux, open_container
+from clipshift.video.containers import demux
 from clipshift.video.index import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-    from pathlib import Path
+    from collections.abc import Callable, Generator
 
     from av.container import InputContainer
     from av.packet import Packet
     from av.video.stream import VideoStream
 
     from clipshift.video.index import PacketIndex
-    from clipshift.video.limits import Limits
 
 _SEEKABLE = {"mov", "matroska", "webm", "avi"}
 """Formats with an index of their own; in others a seek searches the bytes, and is not tried."""
@@ -29,11 +27,14 @@ class PacketSource:
     """Gives the packets of a stream again, from any number on, in the numbering of its index."""
 
     def __init__(
-        self, path: Path, container: InputContainer, stream: VideoStream, *, index: PacketIndex, limits: Limits
+        self,
+        open_again: Callable[[], InputContainer],
+        container: InputContainer,
+        stream: VideoStream,
+        index: PacketIndex,
     ) -> None:
-        self._path = path
+        self._open_again = open_again
         self._container = container
-        self._limits = limits
         self._stream = stream
         self._index = index
         self._again: tuple[InputContainer, VideoStream] | None = None
@@ -66,7 +67,7 @@ class PacketSource:
 
     def _reopen(self) -> tuple[InputContainer, VideoStream]:
         self.close()
-        container = open_container(self._path, self._limits)
+        container = self._open_again()
         number = next(i for i, stream in enumerate(self._container.streams.video) if stream is self._stream)
         self._again = container, container.streams.video[number]
         return self._again

@@ -16,8 +16,10 @@ DISPLAY_ORIENTATION = 47
 class Bits:
     """Reads unsigned fields from the highest bit on; past the end it raises `Irregular`."""
 
+    __slots__ = ("_left", "_rest")
+
     def __init__(self, data: bytes) -> None:
-        self._value = int.from_bytes(data, "big")
+        self._rest = int.from_bytes(data, "big")  # what was not read yet, in `_left` bits
         self._left = 8 * len(data)
 
     def read(self, width: int) -> int:
@@ -25,21 +27,25 @@ class Bits:
         left = self._left - width
         if left < 0:
             raise Irregular("a header ends early")
+        rest = self._rest
+        field = rest >> left
+        self._rest = rest - (field << left)
         self._left = left
-        return (self._value >> left) & ((1 << width) - 1)
+        return field
 
     def golomb(self) -> int:
         """Reads an unsigned Exp-Golomb code, ue(v) (ITU-T H.264, section 9.1)."""
-        left = self._left
-        rest = self._value & ((1 << left) - 1)
-        zeros = left - rest.bit_length()
+        rest = self._rest
+        zeros = self._left - rest.bit_length()
         if zeros > 32:
             raise Irregular("a header holds an impossible number")
-        left -= 2 * zeros + 1
+        left = self._left - 2 * zeros - 1
         if left < 0:
             raise Irregular("a header ends early")
+        code = rest >> left
+        self._rest = rest - (code << left)
         self._left = left
-        return (rest >> left) - 1
+        return code - 1
 
     def signed_golomb(self) -> int:
         """Reads a signed Exp-Golomb code, se(v) (ITU-T H.264, section 9.1.1)."""

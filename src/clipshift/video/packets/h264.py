@@ -9,9 +9,12 @@ from clipshift.video.packets.facts import HeaderBook, Irregular, PacketFacts, pl
 
 _SLICE, _IDR_SLICE, _SEI, _SPS, _PPS = 1, 5, 6, 7, 8
 _BREAKS = {2, 3, 4, 10, 11}  # data partitions; ends of a sequence, after which numbering begins anew
+_SLICES = {_SLICE, _IDR_SLICE}
+_HEADERS = {_SPS, _PPS}
 _RECOVERY_POINT = 6
 _WITH_CHROMA_FORMAT = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 _I_SLICES = {2, 7}
+_SLICE_HEADER = 20  # bytes that hold the fields up to the order, of at most 90 bits, and what is inserted among them
 
 
 class _Sps(NamedTuple):
@@ -42,7 +45,7 @@ class H264Scanner:
         self._sps: _Sps | None = None
         for unit in outside:
             self._note_sps(unit)
-        self._book = HeaderBook(frozenset(unit for unit in outside if unit[0] & 31 in {_SPS, _PPS}))
+        self._book = HeaderBook(frozenset(unit for unit in outside if unit[0] & 31 in _HEADERS))
         self._period = 0
         self._high = 0
         self._low = 0
@@ -55,13 +58,13 @@ class H264Scanner:
         referenced = exact_recovery = False
         for unit in split_units(data, self._length_size):
             kind = unit[0] & 31
-            if kind in {_SLICE, _IDR_SLICE}:
+            if kind in _SLICES:
                 referenced = referenced or bool(unit[0] & 0x60)
                 if unit[1:2] >= b"\x80":  # first_mb_in_slice = 0: a picture begins
                     if first_slice is not None:
                         raise Irregular("a packet with several pictures")
                     first_slice = unit
-            elif kind in {_SPS, _PPS}:
+            elif kind in _HEADERS:
                 headers.append(unit)
                 self._note_sps(unit)
             elif kind == _SEI:
@@ -94,7 +97,7 @@ class H264Scanner:
         """Works out a picture's order (8.2.1) and whether it begins with an I slice, from its slice header (7.3.3)."""
         if self._sps is None:
             raise Irregular("no sequence parameter set")
-        bits = Bits(unescape(unit[1:40]))
+        bits = Bits(unescape(unit[1:_SLICE_HEADER]))
         bits.read(1)  # first_mb_in_slice = 0
         intra = bits.golomb() in _I_SLICES
         bits.golomb()  # pic_parameter_set_id

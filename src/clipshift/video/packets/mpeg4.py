@@ -22,6 +22,9 @@ class _Picture(NamedTuple):
     coded: bool
 
 
+_PLAIN = _Picture(_P, coded=True)
+
+
 class Mpeg4Scanner:
     """Scans MPEG-4 part 2.
 
@@ -48,6 +51,8 @@ class Mpeg4Scanner:
 
     def scan(self, data: bytes) -> PacketFacts:
         """See [clipshift.video.packets.facts.Scanner][]."""
+        if self._is_plain(data):
+            return self._reference(start=False)
         begin = data.find(_VOP)
         headers = _GROUP.sub(b"", data[:begin]) if begin > 0 else b""
         if self._first_headers is None:
@@ -69,11 +74,8 @@ class Mpeg4Scanner:
             return self._hidden()
         if kind == _B:
             return self._between_references(skippable=True)
-        self._references += 1
-        self._between = 0
         # A decoder that starts here passes over a picture kept behind this one, and over what the next packet brings.
-        start = kind == _I and headers == self._first_headers and self._kept is None
-        return PacketFacts(1, start, order=place(2 * self._references + 1, 0))
+        return self._reference(start=kind == _I and headers == self._first_headers and self._kept is None)
 
     def start_is_complete(self, headers: frozenset[bytes]) -> bool:  # noqa: ARG002
         """See [clipshift.video.packets.facts.Scanner][]."""
@@ -91,6 +93,16 @@ class Mpeg4Scanner:
         # A decoder that skips the picture would not look at what the packet brings for the next one.
         return self._between_references(skippable=empty)
 
+    def _is_plain(self, data: bytes) -> bool:
+        """Whether a packet is a coded P picture and no more, as nearly all are: `scan` need not look any further."""
+        known = data.startswith(_VOP) and not self._packed and self._first_headers is not None
+        return known and self._picture(data[4:16]) == _PLAIN
+
+    def _reference(self, *, start: bool) -> PacketFacts:
+        self._references += 1
+        self._between = 0
+        return PacketFacts(1, start, order=place(2 * self._references + 1, 0))
+
     def _between_references(self, *, skippable: bool) -> PacketFacts:
         # Shown before the reference that was sent before it.
         self._between += 1
@@ -102,21 +114,33 @@ class Mpeg4Scanner:
         return PacketFacts(0, start=False, order=place(2 * self._references + 1, self._between))
 
     def _pictures(self, data: bytes, begin: int) -> list[_Picture]:
-        """The pictures of a packet, from their headers (6.2.5); the first one's is at `begin`."""
+        """The pictures of a packet that are decoded, from their headers (6.2.5); the first one's is at `begin`.
+
+        Where no encoder's name announces packed pictures, FFmpeg looks at nothing behind the first.
+        """
         pictures = []
-        width = self._increment_bits
-        last = data.rfind(_VOP)  # most often the first: a search from the end takes half the time of one from there
         while begin >= 0:
-            bits = Bits(data[begin + 4 : begin + 16])
-            kind = bits.read(2)
-            while bits.read(1):  # modulo_time_base
-                pass
-            rest = bits.read(width + 3)  # marker_bit, vop_time_increment, marker_bit, vop_coded
-            if not width or not (rest >> (width + 2) and rest & 2):
-                raise Irregular("a picture header that is not understood")
-            pictures.append(_Picture(kind, rest & 1 == 1))
-            begin = data.find(_VOP, begin + 4) if begin < last else -1
+            pictures.append(self._picture(data[begin + 4 : begin + 16]))
+            begin = data.find(_VOP, begin + 4) if self._packed else -1
         return pictures
+
+    def _picture(self, header: bytes) -> _Picture:
+        """Reads a picture's header behind its start code."""
+        left = 8 * len(header) - 2
+        if left < 0:
+            raise Irregular("a header ends early")
+        value = int.from_bytes(header, "big")
+        kind, rest = value >> left, value & ((1 << left) - 1)
+        # modulo_time_base: ones up to a zero, which is the first one of what is turned round.
+        left = (rest ^ ((1 << left) - 1)).bit_length() - 1
+        width = self._increment_bits
+        left -= width + 3
+        if left < 0 or not width:
+            raise Irregular("a picture header that is not understood")
+        fields = rest >> left  # marker_bit, vop_time_increment, marker_bit, vop_coded
+        if not (fields >> (width + 2) & 1 and fields & 2):
+            raise Irregular("a picture header that is not understood")
+        return _Picture(kind, fields & 1 == 1)
 
     def _note_headers(self, headers: bytes) -> None:
         layer = _LAYER.search(headers)
