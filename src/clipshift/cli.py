@@ -209,7 +209,7 @@ def export(  # noqa: PLR0913
         model: Run folder, model folder, or published weights by name.
         to: onnx (ONNX Runtime, TensorRT, browsers), openvino, or torch.
         out: Folder for the export; new or empty.
-        precision: fp32, fp16, bf16 or int8 (both OpenVINO).
+        precision: fp32, fp16, bf16 (OpenVINO only) or int8 (not torch).
         input: What the file takes: frames as decoded, or normalised clips.
         data: Clips to check on; by default the run's validation clips.
         calibrate: Data set for int8.

@@ -101,7 +101,9 @@ def _onnx_runtime() -> str:
 def _openvino() -> str:
     import openvino
 
-    devices = openvino.Core().available_devices
+    from clipshift.engines.openvino import the_core
+
+    devices = the_core().available_devices
     return f"{openvino.__version__.partition('-')[0]}; devices: {', '.join(devices)} (clipshift uses CPU)"
 
 

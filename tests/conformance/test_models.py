@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import openvino
 import pytest
 import timm
 import torch
@@ -22,6 +21,7 @@ from clipshift.config import ModelSpec
 from clipshift.config.schema import InputConfig, ModelConfig, ShiftConfig
 from clipshift.deployment.onnx_graph import network_to_onnx
 from clipshift.deployment.openvino_graph import from_onnx
+from clipshift.engines.openvino import the_core
 from clipshift.models.backbones import timm_name
 from clipshift.models.bundle import load_bundle, save_bundle
 from clipshift.models.folding import fold_branches
@@ -234,7 +234,7 @@ def test_exports_give_the_logits(name: str) -> None:
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(from_onnx(model), "CPU", settings)
+    compiled = the_core().compile_model(from_onnx(model), "CPU", settings)
     for count in (2, 1):
         expected = _logits(name)[:count]
         for found in (session.run(["logits"], {"clips": clips[:count]})[0], compiled([clips[:count]])["logits"]):

@@ -10,13 +10,13 @@ from typing import Any, get_args
 
 import numpy as np
 import onnx
-import openvino
 import pytest
 
 import clipshift
 from clipshift.deployment.comparison import LARGEST_DIFFERENCE, random_frames
 from clipshift.engines import EXPORT_FILE, Target, read_export
 from clipshift.engines.exported import METADATA_KEY, MODEL_FILES, Export, file_digest
+from clipshift.engines.openvino import the_core
 from clipshift.errors import ConfigError, ExportError
 from clipshift.evaluation.evaluator import evaluate
 from clipshift.inference.results import Prediction
@@ -180,7 +180,7 @@ def test_layers_that_were_kept_are_named(exported: MakeExport) -> None:
 def test_the_description_is_inside_the_files(exported: MakeExport) -> None:
     file = onnx.load(exported("onnx").folder / "model.onnx")
     texts = {"onnx": {entry.key: entry.value for entry in file.metadata_props}[METADATA_KEY]}
-    model = openvino.Core().read_model(exported("openvino").folder / "model.xml")
+    model = the_core().read_model(exported("openvino").folder / "model.xml")
     texts["openvino"] = model.get_rt_info(["framework", METADATA_KEY]).astype(str)
     for target, text in texts.items():
         inside = Export.model_validate_json(text)

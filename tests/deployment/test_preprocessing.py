@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import onnxruntime
-import openvino
 import pytest
 import torch
 
@@ -14,6 +13,7 @@ from clipshift.data.transforms import test_views as views_of
 from clipshift.deployment.onnx_graph import preprocessing_to_onnx
 from clipshift.deployment.openvino_graph import from_onnx
 from clipshift.deployment.torch_module import export_program, prepared_views
+from clipshift.engines.openvino import the_core
 from clipshift.errors import ExportError
 from tests.deployment.making import noise
 
@@ -91,7 +91,7 @@ def test_onnx_runtime_gives_the_same_bits(name: str) -> None:
 def test_openvino_is_within_one_grey_level_in_a_thousandth_of_the_pixels(name: str) -> None:
     spec = make_spec(name)
     settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(from_onnx(preprocessing_to_onnx(spec)), "CPU", settings)
+    compiled = the_core().compile_model(from_onnx(preprocessing_to_onnx(spec)), "CPU", settings)
     for height, width in (*SIZES[2::3], LARGE_SIZES[0]):
         frames = noise(2, height, width)
         found = compiled([frames[None]])["views"]

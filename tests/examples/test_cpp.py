@@ -125,8 +125,10 @@ def test_the_answers_are_those_of_predict(
 def test_openvino_files_work_as_well(program: Path, exported: Path, video: Path, tmp_path: Path) -> None:
     import openvino
 
+    from clipshift.engines.openvino import the_core
+
     path = tmp_path / "model.xml"
-    openvino.save_model(openvino.Core().read_model(exported / "model.onnx"), path, compress_to_fp16=False)
+    openvino.save_model(the_core().read_model(exported / "model.onnx"), path, compress_to_fp16=False)
     (other,) = answers(program, path, video)
     (answer,) = answers(program, exported / "model.onnx", video)
     assert other["probabilities"] == pytest.approx(answer["probabilities"], abs=2e-6)

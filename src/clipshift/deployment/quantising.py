@@ -14,7 +14,7 @@ from clipshift.data.stream import read_views
 from clipshift.data.transforms import normalise
 from clipshift.deployment.clips import CalibrationClips
 from clipshift.deployment.comparison import AGREEMENT, MOST_ACCURACY_LOST
-from clipshift.deployment.quantize import Outputs, agreement, quantize_openvino
+from clipshift.deployment.quantize import Outputs, agreement, quantize_onnx, quantize_openvino
 from clipshift.deployment.targets import Quantise
 from clipshift.engines.exported import Export
 from clipshift.errors import ExportError, VideoError
@@ -77,8 +77,10 @@ def quantiser(export: Export, clips: CalibrationClips, reference: Model) -> Quan
         expected = np.concatenate([reference.network(torch.from_numpy(views)).numpy() for views in judged])
     score = _score(expected, [clip.label for clip in validation.clips])
 
+    quantize = quantize_onnx if export.target == "onnx" else quantize_openvino
+
     def quantise(network: Any) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401
-        found = quantize_openvino(network, training, judged, score=score, least=AGREEMENT["int8"])
+        found = quantize(network, training, judged, score=score, least=AGREEMENT["int8"])
         if len(found.kept) > MOST_KEPT * found.layers:
             share = f"{AGREEMENT['int8']:.0%}"
             raise ExportError(

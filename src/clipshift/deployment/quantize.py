@@ -12,16 +12,21 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from clipshift.deployment.onnx_codes import move_codes, weighted_layers
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 Outputs = NDArray[np.float32]
 Run = Callable[[NDArray[Any]], Outputs]
 """A model opened by its engine: one input with its batch axis, to logits (B, K)."""
 
-_WEIGHTED = ("Convolution", "GroupConvolution", "MatMul", "Conv", "Gemm")
+_WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
 _RANKED = 8
 """Validation inputs on which the layers are put in the order of their harm."""
 
@@ -58,7 +63,6 @@ def quantize_openvino(
     *,
     score: Callable[[Outputs], float],
     least: float,
-    ignored: Iterable[str] = (),
 ) -> Quantised:
     """Quantise an `openvino.Model`.
 
@@ -73,25 +77,57 @@ def quantize_openvino(
             example [agreement][clipshift.deployment.quantize.agreement] with the model that is given.
         least: The least score that is good enough. Until it is reached, layers go back to floating point, one after
             the other, first those that change the logits most.
-        ignored: Regular expressions of names of nodes that are never quantised.
 
     Raises:
         ValueError: The given model itself does not reach `least`, or there are no inputs.
     """
     import openvino
 
-    core = openvino.Core()
+    from clipshift.engines.openvino import signal_stack_kept, the_core
 
     def open_model(model: Any) -> Run:  # noqa: ANN401
         compiled = model
         if isinstance(model, openvino.Model):
-            compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            compiled = the_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         return lambda inputs: np.asarray(compiled([inputs])[0])
 
-    quantised = _quantize(model, open_model, calibration, validation, score=score, least=least, ignored=ignored)
+    with signal_stack_kept():  # nncf starts many cores
+        quantised = _quantize(model, open_model, calibration, validation, score=score, least=least)
     weighted = [node for node in quantised.model.get_ordered_ops() if node.get_type_name() in _WEIGHTED]
     kept = tuple(node.get_friendly_name() for node in weighted if not _has_integer_weights(node))
     return replace(quantised, kept=kept, layers=len(weighted))
+
+
+def quantize_onnx(
+    model: ModelProto,
+    calibration: Sequence[NDArray[Any]],
+    validation: Sequence[NDArray[Any]],
+    *,
+    score: Callable[[Outputs], float],
+    least: float,
+) -> Quantised:
+    """Quantise an ONNX model for ONNX Runtime, which also judges it.
+
+    Arguments and errors are those of [quantize_openvino][clipshift.deployment.quantize.quantize_openvino], and weights
+    have seven bits for the same reason.
+    """
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3
+    name = model.graph.input[0].name
+
+    def open_model(model: ModelProto) -> Run:
+        text = move_codes(model).SerializeToString()
+        session = onnxruntime.InferenceSession(text, settings, providers=["CPUExecutionProvider"])
+        return lambda inputs: np.asarray(session.run(None, {name: inputs})[0])
+
+    quantised = _quantize(
+        model, open_model, calibration, validation, score=score, least=least, measured=lambda clips: {name: clips}
+    )
+    whole = move_codes(quantised.model)
+    layers, kept = weighted_layers(whole)
+    return replace(quantised, model=whole, kept=tuple(kept), layers=len(layers))
 
 
 def _has_integer_weights(node: Any) -> bool:  # noqa: ANN401
@@ -110,7 +146,7 @@ def _quantize(
     *,
     score: Callable[[Outputs], float],
     least: float,
-    ignored: Iterable[str],
+    measured: Callable[[NDArray[Any]], Any] = lambda clips: clips,
 ) -> Quantised:
     import nncf
     from nncf.quantization.advanced_parameters import (
@@ -140,14 +176,13 @@ def _quantize(
     with _quiet():
         quantised = nncf.quantize_with_accuracy_control(
             model,
-            nncf.Dataset(calibration),
+            nncf.Dataset(calibration, measured),
             nncf.Dataset(range(len(validation)), lambda number: validation[number]),
             validation_fn=judge,
             max_drop=before - least,
             subset_size=len(calibration),
             # Zero points let signed activations, those of leaky ReLU, use the whole of their eight bits.
             preset=nncf.QuantizationPreset.MIXED,
-            ignored_scope=nncf.IgnoredScope(patterns=list(ignored), validate=False),
             advanced_quantization_parameters=AdvancedQuantizationParameters(
                 overflow_fix=OverflowFix.ENABLE,
                 # One scale for all channels of a map, also before depthwise convolutions: only so has the shift's

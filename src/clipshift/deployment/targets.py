@@ -12,7 +12,7 @@ from clipshift.errors import ExportError, MissingDependencyError
 from clipshift.models.recognizer import Recognizer
 
 PRECISIONS: dict[Target, tuple[Precision, ...]] = {
-    "onnx": ("fp32", "fp16"),
+    "onnx": ("fp32", "fp16", "int8"),
     "openvino": ("fp32", "fp16", "bf16", "int8"),
     "torch": ("fp32",),
 }
@@ -62,13 +62,16 @@ def package_versions(target: Target) -> dict[str, str]:
     return {package: version(package) for package in ("torch", "timm", *_PACKAGES[target])}
 
 
-def write_onnx(folder: Path, network: Recognizer, export: Export, _: Quantise | None) -> Export:
-    """Write `model.onnx` in float32 or float16; pixels are prepared and answers given in float32."""
+def write_onnx(folder: Path, network: Recognizer, export: Export, quantise: Quantise | None) -> Export:
+    """Write `model.onnx`; in all precisions, pixels are prepared and answers given in float32."""
     from clipshift.deployment.onnx_graph import add_ends, halve, network_to_onnx, write_metadata
 
     model = network_to_onnx(network, export.spec)
     if export.precision == "fp16":
         model = halve(model)
+    elif quantise is not None:
+        model, kept = quantise(model)
+        export = export.model_copy(update={"kept": kept})
     if export.input == "frames":
         model = add_ends(model, export.spec)
     write_metadata(model, export.to_text())

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,9 +20,43 @@ from clipshift.engines.sessions import EngineOptions, check_device, check_input
 from clipshift.errors import ExportError
 
 
+@cache
+def the_core() -> openvino.Core:
+    """The one core of this process, which lasts as long as the process does.
+
+    A core that starts on a processor gives its thread a new stack for signal handlers, and one that ends puts back the
+    stack that it found, which another core may have freed in the meantime: the next signal would kill the process.
+    """
+    return openvino.Core()
+
+
+@contextmanager
+def signal_stack_kept() -> Iterator[None]:
+    """Let others start and end cores: the thread has its stack for signal handlers back afterwards.
+
+    See [the_core][clipshift.engines.openvino.the_core].
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    system, stack = ctypes.CDLL(None), _SignalStack()
+    system.sigaltstack(None, ctypes.byref(stack))
+    try:
+        yield
+    finally:
+        gc.collect()  # a core in a cycle of references would do its harm later
+        system.sigaltstack(ctypes.byref(stack), None)
+
+
+class _SignalStack(ctypes.Structure):
+    """Linux's `stack_t`."""
+
+    _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
 def processor_has_bf16() -> bool:
     """Whether OpenVINO computes in bfloat16 on this processor."""
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class OpenVinoSession:
@@ -41,7 +81,7 @@ class OpenVinoSession:
             settings["CACHE_DIR"] = str(options.cache)
         self._settings = settings
         try:
-            self._model = openvino.Core().read_model(str(path))
+            self._model = the_core().read_model(str(path))
             self._compiled = {1: self._compile(1)}
         except RuntimeError as error:
             raise ExportError(
@@ -79,4 +119,4 @@ class OpenVinoSession:
         shape = self._model.inputs[0].get_partial_shape()
         shape[0] = batch
         self._model.reshape(shape)
-        return openvino.Core().compile_model(self._model, "CPU", self._settings)
+        return the_core().compile_model(self._model, "CPU", self._settings)

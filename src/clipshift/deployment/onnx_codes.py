@@ -1,0 +1,112 @@
+"""A quantised ONNX network in the form that ONNX Runtime executes in eight bits throughout.
+
+Quantising leaves a graph in float32 with pairs of `QuantizeLinear` and `DequantizeLinear` in it. ONNX Runtime takes a
+convolution for one of integers if all of its inputs come straight from `DequantizeLinear` and codes have the same type
+before and behind it; else, with any other operator in between, it computes in float32, without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, helper, numpy_helper
+
+_MOVING = ("Concat", "Identity", "MaxPool", "Reshape", "Split", "Transpose")
+"""What gives the same numbers for codes as for what they stand for: it moves them, or picks the largest."""
+_WEIGHTED = ("Conv", "Gemm", "MatMul")
+
+
+def move_codes(model: ModelProto) -> ModelProto:
+    """Give all features unsigned codes and convolutions integer biases, and let what only moves features move codes.
+
+    The temporal shift of the deployment form, for one, splits, permutes and joins features; here it does so in eight
+    bits, and the convolution behind it finds codes. The numbers stay, up to the rounding of biases to 1/2^31 of their
+    range.
+
+    Args:
+        model: With one scale for all codes of a tensor of features, and one for each output channel of weights; not
+            changed.
+    """
+    moved = ModelProto()
+    moved.CopyFrom(model)
+    _make_unsigned(moved)
+    constants = {constant.name: numpy_helper.to_array(constant) for constant in moved.graph.initializer}
+    nodes = list(_with_integer_biases(_with_moved_codes(moved.graph.node, constants), moved, constants))
+    used = {name for node in nodes for name in node.input} | {value.name for value in moved.graph.output}
+    del moved.graph.node[:]
+    del moved.graph.value_info[:]  # types of what is no more
+    moved.graph.node.extend(node for node in nodes if used.intersection(node.output))
+    return moved
+
+
+def weighted_layers(model: ModelProto) -> tuple[list[str], list[str]]:
+    """The names of all convolutions and linear layers, and of those whose weights are not integers."""
+    made_by = {name: node.op_type for node in model.graph.node for name in node.output}
+    weighted = [node for node in model.graph.node if node.op_type in _WEIGHTED]
+    kept = [node.name for node in weighted if made_by.get(node.input[1]) != "DequantizeLinear"]
+    return [node.name for node in weighted], kept
+
+
+def _make_unsigned(model: ModelProto) -> None:
+    """Let the codes of features run from 0 to 255 in place of -128 to 127: the same numbers, and one type for all."""
+    constants = {constant.name: constant for constant in model.graph.initializer}
+    quantisers = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    for name in {node.input[2] for node in quantisers if node.input[0] not in constants}:  # features, not weights
+        zero = numpy_helper.to_array(constants[name])
+        if zero.dtype == np.int8:
+            unsigned = (zero.astype(np.int16) + 128).astype(np.uint8)
+            constants[name].CopyFrom(numpy_helper.from_array(unsigned, name))
+
+
+def _with_moved_codes(nodes: Iterable[NodeProto], constants: dict[str, NDArray[Any]]) -> Iterator[NodeProto]:
+    dequantised: dict[str, NodeProto] = {}
+    for node in nodes:
+        yield node
+        if node.op_type == "DequantizeLinear":
+            dequantised[node.output[0]] = node
+        if node.op_type not in _MOVING:
+            continue
+        data = node.input if node.op_type == "Concat" else node.input[:1]
+        sources = [dequantised[name] for name in data if name in dequantised]
+        if len(sources) < len(data) or not _same_codes(sources, constants):
+            continue
+        for place, source in enumerate(sources):
+            node.input[place] = source.input[0]
+        for place, name in enumerate(node.output):
+            node.output[place] = f"{name}_codes"
+            behind = [f"{name}_codes", *sources[0].input[1:]]
+            dequantised[name] = helper.make_node("DequantizeLinear", behind, [name], name=f"{name}_dequantised")
+            yield dequantised[name]
+
+
+def _same_codes(sources: list[NodeProto], constants: dict[str, NDArray[Any]]) -> bool:
+    """Whether codes of all of these mean the same number, and do not differ by channel."""
+    first = [constants[name] for name in sources[0].input[1:]]
+    return all(
+        np.array_equal(constants[name], value) and value.dtype == constants[name].dtype and value.size == 1
+        for source in sources
+        for name, value in zip(source.input[1:], first, strict=True)
+    )
+
+
+def _with_integer_biases(
+    nodes: Iterable[NodeProto], model: ModelProto, constants: dict[str, NDArray[Any]]
+) -> Iterator[NodeProto]:
+    scales: dict[str, NDArray[Any]] = {}
+    for node in nodes:
+        if node.op_type == "DequantizeLinear":
+            scales[node.output[0]] = constants[node.input[1]]
+        if node.op_type == "Conv" and len(node.input) == 3 and all(name in scales for name in node.input[:2]):
+            # A product of codes stands for the product of their scales; sums of products and the bias share it.
+            scale = np.asarray(scales[node.input[0]] * scales[node.input[1]], np.float32)
+            codes = np.rint(constants[node.input[2]].astype(np.float64) / scale)
+            if np.abs(codes).max() < 2**31:  # else the layer stays as it is, which is slower, not wrong
+                names = [f"{node.input[2]}_{what}" for what in ("codes", "scale", "dequantised")]
+                model.graph.initializer.append(numpy_helper.from_array(codes.astype(np.int32), names[0]))
+                model.graph.initializer.append(numpy_helper.from_array(np.broadcast_to(scale, codes.shape), names[1]))
+                yield helper.make_node("DequantizeLinear", names[:2], names[2:], name=names[2], axis=0)
+                node.input[2] = names[2]
+        yield node
