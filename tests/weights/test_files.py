@@ -629,13 +629,16 @@ from clipshift.errors import WeightsError
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + 2**28
 resource.setrlimit(resource.RLIMIT_AS, (size, size))
 for path in sorted(Path(sys.argv[1]).iterdir()):
-    started = time.process_time()
-    try:
-        weight_files.read_weights(path)
-        outcome = "read"
-    except WeightsError as error:
-        outcome = str(error.got)
-    print(path.name, round(time.process_time() - started, 3), outcome, sep="|")
+    seconds = []
+    for _ in range(2):  # the quicker one is the file's, the other may be a busy machine's
+        started = time.process_time()
+        try:
+            weight_files.read_weights(path)
+            outcome = "read"
+        except WeightsError as error:
+            outcome = str(error.got)
+        seconds.append(time.process_time() - started)
+    print(path.name, round(min(seconds), 3), outcome, sep="|")
 """
     command = [sys.executable, "-c", script, str(tmp_path)]
     child = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
