@@ -120,8 +120,8 @@ def export(  # noqa: PLR0913
         model: A run folder, a model folder, or published weights by name.
         to: `onnx` (ONNX Runtime, TensorRT, browsers), `openvino`, or `torch` (a program of `torch.export`).
         out: Folder for the export; new or empty.
-        precision: `fp32`; `fp16` (ONNX: for GPUs; OpenVINO: stored in half); `bf16` and
-            `int8` (ONNX and OpenVINO).
+        precision: `fp32`; `fp16` (ONNX: for GPUs; OpenVINO: stored in half); `bf16`
+            (OpenVINO); `int8` (ONNX and OpenVINO).
         input: `frames`, or `clips`: normalised frames to logits, for programs with a preprocessing of their own.
         data: Clips to check on: a folder, list or `data.yaml`, with labels or without. By default the run's validation
             clips or, where there are none, generated ones.

@@ -23,8 +23,8 @@ def move_codes(model: ModelProto) -> ModelProto:
     """Give all features unsigned codes and convolutions integer biases, and let what only moves features move codes.
 
     The temporal shift of the deployment form, for one, splits, permutes and joins features; here it does so in eight
-    bits, and the convolution behind it finds codes. The numbers stay, up to the rounding of biases to 1/2^31 of their
-    range.
+    bits, and the convolution behind it finds codes. The numbers stay, up to the rounding of biases to the scale of the
+    sums that they are added to.
 
     Args:
         model: With one scale for all codes of a tensor of features, and one for each output channel of weights; not
@@ -104,7 +104,8 @@ def _with_integer_biases(
             scale = np.asarray(scales[node.input[0]] * scales[node.input[1]], np.float32)
             codes = np.rint(constants[node.input[2]].astype(np.float64) / scale)
             if np.abs(codes).max() < 2**31:  # else the layer stays as it is, which is slower, not wrong
-                names = [f"{node.input[2]}_{what}" for what in ("codes", "scale", "dequantised")]
+                # By the layer: layers may share a bias, and each needs it in its own scale.
+                names = [f"{node.output[0]}_bias_{what}" for what in ("codes", "scale", "dequantised")]
                 model.graph.initializer.append(numpy_helper.from_array(codes.astype(np.int32), names[0]))
                 model.graph.initializer.append(numpy_helper.from_array(np.broadcast_to(scale, codes.shape), names[1]))
                 yield helper.make_node("DequantizeLinear", names[:2], names[2:], name=names[2], axis=0)

@@ -76,7 +76,6 @@ def quantiser(export: Export, clips: CalibrationClips, reference: Model) -> Quan
     with torch.inference_mode():
         expected = np.concatenate([reference.network(torch.from_numpy(views)).numpy() for views in judged])
     score = _score(expected, [clip.label for clip in validation.clips])
-
     quantize = quantize_onnx if export.target == "onnx" else quantize_openvino
 
     def quantise(network: Any) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401
