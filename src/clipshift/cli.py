@@ -95,6 +95,7 @@ def evaluate(  # noqa: PLR0913
     batch_size: int | None = None,
     bad: Literal["wrong", "exclude"] | None = None,
     device: str = "auto",
+    amp: Amp = "fp32",
     out: str | None = None,
     fuse: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     weights: Annotated[list[float] | None, Parameter(consume_multiple=True, negative=())] = None,
@@ -111,6 +112,7 @@ def evaluate(  # noqa: PLR0913
         batch_size: Views per forward pass; does not change the result.
         bad: How unreadable videos count: wrong, or exclude.
         device: auto, cpu, cuda or cuda:N.
+        amp: Precision of a trained network: fp32, bf16 or fp16 (a GPU only).
         out: Folder for metrics.json and predictions.jsonl.
         fuse: In place of a model and data: run folders or folders of --out, whose probabilities are averaged.
         weights: A number for each of them; by default all count the same.
@@ -143,6 +145,7 @@ def evaluate(  # noqa: PLR0913
             batch_size=batch_size,
             bad=bad,
             device=device,
+            amp=amp,
             out=out,
             progress=progress,
         )
@@ -159,6 +162,7 @@ def predict(  # noqa: PLR0913
     clips: int | None = None,
     batch_size: int = 1,
     device: str = "auto",
+    amp: Amp = "fp32",
     threads: int = 0,
     mode: Literal["latency", "throughput"] = "latency",
 ) -> None:
@@ -173,6 +177,7 @@ def predict(  # noqa: PLR0913
         clips: Sets of frames per video; by default the model's own.
         batch_size: Views per forward pass.
         device: auto, cpu, cuda or cuda:N; of an exported ONNX file also tensorrt.
+        amp: Precision of a trained network: fp32, bf16 or fp16 (a GPU only).
         threads: Of the network on the processor; 0: one a core.
         mode: Of an exported model: latency, or throughput where its engine tells the two apart.
     """
@@ -182,7 +187,7 @@ def predict(  # noqa: PLR0913
     if not sources:
         raise UserError("Nothing was named to predict.", allowed="videos, folders, globs and lists")
     with _progress("fetching") as progress:
-        loaded = clipshift.load(model, device=device, threads=threads, mode=mode, progress=progress)
+        loaded = clipshift.load(model, device=device, amp=amp, threads=threads, mode=mode, progress=progress)
     answers = clipshift.predict(loaded, *sources, crops=crops, clips=clips, batch_size=batch_size)
     failed = write_predictions(answers, json_file, top=top, say=_stdout.print)
     if failed:

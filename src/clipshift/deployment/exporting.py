@@ -405,4 +405,4 @@ def _licence(model: str | Path) -> str:
 
 def _reference(network: Recognizer, spec: ModelSpec) -> Model:
     """The trained model, on the processor in float32."""
-    return Model(NetworkScorer(network.eval(), spec, torch.device("cpu")))
+    return Model(NetworkScorer(network.eval(), spec, torch.device("cpu"), as_trained=True))

@@ -46,3 +46,18 @@ def pick_device(device: str, *, local_rank: int | None = None) -> torch.device:
 def autocast(device: torch.device, amp: Amp) -> torch.autocast:
     """The context in which a network runs at a precision; for fp32 it changes nothing."""
     return torch.autocast(device.type, _AMP_DTYPES.get(amp), enabled=amp != "fp32")
+
+
+def check_amp(device: torch.device, amp: Amp, where: str = "amp") -> None:
+    """Raise an error unless networks can run in this precision on a device.
+
+    Raises:
+        ConfigError: They cannot; `where` names the setting.
+    """
+    if amp == "fp16" and device.type == "cpu":
+        raise ConfigError(
+            "fp16 needs a GPU; a processor computes in fp32 or bf16.",
+            where=where,
+            got=f"fp16 on device {device}",
+            allowed="fp32, bf16",
+        )

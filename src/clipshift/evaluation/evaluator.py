@@ -23,7 +23,7 @@ from clipshift.data.transforms import VIEWS
 from clipshift.engines import EngineOptions, ExportScorer, ScoredClip, Scorer, find_export, open_session, read_export
 from clipshift.engines.exported import MODEL_FILES, file_digest
 from clipshift.errors import ConfigError, DataError, DivergedError
-from clipshift.evaluation.device import Amp, pick_device
+from clipshift.evaluation.device import Amp, check_amp, pick_device
 from clipshift.evaluation.metrics import Metrics, compute_metrics, compute_multilabel_metrics
 from clipshift.evaluation.protocols import with_protocol
 from clipshift.evaluation.results import ClipScore, Evaluation
@@ -127,8 +127,7 @@ def _open_model(
     if exported is not None:
         return _open_export(exported, protocol, device=device, amp=amp)
     chosen = pick_device(device)
-    if amp == "fp16" and chosen.type == "cpu":
-        raise ConfigError("fp16 needs a GPU.", where="amp", got="fp16 on a CPU", allowed="fp32, bf16")
+    check_amp(chosen, amp)
     identity: dict[str, str] = {}
     if isinstance(model, tuple):
         network, spec = model

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from clipshift.data.stream import read_ahead, views_of_frames
 from clipshift.data.transforms import normalise, test_views
 from clipshift.engines import ScoredClip, average_views, one_line, score_in_batches
 from clipshift.evaluation.device import Amp, autocast
+from clipshift.models.folding import inference_form
+from clipshift.models.recognizer import Recognizer
 
 Engine = Callable[[Tensor], Tensor]
 """From views (B, T, 3, H, W) uint8 on the CPU to logits (B, K)."""
@@ -88,16 +91,19 @@ class NetworkScorer:
     """A PyTorch network as a [Scorer][clipshift.engines.scores.Scorer].
 
     Attributes:
-        network: On `device`, in evaluation mode: normalised clips (B, T, 3, H, W) to logits (B, K).
+        network: On `device`, in evaluation mode: normalised clips (B, T, 3, H, W) to logits (B, K). What runs is its
+            [inference form][clipshift.models.folding.inference_form], made at the first answer.
         spec: How frames become its input, and what is averaged over a video's views.
         device: Where it is.
         amp: Precision of the forward pass.
+        as_trained: Run `network` itself, to compare others with it.
     """
 
-    network: nn.Module
+    network: Recognizer
     spec: ModelSpec
     device: torch.device
     amp: Amp = "fp32"
+    as_trained: bool = False
 
     @property
     def engine(self) -> str:
@@ -109,8 +115,8 @@ class NetworkScorer:
         self, clips: Iterable[Clip], data: DataConfig, protocol: EvaluateConfig, *, workers: int
     ) -> Iterator[ScoredClip]:
         """Score clips in their order; see [score_stream][clipshift.evaluation.scoring.score_stream]."""
-        engine, spec = self._engine(), self.spec
-        return score_stream(engine, clips, spec.input, data, protocol, average=spec.average, workers=workers)
+        spec = self.spec
+        return score_stream(self._engine, clips, spec.input, data, protocol, average=spec.average, workers=workers)
 
     def frames(self, frames_THWC: np.ndarray, protocol: EvaluateConfig) -> np.ndarray:
         """Score one decoded video: logits float32 (K,)."""
@@ -121,7 +127,9 @@ class NetworkScorer:
         return self._score(test_views(frames_THWC, self.spec.input, self.spec.crops))
 
     def _score(self, views_VTCHW: Tensor) -> np.ndarray:
-        return average_views(self._engine()(views_VTCHW).float().cpu().numpy(), self.spec.average)
+        return average_views(self._engine(views_VTCHW).float().cpu().numpy(), self.spec.average)
 
+    @cached_property
     def _engine(self) -> Engine:
-        return network_engine(self.network, self.spec.input, self.device, self.amp)
+        network = self.network if self.as_trained else inference_form(self.network)
+        return network_engine(network, self.spec.input, self.device, self.amp)

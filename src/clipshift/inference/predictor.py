@@ -49,6 +49,9 @@ class Model:
     def network(self) -> nn.Module:
         """The PyTorch network, in evaluation mode: normalised clips `(B, T, 3, H, W)` float32 to logits `(B, K)`.
 
+        As it was trained. Answers come from a copy of it, made at the first one, whose batch norms are folded into its
+        convolutions.
+
         Raises:
             ExportError: An exported model has none.
         """
@@ -181,7 +184,7 @@ def load(
         The model, ready to predict.
 
     Raises:
-        ConfigError: There is no such device.
+        ConfigError: There is no such device, or it does not have the precision.
         DownloadError: Published weights cannot be fetched.
         ExportError: The exported model is damaged, or its engine cannot run it.
         MissingDependencyError: Its engine, or for a trained model PyTorch, is not installed.
@@ -198,7 +201,7 @@ def load(
         return Model(ExportScorer(session, export))
 
     try:  # only here: exported models need no PyTorch
-        from clipshift.evaluation.device import pick_device
+        from clipshift.evaluation.device import check_amp, pick_device
         from clipshift.evaluation.scoring import NetworkScorer
         from clipshift.models.bundle import load_bundle
         from clipshift.weights.by_name import find_model
@@ -210,6 +213,7 @@ def load(
 
         torch.set_num_threads(threads)
     chosen = pick_device(device)
+    check_amp(chosen, amp)
     network, spec = load_bundle(find_model(model, progress=progress))
     return Model(NetworkScorer(network.to(chosen).eval(), spec, chosen, amp))
 
@@ -221,8 +225,9 @@ def predict(
     clips: int | None = None,
     batch_size: int = 1,
     device: str = "auto",
+    amp: Amp = "fp32",
     workers: int | Literal["auto"] = "auto",
 ) -> Iterator[Prediction | Failure]:
     """Classify videos: `Model.predict_many` for a model that is loaded first; see there."""
-    loaded = model if isinstance(model, Model) else load(model, device=device)
+    loaded = model if isinstance(model, Model) else load(model, device=device, amp=amp)
     return loaded.predict_many(sources, crops=crops, clips=clips, batch_size=batch_size, workers=workers)

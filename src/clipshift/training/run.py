@@ -23,6 +23,7 @@ from clipshift.data.dataset import BadSample, TrainingClips, mirror_partners
 from clipshift.data.loader import Batch, TrainingLoader, training_loader, worker_count
 from clipshift.errors import ConfigError, RunError, TrainingInterrupted
 from clipshift.evaluation import Evaluation, evaluate_manifest, load_evaluation
+from clipshift.evaluation.device import check_amp
 from clipshift.evaluation.report import write_report
 from clipshift.models.bundle import MODEL_FOLDER, save_bundle
 from clipshift.models.recognizer import Recognizer
@@ -118,7 +119,7 @@ def train(
     run = Path(out) if out else Path("runs") / f"{Path(data).resolve().stem}-{Path(recipe).stem}"
     command = _command(data, settings, out=out, recipe=recipe, config=config, weights=weights, amp=amp)
     with join_ranks(resolved.config.train.device) as ranks, stop_on_signals() as stop:
-        _check_precision(resolved.config, ranks)
+        check_amp(ranks.device, resolved.config.train.amp, "train.amp")
         if resolved.config.train.threads:
             torch.set_num_threads(resolved.config.train.threads)
         _check_labels(resolved.config)
@@ -517,16 +518,6 @@ def _fingerprints(dataset: DataSet, folder: Path, config: Config, reporter: Repo
     """Hash and probe every clip; written to `data.jsonl`, which also spares a second reading."""
     with reporter.phase("reading clips", len(dataset.train) + len(dataset.validation)) as phase:
         return write_data_jsonl(folder / "data.jsonl", dataset, config.data, progress=phase.advance_to)
-
-
-def _check_precision(config: Config, ranks: Ranks) -> None:
-    if config.train.amp == "fp16" and ranks.device.type == "cpu":
-        raise ConfigError(
-            "fp16 needs a GPU; a processor trains with fp32 or bf16.",
-            where="train.amp",
-            got=f"fp16 on device {ranks.device}",
-            allowed="fp32, bf16",
-        )
 
 
 def _check_labels(config: Config) -> None:
