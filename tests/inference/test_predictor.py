@@ -76,6 +76,31 @@ def test_more_views_average_their_logits(model: clipshift.Model, clips: Path, cr
     assert not np.allclose(one.probabilities, model.predict(path).probabilities, atol=1e-4)
 
 
+def test_answers_are_those_of_the_network_as_it_was_trained(model: clipshift.Model, clips: Path) -> None:
+    assert isinstance(model.scorer, NetworkScorer)
+    frames = decode(first_clip(clips), range(8))
+    plain = replace(model.scorer, as_trained=True).frames(frames, model.views())
+    views_VTCHW = views_of_frames(frames, model.spec.input, crops="centre", clips=1)
+    with torch.inference_mode():
+        expected_VK = model.network(normalise(views_VTCHW, model.spec.input.mean, model.spec.input.std))
+    np.testing.assert_array_equal(plain, expected_VK[0].numpy())
+    np.testing.assert_allclose(model.scorer.frames(frames, model.views()), plain, rtol=1e-5, atol=1e-5)
+
+
+def test_mixed_precision_answers_nearly_the_same(model: clipshift.Model, bundle: Path, clips: Path) -> None:
+    mixed = clipshift.load(bundle, device="cpu", amp="bf16")
+    path = first_clip(clips)
+    exact, found = model.predict(path).probabilities, mixed.predict(path).probabilities
+    np.testing.assert_allclose(found, exact, atol=0.1)
+    assert not np.array_equal(found, exact)
+    assert "bf16" in mixed.engine
+    from_command = next(clipshift.predict(bundle, path, device="cpu", amp="bf16"))
+    assert isinstance(from_command, Prediction)
+    np.testing.assert_array_equal(from_command.probabilities, found)
+    with pytest.raises(ConfigError, match="fp16 needs a GPU"):
+        clipshift.load(bundle, device="cpu", amp="fp16")
+
+
 def with_spec(model: clipshift.Model, **changes: object) -> clipshift.Model:
     spec = ModelSpec.model_validate({**model.spec.model_dump(), **changes})
     assert isinstance(model.scorer, NetworkScorer)
