@@ -125,9 +125,7 @@ def _judge(checked: Checked, compared: Comparison, clips: Sequence[Clip], descri
         )
     if gap.agreement < AGREEMENT[precision]:
         names = [
-            f"{clips[number].name}: {_class_of(compared.expected, number, description)}, exported: "
-            f"{_class_of(compared.found, number, description)}"
-            for number in gap.disagreeing[:3]
+            f"{clips[number].name}: {_two_classes(compared, number, description)}" for number in gap.disagreeing[:3]
         ]
         raise ExportError(
             "The exported file gives clips another class than the model; nothing was written.",
@@ -148,8 +146,14 @@ def _judge(checked: Checked, compared: Comparison, clips: Sequence[Clip], descri
             )
 
 
-def _class_of(answers: Answers, number: int, description: Export) -> str:
-    return description.spec.classes[int(answers.best[number])] if answers.read[number] else "not read"
+def _two_classes(compared: Comparison, number: int, description: Export) -> str:
+    """The classes that a clip gets, with the model's probabilities of both: how far it tells them apart itself."""
+    expected, found = compared.expected, compared.found
+    if not (expected.read[number] and found.read[number]):
+        return f"read by the {'model' if expected.read[number] else 'export'} alone"
+    one, other = int(expected.best[number]), int(found.best[number])
+    chances, classes = expected.probabilities[number], description.spec.classes
+    return f"{classes[one]} ({chances[one]:.3f}), exported: {classes[other]} (in the model {chances[other]:.3f})"
 
 
 def _compare_random(reference: Model, exported: Model) -> tuple[float, int]:
