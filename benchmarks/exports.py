@@ -1,61 +1,98 @@
-"""Exports networks to every target and precision, and shows how well they agree, how large and how fast they are.
+"""Networks x targets x precisions: how fast exports are, how large, and how far from their model.
 
-    python benchmarks/exports.py DATA [--networks tsm-r50 ...] [--models FOLDER ...] [--calibrate DATA]
-                                 [--forms "onnx fp32" ...] [--threads 2] [--repeat 9] [--json figures.json]
+    python benchmarks/exports.py DATA [--networks tsm-r50 ...] [--models RUN ...] [--forms "onnx fp32" ...]
+                                 [--steps write time table] [--to FOLDER] [--ranges 32] [--compared 16] [--threads 2]
+                                 [--repeat 9] [--json figures.json]
 
-DATA are clips to compare and to time on (a folder of videos, a pattern); their labels do not matter. Networks are
-recipes, with seeded weights whose batch norms have seen some of these clips, 400 classes, and the recipe's frames and
-crop. Models are run folders or model folders; with --calibrate, the data set that they learned from, they are exported
-to int8, too. What cannot be exported here, or does not pass export's own check, is shown with the reason.
+DATA is a data set: ranges of int8 are measured on its training clips, answers and times on its validation clips.
+Networks are recipes with seeded weights and 400 classes, whose batch norms have seen four training clips. Random
+classes lie so near to each other that no int8 export passes the check of `clipshift export`; therefore these files are
+written without any check, and how far they are from their model is shown, whatever it is. What int8 costs a trained
+network is another question: models, run folders or model folders that learned from DATA, go through `clipshift export`
+with all of its checks, and what it refuses is shown with the reason.
 
-The times of a network are from decoded frames to logits, preprocessing included: medians of one clip, measured in turns
-with the trained form in PyTorch; "times" says how often the export fits into that.
+With --to, exports and figures stay in that folder, and what is there is not done again: write on a busy machine, and
+then time on a quiet one, some networks at a time.
+
+Times are from decoded frames to logits, preprocessing included: medians of one clip and the distance between their
+quartiles, all forms of a network in turns; "times" is the median of the turns' ratios to the trained form in PyTorch.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from common import write_json
+from common import ratio, take_turns, write_json
 
 import clipshift
 from clipshift.config import DataConfig, ModelSpec, resolve
+from clipshift.data import read_dataset
+from clipshift.data.clips import Clip
 from clipshift.data.stream import read_views
 from clipshift.data.transforms import normalise
-from clipshift.deployment.targets import PRECISIONS
-from clipshift.engines import Precision, Target
+from clipshift.deployment.checking import compare
+from clipshift.deployment.clips import spread
+from clipshift.deployment.exporting import write_files
+from clipshift.deployment.quantising import NormalisedViews
+from clipshift.deployment.quantize import quantize_onnx, quantize_openvino
+from clipshift.deployment.targets import PRECISIONS, Quantise, check_target, package_versions
+from clipshift.engines import Export, Precision, Target
 from clipshift.engines.exported import MODEL_FILES
 from clipshift.errors import UserError
-from clipshift.inference.sources import find_clips
-from clipshift.models.bundle import save_bundle
+from clipshift.models.bundle import load_bundle, save_bundle
 from clipshift.models.recognizer import Recognizer
+from clipshift.video import decode, frame_sets, probe
 
-NETWORKS = (
-    "tsn-r50",
-    "tsm-r50",
-    "tsm-mobilenetv2",
-    "pptsn-r50",
-    "pptsm-r50",
-    "pptsm-r101",
-    "pptsm-mobilenetv3",
-    "pptsmv2",
-)
+NETWORKS: dict[str, tuple[str, ...]] = {
+    "tsn-r50": ("tsn-r50",),
+    "tsm-r50": ("tsm-r50",),
+    "tsm-mobilenetv2": ("tsm-mobilenetv2",),
+    "pptsn-r50": ("pptsn-r50",),
+    "pptsm-r50": ("pptsm-r50",),
+    "pptsm-r101": ("pptsm-r101",),
+    "pptsm-mobilenetv3": ("pptsm-mobilenetv3",),
+    "pptsmv2": ("pptsmv2",),
+    "pptsmv2-attention": ("pptsmv2", "model.temporal_attention=true"),
+}
+"""A recipe each, with settings."""
 FORMS: dict[str, tuple[Target, Precision]] = {
     f"{target} {precision}": (target, precision)
     for target, precisions in PRECISIONS.items()
     for precision in precisions
 }
+TRAINED = "PyTorch"
 _CLASSES = 400
+_SEEN = 4
+"""Clips for the batch norms."""
+_TIMED = 8
+"""Clips whose frames are timed, one after the other."""
+
+Figures = dict[str, dict[str, Any]]
+"""What is known of each form of one network."""
 
 
-def seeded_model(recipe: str, data: str, folder: Path) -> Path:
-    """A model folder of a recipe's network that answers to its input, without training."""
-    config = resolve(recipe, settings=("model.pretrained=false",)).config
+class Clips:
+    """The clips of a data set, for all models."""
+
+    def __init__(self, data: str, *, ranges: int, compared: int) -> None:
+        dataset = read_dataset(data, DataConfig())
+        self.data = data
+        self.training = spread(dataset.train.clips, ranges)
+        self.validation = spread(dataset.validation.clips, compared)
+
+
+def seeded_model(name: str, clips: Sequence[Clip], folder: Path) -> None:
+    """Write the model folder of a network that answers to its input, without training."""
+    recipe, *settings = NETWORKS[name]
+    config = resolve(recipe, settings=("model.pretrained=false", *settings)).config
     classes = tuple(f"class {number}" for number in range(_CLASSES))
     spec = ModelSpec(clipshift=clipshift.__version__, model=config.model, input=config.input, classes=classes)
     random = torch.Generator().manual_seed(1)
@@ -63,98 +100,206 @@ def seeded_model(recipe: str, data: str, folder: Path) -> Path:
         config.model, segments=config.input.segments, classes=_CLASSES, crop=config.input.crop, generator=random
     )
     torch.nn.init.normal_(network.classifier.weight, std=0.1, generator=random)
-    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = None  # the mean of what it sees
-    clips = list(find_clips([data], DataConfig()))[:4]
+    for module in network.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.momentum = None  # the mean of what it sees
     views = torch.cat([read_views(clip, config.input, DataConfig(), crops=spec.crops)[:1] for clip in clips])
     with torch.no_grad():
         network.train()(normalise(views, config.input.mean, config.input.std))
     save_bundle(folder, network.eval(), spec)
-    return folder
 
 
-def measure(
-    model: Path, data: str, calibrate: str | None, forms: Sequence[str], scratch: Path, threads: int, repeat: int
-) -> Iterator[dict[str, Any]]:
-    """Exports one model and gives the figures of each form, the trained one first."""
-    exported: dict[str, Path] = {}
-    checks: dict[str, dict[str, Any]] = {}
-    for form in forms:
-        target, precision = FORMS[form]
-        source = {"calibrate": calibrate} if precision == "int8" else {"data": data}
-        try:
-            done = clipshift.export(
-                model, to=target, precision=precision, out=scratch / form.replace(" ", "-"), **source
-            )
-        except UserError as error:
-            checks[form] = {"refused": f"{error.what} {error.got or ''}".strip()}
-            continue
-        checked = done.export.checked
-        assert checked is not None
-        exported[form] = done.folder
-        checks[form] = {
-            "megabytes": sum((done.folder / name).stat().st_size for name in MODEL_FILES[done.export.target]) / 1e6,
-            "largest_difference": checked.largest_difference,
-            "agreement": checked.agreement,
-            "clips": checked.clips,
-            "layers_in_float32": len(done.export.kept),
-        }
-    speeds = clipshift.benchmark(model, *exported.values(), videos=data, threads=threads, repeat=repeat).speeds
-    yield {"form": "trained", "network_ms": speeds[0].network.median, "engine": speeds[0].engine}
-    times = dict(zip(exported, speeds[1:], strict=True))
-    for form, check in checks.items():
-        figures = {"form": form, **check}
-        if form in times:
-            figures |= {"network_ms": times[form].network.median, "engine": times[form].engine}
-            figures["times"] = speeds[0].network.median / times[form].network.median
-        yield figures
-
-
-def row(name: str, figures: dict[str, Any]) -> str:
-    """One line of the table."""
-    if "refused" in figures:
-        return f"| {name} | {figures['form']} | {figures['refused']} | | | | |"
-    if figures["form"] == "trained":
-        return f"| {name} | trained, PyTorch | | | | {figures['network_ms']:.0f} | 1 |"
-    same = f"{figures['agreement']:.1%} of {figures['clips']}"
-    return (
-        f"| {name} | {figures['form']} | {figures['largest_difference']:.1e} | {same} | {figures['megabytes']:.1f} | "
-        f"{figures['network_ms']:.0f} | {figures['times']:.2f} |"
+def write_unjudged(model: Path, form: str, clips: Clips, out: Path) -> dict[str, Any]:
+    """Write an export without the check that `clipshift export` makes, and say how far it is from its model."""
+    target, precision = FORMS[form]
+    check_target(target, precision)
+    network, spec = load_bundle(model)
+    description = Export(
+        clipshift=clipshift.__version__,
+        target=target,
+        precision=precision,
+        spec=spec,
+        licence="not stated",
+        versions=package_versions(target),
     )
+    out.mkdir(parents=True)
+    quantise = unjudged_quantiser(description, clips.training) if precision == "int8" else None
+    description = write_files(out, network.eval(), description, quantise)
+    compared = compare(clipshift.load(model, device="cpu"), clipshift.load(out, device="cpu"), clips.validation)
+    return {
+        "largest_difference": compared.largest,
+        "mean_difference": compared.gap.mean,
+        "agreement": compared.gap.agreement,
+        "clips": compared.gap.clips,
+        "layers_in_float32": len(description.kept),
+    }
+
+
+def unjudged_quantiser(description: Export, clips: Sequence[Clip]) -> Quantise:
+    """As `clipshift.deployment.quantising.quantiser`, for a network whose answers nothing is asked of."""
+    views = NormalisedViews(clips, description)
+    quantize = quantize_onnx if description.target == "onnx" else quantize_openvino
+
+    def quantise(network: Any) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401
+        found = quantize(network, views, views[:1], score=lambda _: 1.0, least=0.0)
+        return found.model, found.kept
+
+    return quantise
+
+
+def write_judged(model: Path, form: str, clips: Clips, out: Path) -> dict[str, Any]:
+    """Export a trained model as a user does."""
+    target, precision = FORMS[form]
+    int8 = precision == "int8"
+    export = clipshift.export(
+        model,
+        to=target,
+        precision=precision,
+        out=out,
+        data=None if int8 else clips.data,
+        calibrate=clips.data if int8 else None,
+    ).export
+    checked = export.checked
+    assert checked is not None
+    return {
+        "largest_difference": checked.largest_difference,
+        "agreement": checked.agreement,
+        "clips": checked.clips,
+        "accuracy": checked.accuracy,
+        "accuracy_of_model": checked.accuracy_of_model,
+        "layers_in_float32": len(export.kept),
+    }
+
+
+def write(
+    model: Path,
+    forms: Sequence[str],
+    clips: Clips,
+    folder: Path,
+    writer: Callable[[Path, str, Clips, Path], dict[str, Any]],
+) -> None:
+    """Write those forms of a model that are not in its folder yet."""
+    figures = read_figures(folder)
+    for form in forms:
+        if form in figures:
+            continue
+        out = folder / form.replace(" ", "-")
+        try:
+            found = writer(model, form, clips, out)
+            names = MODEL_FILES[FORMS[form][0]]
+            figures[form] = {"megabytes": sum((out / name).stat().st_size for name in names) / 1e6, **found}
+        except UserError as error:
+            figures[form] = {"refused": f"{error.what} {error.got or ''}".strip()}
+        save_figures(folder, figures)
+        print(f"{folder.name}: {form}: {figures[form]}", flush=True)
+
+
+def measure(model: Path, forms: Sequence[str], clips: Clips, folder: Path, *, threads: int, repeat: int) -> None:
+    """Time a model and its exports in turns."""
+    figures = read_figures(folder)
+    written = [form for form in forms if "megabytes" in figures.get(form, ())]
+    places = {TRAINED: model} | {form: folder / form.replace(" ", "-") for form in written}
+    opened = {form: clipshift.load(place, device="cpu", threads=threads) for form, place in places.items()}
+    settings = opened[TRAINED].spec.input
+    frames = [
+        decode(clip.path, frame_sets(settings.sampling, probe(clip.path).frames, settings.segments)[0])
+        for clip in spread(clips.validation, _TIMED)
+    ]
+
+    def work(one_set: Callable[[np.ndarray], object]) -> Callable[[], object]:
+        turns = cycle(frames)  # so that all have the same clip in the same turn
+        return lambda: one_set(next(turns))
+
+    times = take_turns({form: work(each.scorer.one_set) for form, each in opened.items()}, repeat=repeat, warm_up=2)
+    for form, each in times.items():
+        ratios = ratio(times[TRAINED].elapsed_ms, each.elapsed_ms)
+        engine = opened[form].engine
+        figures[form] = {**figures.get(form, {}), **each.to_json(), "times_as_fast": round(ratios, 3), "engine": engine}
+    save_figures(folder, figures)
+
+
+def read_figures(folder: Path) -> Figures:
+    """Of one network, those of earlier runs; nothing if there are none."""
+    file = folder / "figures.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def save_figures(folder: Path, figures: Figures) -> None:
+    """Keep them beside the exports."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def tables(results: dict[str, Figures], forms: Sequence[str]) -> str:
+    """Times, sizes and differences as Markdown, a row for each network."""
+
+    def time(figures: dict[str, Any]) -> str:
+        if "elapsed_ms" not in figures:
+            return ""
+        return f"{figures['elapsed_ms']:.0f} ± {figures['elapsed_spread_ms']:.0f} ({figures['times_as_fast']:.2f})"
+
+    def size(figures: dict[str, Any]) -> str:
+        return f"{figures['megabytes']:.1f}" if "megabytes" in figures else ""
+
+    def gap(figures: dict[str, Any]) -> str:
+        if "largest_difference" not in figures:
+            return "refused" if "refused" in figures else ""
+        return f"{figures['largest_difference']:.1e}, {figures['agreement']:.0%}"
+
+    parts = [
+        table("Milliseconds of one clip ± quartiles' distance (times as fast)", [TRAINED, *forms], results, time),
+        table("Megabytes", forms, results, size),
+        table("Largest difference of a probability, clips of the same class", forms, results, gap),
+    ]
+    for name, figures in results.items():
+        parts += [f"{name}, {form}: {each['refused']}" for form, each in figures.items() if "refused" in each]
+    return "\n\n".join(parts)
+
+
+def table(
+    title: str, columns: Sequence[str], results: dict[str, Figures], cell: Callable[[dict[str, Any]], str]
+) -> str:
+    """One of them."""
+    rows = [["network", *columns], ["---"] * (len(columns) + 1)]
+    rows += [[name, *(cell(figures.get(form, {})) for form in columns)] for name, figures in results.items()]
+    return f"{title}:\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
-    parser.add_argument("--networks", nargs="*", default=NETWORKS)
-    parser.add_argument("--models", nargs="*", default=())
-    parser.add_argument("--calibrate")
-    parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=list(FORMS))
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--models", nargs="*", default=[], type=Path)
+    parser.add_argument(
+        "--forms", nargs="+", default=[form for form in FORMS if not form.startswith("torch")], choices=list(FORMS)
+    )
+    parser.add_argument("--steps", nargs="+", default=["write", "time", "table"], choices=["write", "time", "table"])
+    parser.add_argument("--to", type=Path, help="default: a folder that is gone afterwards")
+    parser.add_argument("--ranges", type=int, default=32, help="training clips for int8 of seeded networks")
+    parser.add_argument("--compared", type=int, default=16, help="validation clips to compare seeded networks on")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=9)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    results: dict[str, list[dict[str, Any]]] = {}
-    print("| network | form | probabilities differ by | same class | MB | ms | times |")
-    print("|---" * 7 + "|")
+    clips = Clips(arguments.data, ranges=arguments.ranges, compared=arguments.compared)
     with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch:
-        for name in (*arguments.networks, *arguments.models):
-            folder = Path(scratch) / f"{len(results)}"
-            model = Path(name)
-            forms = arguments.forms
-            if name in arguments.networks:
-                model = seeded_model(name, arguments.data, folder / "model")
-            if name in arguments.networks or arguments.calibrate is None:
-                forms = [form for form in forms if FORMS[form][1] != "int8"]
-            results[model.name if name in arguments.models else name] = found = []
-            figures_of = measure(
-                model, arguments.data, arguments.calibrate, forms, folder, arguments.threads, arguments.repeat
-            )
-            for figures in figures_of:
-                found.append(figures)
-                print(row(name, figures), flush=True)
+        folder = arguments.to or Path(scratch)
+        models = {name: folder / name / "model" for name in arguments.networks}
+        models |= {model.name: model for model in arguments.models}
+        for name, model in models.items():
+            seeded = name in arguments.networks
+            if "write" in arguments.steps:
+                if seeded and not model.is_dir():
+                    seeded_model(name, clips.training[:: len(clips.training) // _SEEN][:_SEEN], model)
+                write(model, arguments.forms, clips, folder / name, write_unjudged if seeded else write_judged)
+            if "time" in arguments.steps:
+                measure(
+                    model, arguments.forms, clips, folder / name, threads=arguments.threads, repeat=arguments.repeat
+                )
+        results = {name: read_figures(folder / name) for name in models}
+    if "table" in arguments.steps:
+        print(tables(results, arguments.forms))
     if arguments.json is not None:
         write_json(arguments.json, {"networks": results})
 

@@ -272,7 +272,7 @@ def benchmark(
 
     Args:
         models: Run folders, model folders, exported models, published weights by name.
-        videos: Clips; by default small generated ones.
+        videos: A video, folder, glob or list; by default small generated clips.
         threads: Of the network on the processor; 0: one a core.
         mode: latency or throughput, where an engine tells the two apart.
         device: auto, cpu, cuda or cuda:N; of an ONNX file also tensorrt.

@@ -156,6 +156,22 @@ def test_times(small_model: Path, small_clips: Path, exported: MakeExport, tmp_p
     assert (tmp_path / "benchmark.png").stat().st_size > 1000
 
 
+def test_labels_of_clips_to_time_do_not_matter(
+    small_model: Path, small_clips: Path, exported: MakeExport, tmp_path: Path
+) -> None:
+    videos = sorted(small_clips.rglob("*.mp4"))[:2]
+    for place, video in zip(("train/jump", "not_of_the_model"), videos, strict=True):
+        (tmp_path / "other" / place).mkdir(parents=True)
+        (tmp_path / "other" / place / "clip.mp4").write_bytes(video.read_bytes())
+    listed = tmp_path / "wrong.txt"
+    listed.write_text("".join(f"{video} 99\n" for video in videos), encoding="utf-8")
+    for source, clips in ((tmp_path / "other", 2), (listed, 2), (small_clips / "**" / "*.mp4", 8), (videos[0], 1)):
+        found = clipshift.benchmark(exported("onnx").folder, videos=source, repeat=1, threads=1)
+        assert found.clips == clips, source
+    with pytest.raises(DataError, match="no such file"):
+        clipshift.benchmark(small_model, videos=tmp_path / "nowhere", repeat=1)
+
+
 def test_nothing_to_measure(tmp_path: Path, small_model: Path) -> None:
     with pytest.raises(ExportError, match="Nothing was named"):
         clipshift.benchmark()

@@ -19,9 +19,10 @@ from clipshift._version import __version__
 from clipshift.config import DataConfig
 from clipshift.data.ahead import pick_threads
 from clipshift.data.clips import Clip
-from clipshift.deployment.clips import GENERATED, find_labelled, generated_clips, spread
+from clipshift.deployment.clips import GENERATED, generated_clips, spread
 from clipshift.errors import ExportError, VideoError
 from clipshift.inference.predictor import Model, load
+from clipshift.inference.sources import find_clips
 from clipshift.video import Limits, frame_sets, open_clip
 
 JSON_FILE, CHART_FILE = "benchmark.json", "benchmark.png"
@@ -154,7 +155,8 @@ def benchmark(
 
     Args:
         models: Run folders, model folders, exported models, published weights by name.
-        videos: Clips: a folder, list or `data.yaml`. Default: generated ones, small and quick to decode.
+        videos: Clips, as for [predict][clipshift.inference.predictor.predict]: a video, a folder with all below it, a
+            glob or a list, whose labels do not matter. Default: generated ones, small and quick to decode.
         threads: Of the network, on the processor; 0: one a core.
         mode: `latency` or `throughput`, where an engine tells the two apart.
         device: As for [load][clipshift.inference.predictor.load].
@@ -174,7 +176,7 @@ def benchmark(
         if videos is None:
             clips, source = stack.enter_context(generated_clips()), GENERATED
         else:
-            clips, source = spread(find_labelled(videos, opened[0].spec), _MOST_CLIPS), str(videos)
+            clips, source = spread(list(find_clips([videos], DataConfig())), _MOST_CLIPS), str(videos)
         speeds = _measure(opened, [str(model) for model in models], clips, repeat)
     found = Benchmark(tuple(speeds), len(clips), source, describe_machine())
     if out is not None:

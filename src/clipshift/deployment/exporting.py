@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import torch
 import yaml
 
@@ -17,6 +16,7 @@ from clipshift._version import __version__
 from clipshift.config import Crops, ModelSpec
 from clipshift.data.clips import Clip, some
 from clipshift.deployment.card import card_text
+from clipshift.deployment.checking import check
 from clipshift.deployment.clips import (
     GENERATED,
     CalibrationClips,
@@ -26,21 +26,10 @@ from clipshift.deployment.clips import (
     spread,
     validation_clips,
 )
-from clipshift.deployment.comparison import (
-    AGREEMENT,
-    LARGEST_DIFFERENCE,
-    MOST_ACCURACY_LOST,
-    Answers,
-    Difference,
-    Progress,
-    accuracy,
-    answer,
-    difference,
-    random_frames,
-)
-from clipshift.deployment.targets import WRITERS, check_target, give_name, package_versions
-from clipshift.engines import Export, ExportScorer, Precision, Target, find_export
-from clipshift.engines.exported import MODEL_FILES, Checked, InputForm, file_digest, write_description
+from clipshift.deployment.comparison import Progress
+from clipshift.deployment.targets import WRITERS, Quantise, check_target, give_name, package_versions
+from clipshift.engines import Export, Precision, Target, find_export
+from clipshift.engines.exported import MODEL_FILES, InputForm, file_digest, write_description
 from clipshift.errors import ConfigError, ExportError
 from clipshift.evaluation.scoring import NetworkScorer
 from clipshift.inference.predictor import Model, load
@@ -145,20 +134,9 @@ def export(  # noqa: PLR0913
     out = Path(out)
     _check_words(to=to, precision=precision, input=input, crops=crops or "centre")
     check_target(to, precision)
-    if calibrate is not None and precision != "int8":
-        raise ExportError("Only int8 is calibrated.", where="--calibrate", got=precision, remedy="--precision int8")
+    _check_calibration(precision, data=data, calibrate=calibrate)
     _check_out(out)
-    if precision == "int8" and (calibrate is None or data is not None):
-        raise ExportError(
-            "int8 needs clips to measure the ranges of its numbers on, and is checked on the same data set.",
-            where="--calibrate, --data",
-            remedy="name the data set that the model was trained on, --calibrate DATA, and leave --data out",
-        )
-    if find_export(model) is not None:
-        raise ExportError(
-            "This is an exported model already.", where=model, remedy="name the trained model that it was made from"
-        )
-    _check_finished(Path(model))
+    _check_trained(model)
     network, spec, training = _read_model(model)
     if crops is not None:
         spec = spec.model_copy(update={"crops": crops})
@@ -180,10 +158,7 @@ def export(  # noqa: PLR0913
             from clipshift.deployment.quantising import quantiser
 
             quantise = quantiser(description, calibration, reference)
-        description = WRITERS[to](staging, network, description, quantise)
-        files = {name: file_digest(staging / name) for name in MODEL_FILES[to]}
-        description = description.model_copy(update={"files": files})
-        write_description(staging, description)
+        description = write_files(staging, network, description, quantise)
         checked = check(reference, load(staging, device="cpu"), clips, source, description, progress=progress)
         description = description.model_copy(update={"checked": checked})
         write_description(staging, description)
@@ -197,119 +172,23 @@ def export(  # noqa: PLR0913
     return Exported(out, description, tuple(notes))
 
 
-def check(
-    reference: Model,
-    exported: Model,
-    clips: Sequence[Clip],
-    source: str,
-    description: Export,
-    *,
-    progress: Progress | None = None,
-) -> Checked:
-    """Compare an export with its model, on random frames and on real clips.
+def write_files(folder: Path, network: Recognizer, description: Export, quantise: Quantise | None = None) -> Export:
+    """Write what an engine needs to run a network; whether it gives the network's numbers is not looked at.
 
     Args:
-        reference: The trained model.
-        exported: The export, opened as a user would.
-        clips: Real clips.
-        source: Where they are from, in words.
-        description: Gives the precision, which decides what is allowed.
-        progress: Called with (clips done, clips in all).
+        folder: Where to; is there, and empty.
+        network: In evaluation mode.
+        description: Target, precision, input and preprocessing.
+        quantise: Makes the int8 form; needed for that precision.
 
-    Raises:
-        ExportError: They differ by more than the precision allows; the error has the numbers.
+    Returns:
+        The description with the hashes of the files and the layers that stayed in float32, as it lies in the folder.
     """
-    random_gap, inputs = _compare_random(reference, exported)
-    expected = answer(reference, clips, progress=progress)
-    found = answer(exported, clips, progress=progress)
-    gap = difference(expected, found)
-    if not gap.clips:
-        raise ExportError(
-            "None of the clips for the check could be read.",
-            where=source,
-            got=expected.errors.get(0, found.errors.get(0)),
-        )
-    largest = float(np.maximum(random_gap, gap.largest))  # unlike `max`, it keeps not-a-number
-    if not np.isfinite(largest):
-        raise ExportError(
-            "The exported file or its model answers with not-a-number; nothing was written.",
-            where=f"{description.target}, {description.precision}",
-            remedy="--precision fp32" if description.precision != "fp32" else None,
-        )
-    checked = Checked(
-        clips=gap.clips,
-        source=source,
-        random_inputs=inputs,
-        largest_difference=largest,
-        agreement=gap.agreement,
-        accuracy=accuracy(found, clips),
-        accuracy_of_model=accuracy(expected, clips),
-    )
-    _judge(checked, gap, clips, expected, found, description)
-    return checked
-
-
-def _judge(
-    checked: Checked,
-    gap: Difference,
-    clips: Sequence[Clip],
-    expected: Answers,
-    found: Answers,
-    description: Export,
-) -> None:
-    precision = description.precision
-    where = f"{description.target}, {precision}"
-    if precision == "fp32" and checked.largest_difference > LARGEST_DIFFERENCE:
-        raise ExportError(
-            "The exported file does not give the numbers of the model; nothing was written.",
-            where=where,
-            got=f"a probability differs by {checked.largest_difference:.1e}",
-            allowed=f"{LARGEST_DIFFERENCE:.0e}",
-        )
-    if gap.agreement < AGREEMENT[precision]:
-        names = [
-            f"{clips[number].name}: {_class_of(expected, number, description)}, exported: "
-            f"{_class_of(found, number, description)}"
-            for number in gap.disagreeing[:3]
-        ]
-        raise ExportError(
-            "The exported file gives clips another class than the model; nothing was written.",
-            where=where,
-            got=f"the same class in {gap.agreement:.1%} of {gap.clips} clips ({'; '.join(names)})",
-            allowed=f"at least {AGREEMENT[precision]:.1%}",
-            remedy="--precision fp32" if precision != "fp32" else None,
-        )
-    if precision == "int8" and checked.accuracy is not None and checked.accuracy_of_model is not None:
-        lost = checked.accuracy_of_model - checked.accuracy
-        if lost > MOST_ACCURACY_LOST:
-            raise ExportError(
-                "The exported file is less accurate than the model; nothing was written.",
-                where=where,
-                got=f"{checked.accuracy:.1%} of the clips, the model {checked.accuracy_of_model:.1%}",
-                allowed=f"{MOST_ACCURACY_LOST:.1%} less",
-                remedy="--precision fp32, or more clips for --calibrate",
-            )
-
-
-def _class_of(answers: Answers, number: int, description: Export) -> str:
-    return description.spec.classes[int(answers.best[number])] if answers.read[number] else "not read"
-
-
-def _compare_random(reference: Model, exported: Model) -> tuple[float, int]:
-    """The largest difference of a probability, and the number of inputs."""
-    scorer = exported.scorer
-    if not isinstance(scorer, ExportScorer):
-        raise TypeError("an exported model is expected")
-    largest, inputs = 0.0, 0
-    for frames_BTHWC in random_frames(reference.spec):
-        expected = np.stack([reference.probabilities(reference.scorer.one_set(clip)) for clip in frames_BTHWC])
-        found = np.stack([exported.probabilities(logits) for logits in scorer.sets(frames_BTHWC)])
-        gaps = [np.abs(found - expected).max()]
-        if scorer.export.input == "frames":
-            gaps.append(np.abs(scorer.session.probabilities(frames_BTHWC) - expected).max())
-        largest = float(np.max([largest, *gaps]))  # unlike the `max` of Python, it keeps not-a-number
-        inputs += 1
-    return largest, inputs
+    description = WRITERS[description.target](folder, network, description, quantise)
+    files = {name: file_digest(folder / name) for name in MODEL_FILES[description.target]}
+    description = description.model_copy(update={"files": files})
+    write_description(folder, description)
+    return description
 
 
 _WORDS = {"to": Target, "precision": Precision, "input": InputForm, "crops": Crops}
@@ -321,6 +200,17 @@ def _check_words(**given: str) -> None:
             raise ConfigError(
                 "An option has a value that is not allowed.", where=option, got=word, allowed=get_args(_WORDS[option])
             )
+
+
+def _check_calibration(precision: Precision, *, data: str | Path | None, calibrate: str | Path | None) -> None:
+    if calibrate is not None and precision != "int8":
+        raise ExportError("Only int8 is calibrated.", where="--calibrate", got=precision, remedy="--precision int8")
+    if precision == "int8" and (calibrate is None or data is not None):
+        raise ExportError(
+            "int8 needs clips to measure the ranges of its numbers on, and is checked on the same data set.",
+            where="--calibrate, --data",
+            remedy="name the data set that the model was trained on, --calibrate DATA, and leave --data out",
+        )
 
 
 def _check_out(out: Path) -> None:
@@ -378,7 +268,13 @@ def _read_model(model: str | Path) -> tuple[Recognizer, ModelSpec, dict[str, Any
     return network, spec, training
 
 
-def _check_finished(run: Path) -> None:
+def _check_trained(model: str | Path) -> None:
+    """Raise an error for an export, and for a run whose training is not finished."""
+    if find_export(model) is not None:
+        raise ExportError(
+            "This is an exported model already.", where=model, remedy="name the trained model that it was made from"
+        )
+    run = Path(model)
     if not is_unfinished(run):
         return
     go_on = "give the same 'clipshift train' command again: it goes on where it stopped"
