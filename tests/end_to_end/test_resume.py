@@ -15,7 +15,9 @@ import pytest
 
 from clipshift.data.motion import write_motion_clips
 
-KILLS = 20
+KILLS = int(os.environ.get("CLIPSHIFT_KILLS", "6"))
+"""Every one costs some ten seconds; the figure in the README is of 20."""
+
 SMALL = (
     "model.backbone=test_resnet", "model.pretrained=false", "model.dropout=0.5", "input.segments=4",
     "input.crop=32", "input.resize=36", "augment.mixup=0.2", "train.ema=0.9", "train.batch_size=4",
@@ -66,7 +68,7 @@ def wait_for(run: Path, text: str, process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.slow
-def test_killed_twenty_times_ends_in_the_same_bits(clips: Path, tmp_path: Path) -> None:
+def test_killed_many_times_ends_in_the_same_bits(clips: Path, tmp_path: Path) -> None:
     finish(command(clips, tmp_path / "whole", workers=0))
     expected = hashes(tmp_path / "whole")
 

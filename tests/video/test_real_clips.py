@@ -41,13 +41,6 @@ def _check(path: Path) -> str | None:
         return clip.irregular
 
 
-def test_single_clips_and_a_sample_of_each_data_set(shared: Path) -> None:
-    clips = _clips(shared)
-    small = [path for path in clips[::14] if path.stat().st_size < 1_000_000]
-    for path in {*small, *(shared / "videos/clips").glob("*_h264_*"), shared / "videos/clips/flipping_a_pancake.mkv"}:
-        assert _check(path) is None, path
-
-
 @pytest.mark.slow
 def test_all_clips(shared: Path) -> None:
     for path in _clips(shared):
