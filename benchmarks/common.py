@@ -30,9 +30,9 @@ class Times:
         """Medians, and the spread as the distance between the quartiles."""
         return {
             "elapsed_ms": round(statistics.median(self.elapsed_ms), 3),
-            "elapsed_spread_ms": round(_spread(self.elapsed_ms), 3),
+            "elapsed_spread_ms": round(spread(self.elapsed_ms), 3),
             "processor_ms": round(statistics.median(self.processor_ms), 3),
-            "processor_spread_ms": round(_spread(self.processor_ms), 3),
+            "processor_spread_ms": round(spread(self.processor_ms), 3),
             "times": len(self.elapsed_ms),
         }
 
@@ -42,7 +42,8 @@ def ratio(theirs: Sequence[float], ours: Sequence[float]) -> float:
     return statistics.median(one / other for one, other in zip(theirs, ours, strict=True))
 
 
-def _spread(values: Sequence[float]) -> float:
+def spread(values: Sequence[float]) -> float:
+    """The distance between the quartiles."""
     if len(values) < 2:
         return 0.0
     first, _, third = statistics.quantiles(values, n=4, method="inclusive")

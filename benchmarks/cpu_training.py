@@ -1,13 +1,16 @@
 """A training step on the processor, beside a plain implementation of the same network.
 
-    python benchmarks/cpu_training.py [--clips 2] [--steps 3] [--turns 2] [--json cpu.json] [--chart cpu.png]
+    python benchmarks/cpu_training.py [--amp fp32 bf16] [--clips 2] [--steps 3] [--turns 2] [--json cpu.json]
+                                      [--chart cpu.png]
 
-TSM ResNet-50, clips of 8 x 224 px, fp32, SGD with momentum and clipped gradients: forward, backward, update. `plain` is
-torchvision's ResNet-50 with the shift as the paper's authors publish it, which fills a tensor of zeros by slices, in
-the usual memory format. `kept` is the same process with memory settings of the C library (`KEPT`): without them blocks
-of over 32 MiB go back to the system when they are freed, and every page of the next one costs a page fault. Every
-contestant runs in processes of its own, in turns. The table shows the median of the steps' processor time (user and
-system), elapsed time, page faults and largest memory; a ratio is plain's processor time to a contestant's.
+TSM ResNet-50, clips of 8 x 224 px, SGD with momentum and clipped gradients: forward, backward, update; in float32, or
+with the forward pass in mixed precision. Two rows more are of fine-tuning, whose early layers are frozen: the same
+network, and the default recipe. `plain` is torchvision's ResNet-50 with the shift as the paper's authors
+publish it, which fills a tensor of zeros by slices, in the usual memory format. `kept` is the same process with memory
+settings of the C library (`KEPT`): without them blocks of over 32 MiB go back to the system when they are freed, and
+every page of the next one costs a page fault. Every contestant runs in processes of its own, in turns. The table shows
+the median of the steps' processor time (user and system) with its spread (distance of the quartiles), elapsed time,
+page faults and largest memory; a ratio is plain's processor time to a contestant's, both in the same precision.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common import bar_chart, write_json
+from common import bar_chart, spread, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -70,7 +73,7 @@ def plain_network() -> nn.Module:
     return Network()
 
 
-def plain_step(clips: Tensor, labels: Tensor) -> Callable[[], object]:
+def plain_step(clips: Tensor, labels: Tensor, amp: str) -> Callable[[], object]:
     import torch
     from torch import nn
 
@@ -80,7 +83,9 @@ def plain_step(clips: Tensor, labels: Tensor) -> Callable[[], object]:
 
     def step() -> float:
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(network((clips / 255 - mean) / std), labels)
+        with torch.autocast("cpu", torch.bfloat16, enabled=amp == "bf16"):
+            logits = network((clips / 255 - mean) / std)
+        loss = nn.functional.cross_entropy(logits, labels)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 20.0)
         optimizer.step()
@@ -89,7 +94,7 @@ def plain_step(clips: Tensor, labels: Tensor) -> Callable[[], object]:
     return step
 
 
-def clipshift_step(clips: Tensor, labels: Tensor, recipe: str) -> Callable[[], object]:
+def clipshift_step(clips: Tensor, labels: Tensor, recipe: str, amp: str) -> Callable[[], object]:
     import torch
 
     from clipshift.config import resolve
@@ -98,7 +103,8 @@ def clipshift_step(clips: Tensor, labels: Tensor, recipe: str) -> Callable[[], o
     from clipshift.training.distributed import Ranks
     from clipshift.training.loop import Trainer
 
-    config = resolve(recipe, settings=["model.pretrained=false", f"train.batch_size={len(clips)}"]).config
+    settings = ["model.pretrained=false", f"train.batch_size={len(clips)}", f"train.amp={amp}"]
+    config = resolve(recipe, settings=settings).config
     network = Recognizer(config.model, segments=SEGMENTS, classes=CLASSES)
     trainer = Trainer(network, config, Ranks(0, 1, 1, torch.device("cpu")), updates_per_epoch=10**6)
     trainer.train_mode()
@@ -112,16 +118,17 @@ CONTESTANTS: dict[str, tuple[str | None, dict[str, str]]] = {
     "clipshift": ("tsm-r50-k400", {}),
     "clipshift, kept": ("tsm-r50-k400", KEPT),
     "fine-tuning (tsm-r50), kept": ("tsm-r50", KEPT),
+    "default (MobileNetV2), kept": ("finetune", KEPT),
 }
 
 
-def measure(recipe: str | None, clips: int, steps: int) -> list[dict[str, float]]:
+def measure(recipe: str | None, amp: str, clips: int, steps: int) -> list[dict[str, float]]:
     """What each step used, but for two that warm up."""
     import torch
 
     pixels = torch.randint(0, 256, (clips, SEGMENTS, 3, SIDE, SIDE), dtype=torch.uint8)
     labels = torch.arange(clips) % CLASSES
-    step = plain_step(pixels, labels) if recipe is None else clipshift_step(pixels, labels, recipe)
+    step = plain_step(pixels, labels, amp) if recipe is None else clipshift_step(pixels, labels, recipe, amp)
     rows = []
     for number in range(steps + 2):
         before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
@@ -140,6 +147,7 @@ def measure(recipe: str | None, clips: int, steps: int) -> list[dict[str, float]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--amp", nargs="+", choices=["fp32", "bf16"], default=["fp32"])
     parser.add_argument("--clips", type=int, default=2)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--turns", type=int, default=2)
@@ -148,38 +156,40 @@ def main() -> None:
     parser.add_argument("--chart", type=Path)
     options = parser.parse_args()
     if options.only:
-        print(json.dumps(measure(CONTESTANTS[options.only][0], options.clips, options.steps)))
+        print(json.dumps(measure(CONTESTANTS[options.only][0], options.amp[0], options.clips, options.steps)))
         return
 
-    taken: dict[str, list[dict[str, float]]] = {name: [] for name in CONTESTANTS}
-    for _ in range(options.turns):
-        for name, (_, settings) in CONTESTANTS.items():
-            words = [sys.executable, __file__, "--only", name]
-            words += ["--clips", str(options.clips), "--steps", str(options.steps)]
-            environment = os.environ | ENVIRONMENT | settings
-            done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-            taken[name] += json.loads(done.stdout.splitlines()[-1])
-
-    medians = {
-        name: {key: statistics.median(row[key] for row in rows) for key in rows[0]} for name, rows in taken.items()
+    taken: dict[str, dict[str, list[dict[str, float]]]] = {
+        amp: {name: [] for name in CONTESTANTS} for amp in options.amp
     }
-    used = {name: row["user_s"] + row["system_s"] for name, row in medians.items()}
-    print(f"{'':30}{'processor s':>12}{'of it system':>14}{'ratio':>8}{'elapsed s':>12}{'faults':>10}{'GiB':>7}")
-    for name, row in medians.items():
-        print(
-            f"{name:30}{used[name]:>12.2f}{row['system_s']:>14.2f}{used['plain'] / used[name]:>7.2f}x"
-            f"{row['elapsed_s']:>12.2f}{row['page_faults']:>10.0f}{row['peak_gib']:>7.2f}"
-        )
+    for _ in range(options.turns):
+        for amp, contestants in taken.items():
+            for name, (_, settings) in CONTESTANTS.items():
+                words = [sys.executable, __file__, "--only", name, "--amp", amp]
+                words += ["--clips", str(options.clips), "--steps", str(options.steps)]
+                environment = os.environ | ENVIRONMENT | settings
+                done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+                contestants[name] += json.loads(done.stdout.splitlines()[-1])
+
+    figures: dict[str, dict[str, Any]] = {amp: {} for amp in taken}
+    print(f"{'':34}{'processor s':>17}{'of it system':>14}{'ratio':>8}{'elapsed s':>11}{'faults':>10}{'GiB':>7}")
+    for amp, contestants in taken.items():
+        for name, rows in contestants.items():
+            row = {key: statistics.median(step[key] for step in rows) for key in rows[0]}
+            used = [step["user_s"] + step["system_s"] for step in rows]
+            row |= {"processor_s": statistics.median(used), "processor_spread_s": spread(used)}
+            figures[amp][name] = row
+            ratio = figures[amp]["plain"]["processor_s"] / row["processor_s"]
+            print(
+                f"{f'{amp}, {name}':34}{row['processor_s']:>9.2f} ± {row['processor_spread_s']:<5.2f}"
+                f"{row['system_s']:>14.2f}{ratio:>7.2f}x"
+                f"{row['elapsed_s']:>11.2f}{row['page_faults']:>10.0f}{row['peak_gib']:>7.2f}"
+            )
     if options.json is not None:
-        figures: dict[str, Any] = {"clips": options.clips, "medians": medians, "steps": taken}
-        write_json(options.json, figures)
+        write_json(options.json, {"clips": options.clips, "medians": figures, "steps": taken})
     if options.chart is not None:
-        bar_chart(
-            options.chart,
-            "A training step of TSM ResNet-50",
-            "processor's time, s",
-            {n: {"": t} for n, t in used.items()},
-        )
+        bars = {name: {amp: figures[amp][name]["processor_s"] for amp in figures} for name in CONTESTANTS}
+        bar_chart(options.chart, "A training step of TSM ResNet-50", "processor's time, s", bars)
 
 
 if __name__ == "__main__":

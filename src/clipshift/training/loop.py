@@ -44,6 +44,7 @@ from clipshift.training.optimizer import (
     set_learning_rate,
 )
 from clipshift.training.precise_bn import set_precise_statistics
+from clipshift.training.precision import training_autocast
 from clipshift.training.reporting import Meter, Reporter, peak_memory
 
 _UPDATE = 0x55  # tells the draws of an update from those of a sample
@@ -248,7 +249,7 @@ class Trainer:
         mixed_with, share = None, 1.0
         if mixes(self.config.augment):
             clips_BTCHW, mixed_with, share = mix_clips(clips_BTCHW, self.config.augment, random)
-        with autocast(device, train.amp):
+        with training_autocast(device, train.amp):
             logits = self._forward(clips_BTCHW)
         others = None
         if self.partner is not None:
