@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from clipshift.video.packets import Irregular, PacketFacts, h264, make_scanner
+from clipshift.video.packets import Irregular, PacketFacts, h264, make_scanner, mpeg4
 from clipshift.video.packets.bits import Bits, split_units, unescape
 from tests.video.making import make_video, pictures
 
@@ -139,6 +139,28 @@ def test_mpeg4_pictures_that_are_not_coded_are_not_shown(tmp_path: Path) -> None
     assert scanner.scan(packets[2] + packets[2]).shown == 1
     with pytest.raises(Irregular, match="packed"):
         scanner.scan(b"\x7f")  # only DivX says so
+
+
+def test_mpeg4_plain_pictures_are_told_as_all_others_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their first bytes alone, with the same answer as from all fields of their headers."""
+    for bf in ("0", "2"):
+        path = make_video(tmp_path / f"{bf}.avi", pictures(30), codec="mpeg4", options={"g": "12", "bf": bf})
+        facts = _facts(path)
+        with monkeypatch.context() as patch:
+            patch.setattr(mpeg4.Mpeg4Scanner, "_know_plain", lambda _: None)
+            assert _facts(path) == facts
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        first, second, *_ = [bytes(packet) for packet in container.demux(stream) if packet.size]
+        scanner = make_scanner("mpeg4", intra_only=False, extradata=stream.codec_context.extradata or b"")
+    scanner.scan(first)
+    assert second[4] >> 6 == 1
+    assert scanner.scan(second).shown == 1
+    # The same picture without a marker bit, and cut off within its header.
+    with pytest.raises(Irregular, match="not understood"):
+        scanner.scan(second[:4] + bytes([second[4] & ~0x10]) + second[5:])
+    with pytest.raises(Irregular):
+        scanner.scan(second[:5])
 
 
 def test_vpx_frames_that_are_not_shown() -> None:

@@ -46,7 +46,8 @@ def open_clip(
 
     A file is a video, whatever its name. Its packets are read once, but no frame is decoded before one is asked for, or
     the true size and orientation are (a file whose packets do not tell the number of frames is decoded once, to count;
-    of one whose frames may differ in size the first frame is decoded). A folder holds the frames as images.
+    of one whose frames may differ in size the first frame is decoded with those that are asked for first). A folder
+    holds the frames as images.
 
     Args:
         path: A video file, or a folder of images.

@@ -35,6 +35,9 @@ _NO_FRAMES = {"probesize": "32", "skip_frame": "all"}
 TELLING = {"mp4", "matroska"}
 """Kinds of file whose header tells the facts of the video stream."""
 
+_DEMUXERS = {"mp4": "mov", "avi": "avi", "matroska": "matroska"}
+"""FFmpeg's names of these kinds: to ask each of its formats whether it knows the file is a third of opening it."""
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -77,6 +80,7 @@ def open_container(path: Path, structure: Structure, limits: Limits, *, quick: b
     try:
         return av.open(
             f"file:{path}",
+            format=_DEMUXERS.get(structure.kind),
             options={
                 "format_whitelist": _FORMATS,
                 "protocol_whitelist": "file",
@@ -182,7 +186,7 @@ def read_structure(path: Path) -> Structure:
         VideoError: The file cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             size = file.seek(0, 2)
             file.seek(0)
             head = file.read(12)

@@ -63,7 +63,7 @@ class FrameDecoder:
         """
         self._restart()
         shown = 0
-        with closing(self._source.packets(0)) as packets:
+        with closing(self._source.packets(0, self._index.packets)) as packets:
             for packet in chain((packet for _, packet in packets), [None]):
                 try:
                     frames = self._decode(packet)
@@ -87,53 +87,52 @@ class FrameDecoder:
                         return
 
     def _group(self, group: Group) -> Generator[tuple[int, VideoFrame], None, None]:
+        """Yields the wanted frames of a group: a loop that runs for every packet, and calls little."""
         self._restart()
-        left = dict(group.frames)
-        ranks = self._index.ranks
-        begin = ranks[group.start]
-        before = -1
-        for frame in self._group_frames(group):
-            packet = frame.pts
-            if packet is None or not group.start <= packet <= group.last:
-                raise self._damaged(_first(left), "a picture of no known packet")
-            rank = ranks[packet]
-            if rank < begin:
-                continue  # sent after the start but shown before it: not decodable from here, and not wanted from here
-            if rank <= before:
-                raise self._damaged(_first(left), "pictures in an order that their headers contradict")
-            if frame.is_corrupt:
-                raise self._damaged(_first(left), "errors that the decoder reports and hides")
-            before = rank
-            if packet in left:
-                yield left.pop(packet), frame
-        if left:
-            raise self._damaged(_first(left), "no picture")
-
-    def _group_frames(self, group: Group) -> Generator[VideoFrame, None, None]:
-        """Feeds the packets of a group to the decoder: a loop that runs for every packet, and calls little."""
-        wanted, skippable, context = group.frames, self._index.skippable, self._context
-        decode = context.decode
+        wanted, left = group.frames, dict(group.frames)
+        skippable, context, decode = self._index.skippable, self._context, self._context.decode
+        before = self._index.ranks[group.start] - 1
         skipping = 0
         try:
-            with closing(self._source.packets(group.start)) as packets:
-                for number, packet in packets:
-                    skip = skippable[number] and number not in wanted
+            with closing(self._source.packets(group.start, group.last + 1)) as packets:
+                for sent, packet in chain(packets, [(group.last, None)]):
+                    skip = skippable[sent] and sent not in wanted
                     if skip != skipping:
                         context.skip_frame = "NONREF" if skip else "DEFAULT"
                         skipping = skip
-                    # Decoders hand the time of a packet on to its picture: its number tells the pictures apart.
-                    packet.pts = number
+                    if packet is not None:
+                        # Decoders hand the time of a packet on to its picture: its number tells the pictures apart.
+                        packet.pts = sent
                     frames = decode(packet)
                     self.pictures_decoded += len(frames)
-                    yield from frames
-                    if number == group.last:
-                        break
-            context.skip_frame = "DEFAULT"
-            frames = decode(None)
+                    for frame in frames:
+                        before = self._check_order(frame, group, before, left)
+                        number = frame.pts
+                        if number in left:
+                            yield left.pop(number), frame
+                            if not left:
+                                return
         except (av.FFmpegError, OSError) as error:
-            raise self._damaged(_first(wanted), reason(error)) from error
-        self.pictures_decoded += len(frames)
-        yield from frames
+            raise self._damaged(_first(left), reason(error)) from error
+        raise self._damaged(_first(left), "no picture")
+
+    def _check_order(self, frame: VideoFrame, group: Group, before: int, left: dict[int, int]) -> int:
+        """Refuses a picture that is damaged or out of its turn; the rank of what was shown last, `before` till now.
+
+        Raises:
+            VideoError: The frames that are left of the group cannot be trusted.
+        """
+        number = frame.pts
+        if number is None or not group.start <= number <= group.last:
+            raise self._damaged(_first(left), "a picture of no known packet")
+        rank = self._index.ranks[number]
+        if rank < self._index.ranks[group.start]:
+            return before  # sent after the start but shown before it: not decodable from here, and not wanted from here
+        if rank <= before:
+            raise self._damaged(_first(left), "pictures in an order that their headers contradict")
+        if frame.is_corrupt:
+            raise self._damaged(_first(left), "errors that the decoder reports and hides")
+        return rank
 
     def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         frames = self._context.decode(packet)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Self
 
 import av
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
     from clipshift.video.containers import Structure
     from clipshift.video.limits import Limits
 
+_PIXELS_TOGETHER = 1 << 20
+"""Frames up to so many pixels are converted in a row: each for itself would find the caches full of decoding."""
+
 
 class VideoFile:
     """An open video file; see [clipshift.video.open_clip][].
@@ -74,6 +78,8 @@ class VideoFile:
             self._limits = limits
             self._stored: tuple[int, int] | None = None
             self._orientation = Orientation()
+            self._uniform = index.uniform
+            self._together = max(1, min(8, _PIXELS_TOGETHER // (context.width * context.height)))
             self.irregular = index.irregular
             self._frame_count = self._count(self._decoder, index)
             self._stream_facts = _read_facts(stream, index, self._frame_count)
@@ -119,17 +125,22 @@ class VideoFile:
         places: dict[int, list[int]] = {}
         for place, index in enumerate(wanted):
             places.setdefault(index, []).append(place)
+        # Where frames may differ in size or orientation, the first one tells those of the clip.
+        needed = set(places) if self._uniform or self._stored is not None else {0, *places}
         found = 0
-        with closing(self._decoder.frames(sorted(places))) as frames:
-            for index, frame in frames:
-                self._check_size(frame)
-                picture_HWC = self._picture(frame)
-                if frames_THWC is None:
-                    frames_THWC = np.empty((len(wanted), *picture_HWC.shape), dtype=np.uint8)
-                for place in places[index]:
-                    frames_THWC[place] = picture_HWC
-                found += 1
-        if frames_THWC is None or found < len(places):
+        with closing(self._decoder.frames(sorted(needed))) as frames:
+            while together := list(islice(frames, self._together)):
+                for index, frame in together:
+                    self._check_size(frame)
+                    found += 1
+                    if index not in places:
+                        continue
+                    picture_HWC = self._picture(frame)
+                    if frames_THWC is None:
+                        frames_THWC = np.empty((len(wanted), *picture_HWC.shape), dtype=np.uint8)
+                    for place in places[index]:
+                        frames_THWC[place] = picture_HWC
+        if frames_THWC is None or found < len(needed):
             raise self._ended()
         return frames_THWC
 
@@ -171,15 +182,13 @@ class VideoFile:
         )
 
     def _count(self, decoder: FrameDecoder, index: PacketIndex) -> int:
-        """Counts the frames; learns the first one's size and orientation, where others may not tell them."""
+        """Counts the frames: their packets, or where those do not tell, what decoding all of them gives."""
         count = 0 if index.irregular is not None else len(index.shown)
         if index.irregular is not None:
             with closing(decoder.all_frames()) as frames:
                 for frame in frames:
                     self._check_size(frame)
                     count += 1
-        elif count and not index.uniform:
-            self._shown_size()
         if count == 0:
             raise VideoError("The video has no frames.", where=self._path, got=f"{index.packets} packets")
         return count

@@ -5,12 +5,12 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 import av
 
-from clipshift.video.packets import Irregular, Scanner, make_scanner
+from clipshift.video.packets import Irregular, PacketFacts, Scanner, make_scanner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -176,32 +176,34 @@ def build_index(
 
 def _batches(packets: Iterable[Packet[VideoStream]]) -> Iterator[list[Packet[VideoStream]]]:
     """Packets in lists; an error of reading comes after what was read before it."""
-    batch = []
-    try:
-        for packet in packets:
-            batch.append(packet)
-            if len(batch) == _BATCH:
-                yield batch
-                batch = []
-    except (av.FFmpegError, OSError):
+    packets = iter(packets)
+    while True:
+        batch: list[Packet[VideoStream]] = []
+        try:
+            batch.extend(islice(packets, _BATCH))
+        except (av.FFmpegError, OSError):
+            yield batch  # what was read before the error is in it
+            raise
+        if not batch:
+            return
         yield batch
-        raise
-    yield batch
 
 
 def _note_packets(index: PacketIndex, packets: list[Packet[VideoStream]]) -> None:
     index.packets += len(packets)
     index.size += sum([packet.size for packet in packets])
     index.cut = packets[-1].is_corrupt
-    index.times.extend([UNKNOWN if (time := packet.pts) is None else time for packet in packets])
-    for packet in packets:
-        time = packet.pts
-        if time is not None and not packet.is_discard:
-            end = time + (packet.duration or 0)
-            if index.first_time is None or time < index.first_time:
-                index.first_time = time
-            if index.last_time is None or end > index.last_time:
-                index.last_time = end
+    times = [UNKNOWN if (time := packet.pts) is None else time for packet in packets]
+    index.times.extend(times)
+    shown = [
+        (time, time + (packet.duration or 0))
+        for time, packet in zip(times, packets, strict=True)
+        if time != UNKNOWN and not packet.is_discard
+    ]
+    if shown:
+        starts, ends = zip(*shown, strict=True)
+        index.first_time = min(starts) if index.first_time is None else min(index.first_time, *starts)
+        index.last_time = max(ends) if index.last_time is None else max(index.last_time, *ends)
     if index.kept is None:
         _note_places(index, packets)
         return
@@ -222,49 +224,42 @@ class _Notes:
     def __init__(self) -> None:
         self.scanner: Scanner | None = None
         self._turned = False
-        self._orders: list[int] = []
-        self._starts: list[tuple[int, frozenset[bytes]]] = []
-        self._hidden: set[int] = set()
-        self._discarded: set[int] = set()
+        self._facts: list[PacketFacts] = []
+        self._discarded = bytearray()
 
     def add(self, index: PacketIndex, packets: list[Packet[VideoStream]]) -> None:
         """Scans packets, as long as the stream is regular."""
         if index.irregular is not None:
             return
         try:
-            self._scan(index, packets)
+            self._scan(packets)
         except (Irregular, IndexError) as error:
             index.irregular = str(error)
 
-    def _scan(self, index: PacketIndex, packets: list[Packet[VideoStream]]) -> None:
+    def _scan(self, packets: list[Packet[VideoStream]]) -> None:
         if self.scanner is None:
             raise Irregular("headers that change")
-        scan = self.scanner.scan
-        for number, packet in enumerate(packets, start=len(self._orders)):
+        for packet in packets:
             for side in packet.iter_sidedata():  # seldom any; asking for one by its name would take longer
                 if side.data_type == "new_extradata":
                     raise Irregular("headers that change")
                 self._turned = self._turned or side.data_type == "display_matrix"
-            shown, start, unreferenced, order, headers = scan(bytes(packet))
-            if start:
-                self._starts.append((number, headers))
-            if not shown:
-                self._hidden.add(number)
-            if packet.is_discard:
-                self._discarded.add(number)
-            index.skippable.append(unreferenced)
-            # Decoders of codecs that send no order show every picture as it comes.
-            self._orders.append(number if order is None else order)
+        scan = self.scanner.scan
+        self._facts += [scan(bytes(packet)) for packet in packets]
+        self._discarded += bytes([packet.is_discard for packet in packets])
 
     def finish(self, index: PacketIndex, *, decoder_delay: int, times_are_stored: bool) -> str | None:
         """Puts the packets in the order of showing; says what speaks against trusting it, or None."""
-        if self.scanner is None or not self._starts or self._starts[0][0] != 0:
+        facts = self._facts
+        starts = [number for number, fact in enumerate(facts) if fact.start]
+        if self.scanner is None or not starts or starts[0] != 0:
             return "a first packet that is no start"
         complete = self.scanner.start_is_complete
-        index.starts.extend(number for number, headers in self._starts if complete(headers))
+        index.starts.extend(number for number in starts if complete(facts[number].headers))
         if not index.starts or index.starts[0] != 0:
             return "headers that change"
-        orders = self._orders
+        # Decoders of codecs that send no order show every picture as it comes.
+        orders = [number if fact.order is None else fact.order for number, fact in enumerate(facts)]
         if len(set(orders)) < index.packets:
             return "two pictures at one place in the order"
         by_order = sorted(range(index.packets), key=orders.__getitem__)
@@ -279,10 +274,12 @@ class _Notes:
             return "pictures further out of order than the decoder holds back"
         # Where the file stores times they must tell the same: a second witness against a mistake of ours.
         times = index.times
-        visible = [number for number in by_order if number not in self._hidden]
+        visible = [number for number in by_order if facts[number].shown]
         if times_are_stored and any(times[one] >= times[other] for one, other in pairwise(visible)):
             return "times that contradict the order of the pictures"
-        index.shown.extend(number for number in visible if number not in self._discarded)
+        discarded = self._discarded
+        index.shown.extend([number for number in visible if not discarded[number]])
+        index.skippable.extend([fact.unreferenced for fact in facts])
         return None
 
 

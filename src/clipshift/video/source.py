@@ -39,10 +39,10 @@ class PacketSource:
         self._index = index
         self._again: tuple[InputContainer, VideoStream] | None = None
 
-    def packets(self, start: int) -> Generator[tuple[int, Packet[VideoStream]], None, None]:
-        """Yields (number, packet) from packet `start` to the end."""
+    def packets(self, start: int, stop: int) -> Generator[tuple[int, Packet[VideoStream]], None, None]:
+        """Yields (number, packet) from packet `start` up to, but not with, packet `stop`."""
         if self._index.kept is not None:
-            yield from enumerate(self._index.kept[start:], start)
+            yield from enumerate(self._index.kept[start:stop], start)
             return
         container, stream = self._container, self._stream
         if self._again is not None:
@@ -58,6 +58,8 @@ class PacketSource:
                 if number >= start:
                     yield number, packet
                 number += 1
+                if number >= stop:
+                    return
 
     def close(self) -> None:
         """Closes what was opened in addition to the stream's own container."""

@@ -14,15 +14,13 @@ _GROUP = re.compile(rb"\x00\x00\x01\xb3(?s:.*?)(?=\x00\x00\x01|\Z)")
 _DIVX = re.compile(rb"\x00\x00\x01\xb2DivX\d+(?:Build|b)\d+(p?)")
 _NOTHING = b"\x7f"  # DivX for "the picture before stays"
 _LARGEST_EMPTY = 19
+_PLAIN_BYTES = 12
 _I, _P, _B = 0, 1, 2
 
 
 class _Picture(NamedTuple):
     kind: int
     coded: bool
-
-
-_PLAIN = _Picture(_P, coded=True)
 
 
 class Mpeg4Scanner:
@@ -45,19 +43,21 @@ class Mpeg4Scanner:
         self._packed = False
         self._note_headers(extradata)
         self._first_headers: bytes | None = None
+        self._plain, self._plain_mask = 1, 0  # no packet is known to be plain yet
         self._kept: _Picture | None = None
         self._references = 0
         self._between = 0
 
     def scan(self, data: bytes) -> PacketFacts:
         """See [clipshift.video.packets.facts.Scanner][]."""
-        if self._is_plain(data):
+        if int.from_bytes(data[:_PLAIN_BYTES], "big") & self._plain_mask == self._plain:
             return self._reference(start=False)
         begin = data.find(_VOP)
         headers = _GROUP.sub(b"", data[:begin]) if begin > 0 else b""
         if self._first_headers is None:
             self._first_headers = headers
             self._note_headers(headers)
+            self._know_plain()
         elif headers and headers != self._first_headers:
             raise Irregular("headers that change")
         pictures = self._pictures(data, begin)
@@ -93,15 +93,22 @@ class Mpeg4Scanner:
         # A decoder that skips the picture would not look at what the packet brings for the next one.
         return self._between_references(skippable=empty)
 
-    def _is_plain(self, data: bytes) -> bool:
-        """Whether a packet is a coded P picture and no more, as nearly all are: `scan` need not look any further."""
-        known = data.startswith(_VOP) and not self._packed and self._first_headers is not None
-        return known and self._picture(data[4:16]) == _PLAIN
+    def _know_plain(self) -> None:
+        """Prepares `scan` to tell by its first bytes a coded P picture that is alone, as nearly all are (6.2.5).
+
+        Behind the start code: the type P, no full second gone by, marker_bit, the time, marker_bit, vop_coded.
+        """
+        width = self._increment_bits
+        if self._packed or not width:
+            return
+        rest = 8 * (_PLAIN_BYTES - 4) - width - 6
+        self._plain = (int.from_bytes(_VOP, "big") << width + 6 | 0b01_0_1 << width + 2 | 0b11) << rest
+        self._plain_mask = ((1 << 36) - 1 << width + 2 | 0b11) << rest
 
     def _reference(self, *, start: bool) -> PacketFacts:
         self._references += 1
         self._between = 0
-        return PacketFacts(1, start, order=place(2 * self._references + 1, 0))
+        return PacketFacts(1, start, False, place(2 * self._references + 1, 0))
 
     def _between_references(self, *, skippable: bool) -> PacketFacts:
         # Shown before the reference that was sent before it.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from clipshift.video.packets.bits import Bits
 from clipshift.video.packets.facts import HeaderBook, Irregular, PacketFacts
 
+_ALONE = PacketFacts(1, start=True)
+
 
 class IntraScanner:
     """Scans codecs in which every packet is a picture that depends on no other."""
@@ -13,7 +15,7 @@ class IntraScanner:
 
     def scan(self, data: bytes) -> PacketFacts:  # noqa: ARG002
         """See [clipshift.video.packets.facts.Scanner][]."""
-        return PacketFacts(1, start=True)
+        return _ALONE
 
     def start_is_complete(self, headers: frozenset[bytes]) -> bool:  # noqa: ARG002
         """See [clipshift.video.packets.facts.Scanner][]."""
