@@ -164,7 +164,7 @@ def predict(  # noqa: PLR0913
     device: str = "auto",
     amp: Amp = "fp32",
     threads: int = 0,
-    mode: Literal["latency", "throughput"] = "latency",
+    mode: Literal["auto", "latency", "throughput"] = "auto",
 ) -> None:
     """Classify videos; exit code 1 if one could not be read.
 
@@ -179,15 +179,18 @@ def predict(  # noqa: PLR0913
         device: auto, cpu, cuda or cuda:N; of an exported ONNX file also tensorrt.
         amp: Precision of a trained network: fp32, bf16 or fp16 (a GPU only).
         threads: Of the network on the processor; 0: one a core.
-        mode: Of an exported model: latency, or throughput where its engine tells the two apart.
+        mode: Of an exported model: latency (all threads on one answer), throughput (each on one of its own), or auto:
+            latency for one video, throughput for more.
     """
     import clipshift
+    from clipshift.inference.predictor import pick_mode
     from clipshift.inference.writing import write_predictions
 
     if not sources:
         raise UserError("Nothing was named to predict.", allowed="videos, folders, globs and lists")
+    chosen = pick_mode(sources) if mode == "auto" else mode
     with _progress("fetching") as progress:
-        loaded = clipshift.load(model, device=device, amp=amp, threads=threads, mode=mode, progress=progress)
+        loaded = clipshift.load(model, device=device, amp=amp, threads=threads, mode=chosen, progress=progress)
     answers = clipshift.predict(loaded, *sources, crops=crops, clips=clips, batch_size=batch_size)
     failed = write_predictions(answers, json_file, top=top, say=_stdout.print)
     if failed:

@@ -23,8 +23,10 @@ from clipshift.config import DataConfig, EvaluateConfig
 from clipshift.data.clips import Clip
 from clipshift.engines import EngineOptions, ExportScorer, Target, find_export, open_session, read_export
 from clipshift.engines.exported import MODEL_FILES
+from clipshift.engines.sessions import Mode
 from clipshift.engines.torch_program import TorchSession
 from clipshift.errors import ConfigError, ExportError, MissingDependencyError, VideoError, WeightsError
+from clipshift.inference.results import Prediction
 from tests.conftest import MakeExport
 from tests.deployment.making import noise
 
@@ -231,7 +233,7 @@ def test_large_frames_are_read_ahead_within_a_budget(exported: MakeExport, monke
             return np.zeros((len(indices), 1, 1, 3), dtype=np.uint8)
 
     class FakeSession:
-        engine = "slow"
+        engine, side_by_side = "slow", 1
 
         def run(self, inputs: np.ndarray) -> np.ndarray:
             nonlocal answered
@@ -249,6 +251,56 @@ def test_large_frames_are_read_ahead_within_a_budget(exported: MakeExport, monke
     assert [each.clip for each in scored] == clips
     # 32 clips of four frames would be 3 GB.
     assert 2 <= most <= 2**30 // (4 * 3840 * 2160 * 3) + 1
+
+
+def test_calls_are_side_by_side_up_to_what_the_engine_takes(
+    exported: MakeExport, small_clips: Path, tmp_path: Path
+) -> None:
+    export = exported("onnx").export
+    together, running, most = threading.Barrier(2), 0, 0
+    lock = threading.Lock()
+
+    class FakeSession:
+        engine, side_by_side = "parallel", 2
+
+        def run(self, inputs: np.ndarray) -> np.ndarray:
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+            together.wait(timeout=60)  # breaks unless two calls meet
+            with lock:
+                running -= 1
+            return np.full((len(inputs), 4), inputs.mean(), dtype=np.float32)
+
+        probabilities = run
+
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    paths = [*sorted(small_clips.rglob("*.mp4"))[:4], broken]
+    clips = [Clip(path, path.name, None) for path in paths]
+    scorer = ExportScorer(FakeSession(), export)
+    scored = list(scorer.stream(clips, DataConfig(), EvaluateConfig(batch_size=1), workers=4))
+    assert [each.clip for each in scored] == clips
+    assert [each.logits is None for each in scored] == [False] * 4 + [True]
+    assert scored[-1].error is not None
+    assert most == 2
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+def test_throughput_answers_a_folder_as_latency_does(target: Target, exported: MakeExport, small_clips: Path) -> None:
+    folder = exported(target).folder
+    quick, many = (clipshift.load(folder, device="cpu", threads=2, mode=mode) for mode in get_args(Mode))
+    assert isinstance(quick.scorer, ExportScorer)
+    assert isinstance(many.scorer, ExportScorer)
+    assert (quick.scorer.session.side_by_side, many.scorer.session.side_by_side) == (1, 2)
+    expected = list(quick.predict_many(small_clips, workers=0))
+    found = list(many.predict_many(small_clips, workers=3))
+    assert [answer.path for answer in found] == [answer.path for answer in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert isinstance(one, Prediction)
+        assert isinstance(other, Prediction)
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-6)
 
 
 def test_throughput_gives_the_same_answers(exported: MakeExport) -> None:

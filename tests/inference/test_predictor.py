@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from clipshift.data.stream import views_of_frames
 from clipshift.data.transforms import normalise
 from clipshift.errors import ConfigError, DataError, RunError, VideoError, WeightsError
 from clipshift.evaluation.scoring import NetworkScorer
+from clipshift.inference.predictor import pick_mode
 from clipshift.inference.results import Failure, Prediction
 from clipshift.inference.writing import as_text, write_predictions
 from clipshift.models.bundle import save_bundle
@@ -163,6 +165,48 @@ def test_batches_and_workers_do_not_change_answers_or_order(
     for answer in answers:
         assert isinstance(answer, Prediction)
         np.testing.assert_allclose(answer.probabilities, expected[answer.path], atol=1e-5)
+
+
+def test_networks_side_by_side_give_the_same_answers(
+    model: clipshift.Model, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = list(model.predict_many(clips, workers=0))
+    threads, together = torch.get_num_threads(), threading.Barrier(2)
+    scorer = model.scorer
+    assert isinstance(scorer, NetworkScorer)
+    forward = scorer.network.forward
+
+    def meeting(clips_BTCHW: torch.Tensor) -> torch.Tensor:
+        together.wait(timeout=60)  # breaks unless two networks run at the same time
+        assert torch.get_num_threads() == 1
+        answer: torch.Tensor = forward(clips_BTCHW)
+        return answer
+
+    monkeypatch.setattr(scorer.network, "forward", meeting)
+    torch.set_num_threads(2)
+    try:
+        found = list(model.predict_many(clips, workers=4))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert len(found) == 8
+    for one, other in zip(found, expected, strict=True):
+        assert isinstance(one, Prediction)
+        assert isinstance(other, Prediction)
+        assert one.path == other.path
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-6)
+
+
+def test_one_video_is_answered_soon_and_several_for_throughput(clips: Path, tmp_path: Path) -> None:
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    (frames / "img_00001.jpg").write_bytes(b"")
+    listed = tmp_path / "list.txt"
+    listed.write_text("clip.mp4\n", encoding="utf-8")
+    one = str(first_clip(clips))
+    assert [pick_mode(sources) for sources in ([one], [frames])] == ["latency"] * 2
+    several = ([one, one], [clips], [listed], [str(clips / "*" / "*.mp4")], ["not there"])
+    assert [pick_mode(sources) for sources in several] == ["throughput"] * 5
 
 
 def test_top_never_exceeds_the_classes(model: clipshift.Model, clips: Path) -> None:

@@ -6,7 +6,15 @@
 from __future__ import annotations
 
 from clipshift.engines.exported import EXPORT_FILE, Export, Precision, Target, find_export, read_export
-from clipshift.engines.scores import ScoredClip, Scorer, ViewAverage, average_views, one_line, score_in_batches
+from clipshift.engines.scores import (
+    ScoredClip,
+    Scorer,
+    ViewAverage,
+    average_views,
+    one_line,
+    score_in_batches,
+    score_side_by_side,
+)
 from clipshift.engines.scoring import ExportScorer
 from clipshift.engines.sessions import EngineOptions, Session, open_session
 
@@ -27,4 +35,5 @@ __all__ = [
     "open_session",
     "read_export",
     "score_in_batches",
+    "score_side_by_side",
 ]

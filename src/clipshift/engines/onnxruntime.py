@@ -43,6 +43,7 @@ class OnnxSession:
             self._session = _start(path, device, export, options)
         self._device = device.partition(":")[0]
         self._threads = options.thread_count
+        self.side_by_side = self._threads if self._device == "cpu" and options.mode == "throughput" else 1
         self._inputs = self._session.get_inputs()[0].name
 
     @property
@@ -73,7 +74,8 @@ def _start(path: Path, device: str, export: Export, options: EngineOptions) -> o
     """
     kind, _, number = device.partition(":")
     settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = options.thread_count
+    # One thread is the caller's own: calls side by side then share nothing, and none waits for another.
+    settings.intra_op_num_threads = 1 if options.mode == "throughput" else options.thread_count
     # Threads that spin while they wait take the processor from decoding, and from everybody else.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.log_severity_level = 3

@@ -79,6 +79,8 @@ class OpenVinoSession:
         }
         if options.cache is not None:
             settings["CACHE_DIR"] = str(options.cache)
+        if options.mode == "throughput":
+            settings["NUM_STREAMS"] = options.thread_count
         self._settings = settings
         try:
             self._model = the_core().read_model(str(path))
@@ -88,6 +90,7 @@ class OpenVinoSession:
                 "OpenVINO cannot read the file.", where=path, got=str(error).strip().splitlines()[-1][:300]
             ) from error
         self._threads = options.thread_count
+        self.side_by_side = self._threads if options.mode == "throughput" else 1
         self._lock = Lock()
 
     @property

@@ -147,6 +147,24 @@ def score_in_batches(
             yield video.result()
 
 
+def score_side_by_side(
+    read: Callable[[], Iterable[View]], run: Callable[[list[View]], np.ndarray], clip: Clip, average: Average
+) -> ScoredClip:
+    """Score one clip in the thread that calls, with a forward pass for each view.
+
+    Args:
+        read: Gives the views, or raises a VideoError.
+        run: From one view to logits (1, K); called from several threads.
+        clip: Whose views they are.
+        average: What is averaged over them.
+    """
+    try:
+        views = read()
+    except VideoError as error:
+        return ScoredClip(clip, None, one_line(error))
+    return ScoredClip(clip, average_views((run([view])[0] for view in views), average), None)
+
+
 @dataclass
 class _Pending:
     """A video whose views are on their way."""

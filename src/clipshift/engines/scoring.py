@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from threading import Semaphore
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from clipshift.config import DataConfig, EvaluateConfig, ModelSpec
 from clipshift.data.ahead import Reserve, map_ahead_within
 from clipshift.data.clips import Clip
 from clipshift.engines.exported import Export
-from clipshift.engines.scores import ScoredClip, average_views, one_line, score_in_batches
+from clipshift.engines.scores import ScoredClip, average_views, one_line, score_in_batches, score_side_by_side
 from clipshift.engines.sessions import Session
 from clipshift.errors import ConfigError, MissingDependencyError, VideoError
 from clipshift.video import Limits, check_video, frame_sets, open_clip
@@ -50,12 +52,15 @@ class ExportScorer:
     ) -> Iterator[ScoredClip]:
         """Score clips in their order; inputs of one size share a batch of `protocol.batch_size`.
 
-        Read ahead are at most 2 x workers clips, and 1 GiB of frames: those of an export are as large as decoded.
+        Read ahead are at most 2 x workers clips, and 1 GiB of frames: those of an export are as large as decoded. An
+        engine that takes calls side by side gets them from the threads that read, unless batches are asked for.
 
         Raises:
             ConfigError: Other crops are asked for than the file takes.
         """
         self.check_views(protocol)
+        if min(self.session.side_by_side, workers) > 1 and protocol.batch_size == 1:
+            return self._stream_side_by_side(clips, data, protocol, workers)
 
         def read(clip: Clip, reserve: Reserve) -> tuple[Clip, tuple[np.ndarray, ...], str | None]:
             try:
@@ -69,6 +74,22 @@ class ExportScorer:
             batch_size=protocol.batch_size,
             average=self.export.spec.average,
         )
+
+    def _stream_side_by_side(
+        self, clips: Iterable[Clip], data: DataConfig, protocol: EvaluateConfig, workers: int
+    ) -> Iterator[ScoredClip]:
+        """Score clips in their order, each by the thread that has read it: no core waits for another's work."""
+        places = Semaphore(self.session.side_by_side)
+
+        def run(inputs: list[np.ndarray]) -> np.ndarray:
+            with places:
+                return self.session.run(np.stack(inputs))
+
+        def score(clip: Clip, reserve: Reserve) -> ScoredClip:
+            read = partial(self._read, clip, data, protocol.clips, reserve)
+            return score_side_by_side(read, run, clip, self.export.spec.average)
+
+        return map_ahead_within(_MOST_BYTES, score, clips, workers)
 
     def frames(self, frames_THWC: np.ndarray, protocol: EvaluateConfig) -> np.ndarray:
         """Score one decoded video: logits float32 (K,)."""

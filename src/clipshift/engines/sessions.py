@@ -24,7 +24,7 @@ class EngineOptions:
         device: `auto` (a GPU if the engine has one), `cpu`, `cuda` or `cuda:N`, or `tensorrt` (ONNX Runtime).
         threads: Of the processor; 0: as many as this process may use.
         mode: `latency`: one answer as soon as possible, all threads work on it; `throughput`: as many answers as
-            possible, where the engine tells the two apart (OpenVINO).
+            possible, each thread works on one of its own (ONNX Runtime and OpenVINO on the processor).
         cache: Folder for what an engine compiles (TensorRT's engines, OpenVINO's blobs); None: nothing is kept.
 
     Raises:
@@ -56,6 +56,10 @@ class Session(Protocol):
     @property
     def engine(self) -> str:
         """Engine, version, device and threads, for people."""
+
+    @property
+    def side_by_side(self) -> int:
+        """How many calls of `run` it takes, from as many threads at once, to keep the engine busy."""
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
         """Logits float32 (B, K) of uint8 frames (B, T, H, W, 3) or of float32 clips (B, T, 3, side, side).

@@ -59,6 +59,11 @@ class TorchSession:
         self._threads = options.threads
 
     @property
+    def side_by_side(self) -> int:
+        """One: the number of PyTorch's threads is the whole process's."""
+        return 1
+
+    @property
     def engine(self) -> str:
         """Engine, version, device and threads, for people."""
         where = self._device if self._device.type != "cpu" else f"{self._threads or torch.get_num_threads()} threads"

@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from threading import Semaphore
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from clipshift.config import Average, DataConfig, EvaluateConfig, InputConfig, ModelSpec
+from clipshift.data.ahead import map_ahead
 from clipshift.data.clips import Clip
-from clipshift.data.stream import read_ahead, views_of_frames
+from clipshift.data.stream import read_ahead, read_views, views_of_frames
 from clipshift.data.transforms import normalise, test_views
-from clipshift.engines import ScoredClip, average_views, one_line, score_in_batches
+from clipshift.engines import ScoredClip, average_views, one_line, score_in_batches, score_side_by_side
 from clipshift.evaluation.device import Amp, autocast
 from clipshift.models.folding import inference_form
 from clipshift.models.recognizer import Recognizer
@@ -86,6 +88,31 @@ def score_stream(
     return score_in_batches(views(), run, batch_size=protocol.batch_size, average=average)
 
 
+def _stream_side_by_side(
+    engine: Engine, clips: Iterable[Clip], spec: ModelSpec, data: DataConfig, protocol: EvaluateConfig, workers: int
+) -> Iterator[ScoredClip]:
+    """Score clips in their order, as many at once as PyTorch has threads, with one thread for each.
+
+    All threads on one clip wait for each other after every layer, and for cores on which others decode.
+    """
+    threads = torch.get_num_threads()
+    places = Semaphore(threads)
+
+    def run(views: list[Tensor]) -> np.ndarray:
+        with places:
+            return np.asarray(engine(torch.stack(views)).float())
+
+    def score(clip: Clip) -> ScoredClip:
+        torch.set_num_threads(1)  # of this thread, and of those that are new to PyTorch
+        read = partial(read_views, clip, spec.input, data, crops=protocol.crops, clips=protocol.clips)
+        return score_side_by_side(read, run, clip, spec.average)
+
+    try:
+        yield from map_ahead(score, clips, workers)
+    finally:
+        torch.set_num_threads(threads)
+
+
 @dataclass(frozen=True)
 class NetworkScorer:
     """A PyTorch network as a [Scorer][clipshift.engines.scores.Scorer].
@@ -114,9 +141,14 @@ class NetworkScorer:
     def stream(
         self, clips: Iterable[Clip], data: DataConfig, protocol: EvaluateConfig, *, workers: int
     ) -> Iterator[ScoredClip]:
-        """Score clips in their order; see [score_stream][clipshift.evaluation.scoring.score_stream]."""
-        spec = self.spec
-        return score_stream(self._engine, clips, spec.input, data, protocol, average=spec.average, workers=workers)
+        """Score clips in their order; see [score_stream][clipshift.evaluation.scoring.score_stream].
+
+        On the processor each clip is scored by the thread that has read it, unless batches are asked for.
+        """
+        engine, spec = self._engine, self.spec
+        if self.device.type == "cpu" and protocol.batch_size == 1 and min(workers, torch.get_num_threads()) > 1:
+            return _stream_side_by_side(engine, clips, spec, data, protocol, workers)
+        return score_stream(engine, clips, spec.input, data, protocol, average=spec.average, workers=workers)
 
     def frames(self, frames_THWC: np.ndarray, protocol: EvaluateConfig) -> np.ndarray:
         """Score one decoded video: logits float32 (K,)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,7 +14,7 @@ from clipshift.data.ahead import pick_threads
 from clipshift.engines import EngineOptions, ExportScorer, Scorer, find_export, open_session, read_export
 from clipshift.errors import ConfigError, ExportError, MissingDependencyError, VideoError
 from clipshift.inference.results import Failure, Prediction
-from clipshift.inference.sources import find_clips
+from clipshift.inference.sources import find_clips, is_one_clip
 
 if TYPE_CHECKING:
     from torch import nn
@@ -176,8 +176,8 @@ def load(
         device: `auto`, `cpu`, `cuda` or `cuda:N`; of an ONNX file also `tensorrt`.
         amp: Precision of a trained network's forward pass; an exported model has its own.
         threads: Threads of the network on the processor, of PyTorch for the whole process; 0: as many as cores.
-        mode: Of an exported model: `latency` or `throughput`
-            ([EngineOptions][clipshift.engines.sessions.EngineOptions]).
+        mode: Of an exported model: `latency`, all threads work on one answer, or `throughput`, each on one of its
+            own, which is quicker with many videos ([EngineOptions][clipshift.engines.sessions.EngineOptions]).
         progress: Is told how many bytes are there, and of how many, while published weights are fetched.
 
     Returns:
@@ -218,6 +218,11 @@ def load(
     return Model(NetworkScorer(network.to(chosen).eval(), spec, chosen, amp))
 
 
+def pick_mode(sources: Sequence[str | Path]) -> Literal["latency", "throughput"]:
+    """The mode of [load][clipshift.inference.predictor.load] that answers soonest for all sources."""
+    return "latency" if is_one_clip(sources, DataConfig()) else "throughput"
+
+
 def predict(
     model: str | Path | Model,
     *sources: str | Path,
@@ -228,6 +233,6 @@ def predict(
     amp: Amp = "fp32",
     workers: int | Literal["auto"] = "auto",
 ) -> Iterator[Prediction | Failure]:
-    """Classify videos: `Model.predict_many` for a model that is loaded first; see there."""
-    loaded = model if isinstance(model, Model) else load(model, device=device, amp=amp)
+    """Classify videos: `Model.predict_many` for a model that is loaded first, for throughput if they may be several."""
+    loaded = model if isinstance(model, Model) else load(model, device=device, amp=amp, mode=pick_mode(sources))
     return loaded.predict_many(sources, crops=crops, clips=clips, batch_size=batch_size, workers=workers)

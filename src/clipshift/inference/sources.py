@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from clipshift.config import DataConfig
@@ -36,6 +36,16 @@ def find_clips(sources: Iterable[str | Path], data: DataConfig) -> Iterator[Clip
             yield clip
         if not found:
             raise DataError("There is no video here.", where=source, remedy="name a video, a folder, a glob or a list")
+
+
+def is_one_clip(sources: Sequence[str | Path], data: DataConfig) -> bool:
+    """Whether the sources are one video or frame folder, of which an answer is wanted soon; nothing is opened."""
+    if len(sources) != 1:
+        return False
+    path = Path(sources[0])
+    if path.is_dir():
+        return is_frame_folder(path, data.frame_pattern)
+    return path.is_file() and path.suffix.lower() not in LIST_SUFFIXES
 
 
 def _clips_of(source: str, data: DataConfig) -> Iterator[Clip]:
