@@ -95,6 +95,7 @@ def evaluate(  # noqa: PLR0913
     batch_size: int | None = None,
     bad: Literal["wrong", "exclude"] | None = None,
     device: str = "auto",
+    amp: Amp = "fp32",
     out: str | None = None,
     fuse: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     weights: Annotated[list[float] | None, Parameter(consume_multiple=True, negative=())] = None,
@@ -111,6 +112,7 @@ def evaluate(  # noqa: PLR0913
         batch_size: Views per forward pass; does not change the result.
         bad: How unreadable videos count: wrong, or exclude.
         device: auto, cpu, cuda or cuda:N.
+        amp: Precision of a trained model: fp32, bf16 or fp16; an exported one has its own.
         out: Folder for metrics.json and predictions.jsonl.
         fuse: In place of a model and data: run folders or folders of --out, whose probabilities are averaged.
         weights: A number for each of them; by default all count the same.
@@ -119,8 +121,10 @@ def evaluate(  # noqa: PLR0913
     from clipshift.engines import find_export
 
     if fuse:
-        if model or protocol or crops or clips:
-            raise UserError("A fusion reads stored scores: it takes no model, data or views.", where="--fuse")
+        if model or protocol or crops or clips or amp != "fp32":
+            raise UserError(
+                "A fusion reads stored scores: it takes no model, data, views or precision.", where="--fuse"
+            )
         _stdout.print(clipshift.fuse(fuse, weights=weights, bad=bad, out=out).to_text())
         return
     if model is None or data is None:
@@ -143,6 +147,7 @@ def evaluate(  # noqa: PLR0913
             batch_size=batch_size,
             bad=bad,
             device=device,
+            amp=amp,
             out=out,
             progress=progress,
         )
