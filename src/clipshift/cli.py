@@ -112,7 +112,7 @@ def evaluate(  # noqa: PLR0913
         batch_size: Views per forward pass; does not change the result.
         bad: How unreadable videos count: wrong, or exclude.
         device: auto, cpu, cuda or cuda:N.
-        amp: Precision of a trained network: fp32, bf16 or fp16 (a GPU only).
+        amp: Precision of a trained model: fp32, bf16 or fp16 (a GPU only); an exported one has its own.
         out: Folder for metrics.json and predictions.jsonl.
         fuse: In place of a model and data: run folders or folders of --out, whose probabilities are averaged.
         weights: A number for each of them; by default all count the same.
@@ -121,8 +121,10 @@ def evaluate(  # noqa: PLR0913
     from clipshift.engines import find_export
 
     if fuse:
-        if model or protocol or crops or clips:
-            raise UserError("A fusion reads stored scores: it takes no model, data or views.", where="--fuse")
+        if model or protocol or crops or clips or amp != "fp32":
+            raise UserError(
+                "A fusion reads stored scores: it takes no model, data, views or precision.", where="--fuse"
+            )
         _stdout.print(clipshift.fuse(fuse, weights=weights, bad=bad, out=out).to_text())
         return
     if model is None or data is None:
@@ -177,7 +179,7 @@ def predict(  # noqa: PLR0913
         clips: Sets of frames per video; by default the model's own.
         batch_size: Views per forward pass.
         device: auto, cpu, cuda or cuda:N; of an exported ONNX file also tensorrt.
-        amp: Precision of a trained network: fp32, bf16 or fp16 (a GPU only).
+        amp: Precision of a trained model: fp32, bf16 or fp16 (a GPU only); an exported one has its own.
         threads: Of the network on the processor; 0: one a core.
         mode: Of an exported model: latency (all threads on one answer), throughput (each on one of its own), or auto:
             latency for one video, throughput for more.

@@ -124,6 +124,8 @@ def test_the_command_line_takes_a_fusion_or_a_model() -> None:
         cli.evaluate("run")
     with pytest.raises(UserError, match="takes no model"):
         cli.evaluate("run", fuse=["a", "b"])
+    with pytest.raises(UserError, match="or precision"):
+        cli.evaluate(fuse=["a", "b"], amp="bf16")
     with pytest.raises(UserError, match="Weights are those of a fusion"):
         cli.evaluate("run", "data", weights=[1, 2])
     command, bound, _ = cli.app.parse_args(["evaluate", "--fuse", "a", "b", "--weights", "1", "0.5"])

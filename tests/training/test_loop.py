@@ -71,9 +71,17 @@ def test_an_update_is_a_function_of_state_and_batch(mixing: str) -> None:
     assert same(*results)
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adamw"])
-def test_restored_in_the_middle_goes_on_to_the_same_bits(kind: str) -> None:
-    settings = ("model.dropout=0.5", "augment.mixup=0.2", "train.ema=0.9", f"optim.optimizer={kind}")
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ("optim.optimizer=sgd",),
+        ("optim.optimizer=adamw",),
+        ("optim.optimizer=adamw", "train.amp=bf16"),
+        ("optim.optimizer=adamw", "train.amp=bf16", "model.backbone=mobilenetv2_050"),
+    ],
+)
+def test_restored_in_the_middle_goes_on_to_the_same_bits(kind: tuple[str, ...]) -> None:
+    settings = ("model.dropout=0.5", "augment.mixup=0.2", "train.ema=0.9", *kind)
     whole = trainer(*settings)
     whole.train_mode()
     for seed in range(2):
@@ -89,6 +97,20 @@ def test_restored_in_the_middle_goes_on_to_the_same_bits(kind: str) -> None:
         resumed.update([batch(seed)])
     assert same(state(whole), state(resumed))
     assert whole.progress == resumed.progress
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", "mobilenetv2_050"])
+def test_updates_in_bf16_are_near_those_in_float32(backbone: str) -> None:
+    losses = []
+    for amp in ("fp32", "bf16"):
+        one = trainer(f"model.backbone={backbone}", f"train.amp={amp}", "optim.optimizer=adamw", "optim.lr=0.001")
+        one.train_mode()
+        losses.append([one.update([batch(seed % 2)]) for seed in range(6)])
+        assert all(p.dtype == p.grad.dtype == torch.float32 for p in one.network.parameters() if p.grad is not None)
+    # bfloat16 has 8 binary digits; the batch norms of a small batch magnify what is rounded, from update to update.
+    assert losses[0] != losses[1]
+    assert losses[1][:4] == pytest.approx(losses[0][:4], rel=0.1)
+    assert losses[1][-1] < losses[1][0]
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
