@@ -198,6 +198,8 @@ def load(
         return Model(ExportScorer(session, export))
 
     try:  # only here: exported models need no PyTorch
+        import torch
+
         from clipshift.evaluation.device import pick_device
         from clipshift.evaluation.scoring import NetworkScorer
         from clipshift.models.bundle import load_bundle
@@ -206,11 +208,12 @@ def load(
         raise MissingDependencyError.of(error) or error from error
 
     if threads:
-        import torch
-
         torch.set_num_threads(threads)
     chosen = pick_device(device)
     network, spec = load_bundle(find_model(model, progress=progress))
+    if chosen.type == "cpu":
+        # Convolutions reorder their inputs and outputs in any other layout.
+        network = network.to(memory_format=torch.channels_last)
     return Model(NetworkScorer(network.to(chosen).eval(), spec, chosen, amp))
 
 
