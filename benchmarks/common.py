@@ -147,6 +147,7 @@ def line_chart(
         panels: For each quantity, which names its panel's upward axis, points (x, y) of each line by the line's name.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(4.2 * len(panels), 3.2), layout="constrained")
     figure.suptitle(title)
@@ -156,6 +157,7 @@ def line_chart(
             axes.plot([x for x, _ in points], [y for _, y in points], marker=".", label=name)
         axes.set(xlabel=x_label, ylabel=y_label)
         axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         if len(lines) > 1:
             axes.legend(fontsize=8)
     figure.savefig(path, dpi=120)

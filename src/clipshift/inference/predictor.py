@@ -117,7 +117,8 @@ class Model:
             crops: Crops per frame, whose scores are averaged. Default: the model's own.
             clips: Sets of frames, spread evenly in time, whose scores are averaged. Default: the model's own.
             batch_size: Views in one forward pass.
-            workers: Threads that decode ahead of the network.
+            workers: Threads that decode ahead of the network or, on the processor with `batch_size=1`, also run it,
+                each for a video of its own. Of exported models only those that were loaded with `mode="throughput"`.
 
         Yields:
             The probabilities, or why a video could not be read.
@@ -201,6 +202,8 @@ def load(
         return Model(ExportScorer(session, export))
 
     try:  # only here: exported models need no PyTorch
+        import torch
+
         from clipshift.evaluation.device import check_amp, pick_device
         from clipshift.evaluation.scoring import NetworkScorer
         from clipshift.models.bundle import load_bundle
@@ -209,8 +212,6 @@ def load(
         raise MissingDependencyError.of(error) or error from error
 
     if threads:
-        import torch
-
         torch.set_num_threads(threads)
     chosen = pick_device(device)
     check_amp(chosen, amp)
