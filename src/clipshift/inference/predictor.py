@@ -118,7 +118,7 @@ class Model:
             clips: Sets of frames, spread evenly in time, whose scores are averaged. Default: the model's own.
             batch_size: Views in one forward pass.
             workers: Threads that decode ahead of the network or, on the processor with `batch_size=1`, also run it,
-                each for a video of its own. Of exported models only those that were loaded with `mode="throughput"`.
+                each for a video of its own. Of exported models that is done by those loaded with `mode="throughput"`.
 
         Yields:
             The probabilities, or why a video could not be read.
