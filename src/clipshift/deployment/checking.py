@@ -94,6 +94,12 @@ def check(
             where=source,
             got=compared.expected.errors.get(0, compared.found.errors.get(0)),
         )
+    if not np.isfinite(compared.largest):
+        raise ExportError(
+            "The exported file or its model answers with not-a-number; nothing was written.",
+            where=f"{description.target}, {description.precision}",
+            remedy="--precision fp32" if description.precision != "fp32" else None,
+        )
     checked = Checked(
         clips=compared.gap.clips,
         source=source,
@@ -110,12 +116,6 @@ def check(
 def _judge(checked: Checked, compared: Comparison, clips: Sequence[Clip], description: Export) -> None:
     precision, gap = description.precision, compared.gap
     where = f"{description.target}, {precision}"
-    if not np.isfinite(checked.largest_difference):
-        raise ExportError(
-            "The exported file or its model answers with not-a-number; nothing was written.",
-            where=where,
-            remedy="--precision fp32" if precision != "fp32" else None,
-        )
     if precision == "fp32" and checked.largest_difference > LARGEST_DIFFERENCE:
         raise ExportError(
             "The exported file does not give the numbers of the model; nothing was written.",
