@@ -5,12 +5,13 @@
 
 Every reader opens each clip anew and gives the middles of its segments as RGB arrays. The clips are those of a folder,
 and with `--made` (or without a folder) clips of many codecs, sizes and group lengths that are made on the spot. The
-readers take turns, so that a busy machine slows all of them alike; with one thread they share one core, so that none
-gains by threads that were not asked for. The table shows, as medians over the turns, the processor's milliseconds (of
-all threads; what others do on the machine counts little in it), and in brackets how often clipshift's time fits into
-the other's: the median of the turns' ratios. Frames that differ from plain PyAV's are marked. `--sums` shows, in place
-of each clip, its folder inside FOLDER: the mean of its clips' times, and in brackets the median of their ratios.
-torchcodec, decord and OpenCV take part where they are installed: `pip install 'clipshift[bench]'`.
+readers take turns, so that a busy machine slows all of them alike, and each turn in another order, so that none always
+finds the caches warm from its like; with one thread they share one core, so that none gains by threads that were not
+asked for. The table shows, as medians over the turns, the processor's milliseconds (of all threads; what others do on
+the machine counts little in it), and in brackets how often clipshift's time fits into the other's: the median of the
+turns' ratios. Frames that differ from plain PyAV's are marked. `--sums` shows, in place of each clip, its folder inside
+FOLDER: the mean of its clips' times, and in brackets the median of their ratios. torchcodec, decord and OpenCV take
+part where they are installed: `pip install 'clipshift[bench]'`.
 """
 
 from __future__ import annotations
