@@ -125,13 +125,13 @@ def bar_chart(path: Path, title: str, unit: str, groups: Mapping[str, Mapping[st
         rows = [row for row, bars in enumerate(groups.values()) if name in bars]
         lengths = [bars[name] for bars in groups.values() if name in bars]
         drawn = axes.barh([row + place * thickness for row in rows], lengths, thickness * 0.9, label=name)
-        axes.bar_label(drawn, fmt="%.3g", padding=2, fontsize=8)
+        axes.bar_label(drawn, fmt="%.4g", padding=2, fontsize=8)
     axes.set_yticks([row + (len(contestants) - 1) * thickness / 2 for row in range(len(groups))], list(groups))
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set(title=title, xlabel=unit)
     if len(contestants) > 1:
-        axes.legend(fontsize=8)
+        figure.legend(fontsize=8, loc="outside lower center", ncols=3)  # over the bars it would hide numbers
     figure.savefig(path, dpi=120)
 
 
