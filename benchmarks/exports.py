@@ -64,6 +64,7 @@ NETWORKS: dict[str, tuple[str, ...]] = {
     "pptsm-mobilenetv3": ("pptsm-mobilenetv3",),
     "pptsmv2": ("pptsmv2",),
     "pptsmv2-attention": ("pptsmv2", "model.temporal_attention=true"),
+    "pptsmv2-16f": ("pptsmv2", "input.segments=16"),
 }
 """A recipe each, with settings."""
 FORMS: dict[str, tuple[Target, Precision]] = {
