@@ -33,10 +33,14 @@ def fold_branches(network: Recognizer) -> Recognizer:
         WeightsError: The network gives no finite numbers, or the copy gives others: weights or batch norms are out of
             any sensible range.
     """
-    folded = cast("Recognizer", reparameterize_model(network).eval())
+    folded = _fold_branches(network)
     if next(network.parameters()).device.type != "meta":
         _check_same(network, folded)
     return folded
+
+
+def _fold_branches(network: Recognizer) -> Recognizer:
+    return cast("Recognizer", reparameterize_model(network).eval())
 
 
 def inference_form(network: Recognizer) -> Recognizer:
@@ -55,7 +59,7 @@ def inference_form(network: Recognizer) -> Recognizer:
     Raises:
         WeightsError: See [fold_branches][clipshift.models.folding.fold_branches].
     """
-    folded = fold_branches(network)
+    folded = _fold_branches(network)
     for norm_name, conv in _convolutions_of_norms(folded).items():
         norm = cast("nn.BatchNorm2d", folded.get_submodule(norm_name))
         _fold_norm(conv, norm)
