@@ -20,6 +20,7 @@ from clipshift.deployment.onnx_graph import network_to_onnx
 from clipshift.deployment.quantize import agreement, quantize_onnx, quantize_openvino
 from clipshift.engines.openvino import the_core
 from clipshift.models import Recognizer
+from clipshift.models.backbones import Activation
 from clipshift.models.deployment import deployment_form
 
 openvino = pytest.importorskip("openvino")
@@ -38,9 +39,9 @@ SPEC = ModelSpec(
 )
 
 
-def small_network() -> Recognizer:
+def small_network(config: ModelConfig = MODEL) -> Recognizer:
     return Recognizer(
-        MODEL,
+        config,
         segments=4,
         classes=5,
         generator=torch.Generator().manual_seed(1),
@@ -126,9 +127,12 @@ def test_layers_go_back_to_floating_point_until_the_score_is_reached(
     assert signal_stack() == stack
 
 
-def test_integers_throughout_in_onnx_runtime(clips: list[NDArray[np.float32]], tmp_path: Path) -> None:
-    """All convolutions, those of the shift included, all sums and all moves are done in eight bits."""
-    network = small_network()
+@pytest.mark.parametrize("activation", ["default", "leaky_relu"])
+def test_integers_throughout_in_onnx_runtime(
+    activation: Activation, clips: list[NDArray[np.float32]], tmp_path: Path
+) -> None:
+    """All convolutions, those of the shift included, activations, all sums and all moves are done in eight bits."""
+    network = small_network(MODEL.model_copy(update={"activation": activation}))
     model = network_to_onnx(network, SPEC)
     expected = np.concatenate([network(torch.from_numpy(clip)).detach().numpy() for clip in clips])
     quantised = quantize_onnx(model, clips[:4], clips, score=agreement(expected), least=0.0)
@@ -143,7 +147,8 @@ def test_integers_throughout_in_onnx_runtime(clips: list[NDArray[np.float32]], t
     executed = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
     assert executed["QLinearConv"] == quantised.layers - 1
     assert executed["QGemm"] == 1
-    assert not executed.keys() & {"Conv", "FusedConv", "Gemm", "Relu", "Add"}
+    assert not executed.keys() & {"Conv", "FusedConv", "Gemm", "Relu", "LeakyRelu", "Add"}
+    assert ("QLinearLeakyRelu" in executed) == (activation == "leaky_relu")
     # Features come in, averages over frames and positions leave the eight bits and come back, logits go out.
     assert executed["QuantizeLinear"] <= 3
 
@@ -174,6 +179,40 @@ def test_codes_keep_their_numbers(clips: list[NDArray[np.float32]]) -> None:
     assert np.abs(before - after).max() < 0.02 * np.abs(before).max()
     biases = [node for node in moved.graph.node if node.name.endswith("bias_dequantised")]
     assert len(biases) > 5
+
+
+@pytest.mark.parametrize(("zero", "slope"), [(0, 0.01), (1, 0.01), (3, 0.01), (20, 0.1), (128, 1.0)])
+def test_codes_in_front_of_a_leaky_relu_lose_one_code_at_most(zero: int, slope: float) -> None:
+    scale = 0.02
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Neg", ["x"], ["sums"]),
+            onnx.helper.make_node("LeakyRelu", ["sums"], ["activated"], alpha=slope),
+            onnx.helper.make_node("QuantizeLinear", ["activated", "scale", "zero"], ["codes"]),
+        ],
+        "activation",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n"])],
+        [onnx.helper.make_tensor_value_info("codes", onnx.TensorProto.UINT8, ["n"])],
+        [
+            onnx.numpy_helper.from_array(np.float32(scale), "scale"),
+            onnx.numpy_helper.from_array(np.uint8(zero), "zero"),
+        ],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    moved = move_codes(model)
+    assert [node.op_type for node in moved.graph.node] == [
+        *("Neg", "QuantizeLinear", "DequantizeLinear", "LeakyRelu", "QuantizeLinear")
+    ]
+    x = np.linspace(-2 * 255 * scale, 2 * zero * scale / slope + 1, 100_001, dtype=np.float32)
+    before, after = (
+        onnxruntime.InferenceSession(each.SerializeToString()).run(None, {"x": x})[0].astype(int)
+        for each in (model, moved)
+    )
+    assert set(before) == set(range(256))
+    # A step in front of the activation may be two of the positive codes behind it.
+    assert np.abs(before - after).max() <= 1
+    # What is negative keeps all of its codes.
+    assert set(after[x > 0]) == set(before[x > 0]) == set(range(zero + 1))
 
 
 def test_bad_input(model: Any, clips: list[NDArray[np.float32]]) -> None:  # noqa: ANN401

@@ -1,8 +1,9 @@
 """A quantised ONNX network in the form that ONNX Runtime executes in eight bits throughout.
 
 Quantising leaves a graph in float32 with pairs of `QuantizeLinear` and `DequantizeLinear` in it. ONNX Runtime takes a
-convolution for one of integers if all of its inputs come straight from `DequantizeLinear` and codes have the same type
-before and behind it; else, with any other operator in between, it computes in float32, without a word.
+convolution for one of integers if all of its inputs come straight from `DequantizeLinear`, its output goes straight to
+`QuantizeLinear` and codes have the same type before and behind it; else, with any other operator in between, it
+computes in float32, without a word.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ def move_codes(model: ModelProto) -> ModelProto:
     """Give all features unsigned codes and convolutions integer biases, and let what only moves features move codes.
 
     The temporal shift of the deployment form, for one, splits, permutes and joins features; here it does so in eight
-    bits, and the convolution behind it finds codes. The numbers stay, up to the rounding of biases to the scale of the
-    sums that they are added to.
+    bits, and the convolution behind it finds codes. A leaky ReLU gets codes of its own in front of it. The numbers
+    stay, up to two roundings: of biases to the scale of the sums that they are added to, and of what enters a leaky
+    ReLU.
 
     Args:
         model: With one scale for all codes of a tensor of features, and one for each output channel of weights; not
@@ -33,12 +35,14 @@ def move_codes(model: ModelProto) -> ModelProto:
     moved = ModelProto()
     moved.CopyFrom(model)
     _make_unsigned(moved)
+    _quantise_before_leaky_relus(moved)
     constants = {constant.name: numpy_helper.to_array(constant) for constant in moved.graph.initializer}
     nodes = list(_with_integer_biases(_with_moved_codes(moved.graph.node, constants), moved, constants))
     used = {name for node in nodes for name in node.input} | {value.name for value in moved.graph.output}
     del moved.graph.node[:]
     del moved.graph.value_info[:]  # types of what is no more
     moved.graph.node.extend(node for node in nodes if used.intersection(node.output))
+    _drop_unused_constants(moved)
     return moved
 
 
@@ -50,6 +54,14 @@ def weighted_layers(model: ModelProto) -> tuple[list[str], list[str]]:
     return [node.name for node in weighted], kept
 
 
+def _drop_unused_constants(model: ModelProto) -> None:
+    """Leave out what no node reads any more, the biases in float32 for one: ONNX Runtime warns of each."""
+    read = {name for node in model.graph.node for name in node.input}
+    constants = [constant for constant in model.graph.initializer if constant.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(constants)
+
+
 def _make_unsigned(model: ModelProto) -> None:
     """Let the codes of features run from 0 to 255 in place of -128 to 127: the same numbers, and one type for all."""
     constants = {constant.name: constant for constant in model.graph.initializer}
@@ -59,6 +71,46 @@ def _make_unsigned(model: ModelProto) -> None:
         if zero.dtype == np.int8:
             unsigned = (zero.astype(np.int16) + 128).astype(np.uint8)
             constants[name].CopyFrom(numpy_helper.from_array(unsigned, name))
+
+
+def _quantise_before_leaky_relus(model: ModelProto) -> None:
+    """Let leaky ReLUs map codes to codes, so that the convolutions and sums in front of them end in codes."""
+    constants = {constant.name: numpy_helper.to_array(constant) for constant in model.graph.initializer}
+    readers: dict[str, list[NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    for node in nodes:
+        behind = readers.get(node.output[0], []) if node.op_type == "LeakyRelu" else []
+        if len(behind) == 1 and behind[0].op_type == "QuantizeLinear" and len(readers[node.input[0]]) == 1:
+            scale, zero = (constants[name] for name in behind[0].input[1:])
+            (slope,) = (attribute.f for attribute in node.attribute if attribute.name == "alpha")
+            entering = node.input[0]
+            codes = [f"{entering}_{what}" for what in ("codes", "scale", "zero")]
+            for name, value in zip(codes[1:], _codes_before(float(scale), int(zero), slope), strict=True):
+                model.graph.initializer.append(numpy_helper.from_array(value, name))
+            node.input[0] = f"{entering}_dequantised"
+            model.graph.node.extend(
+                (
+                    helper.make_node("QuantizeLinear", [entering, *codes[1:]], codes[:1], name=codes[0]),
+                    helper.make_node("DequantizeLinear", codes, node.input, name=node.input[0]),
+                )
+            )
+        model.graph.node.append(node)
+
+
+def _codes_before(scale: float, zero: int, slope: float) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Scale and zero point of what enters a leaky ReLU, unsigned, from those of what leaves it.
+
+    The codes cover all that has a code of its own behind the leaky ReLU: what is less than the last half step of its
+    negative codes ends there anyway.
+    """
+    least = max(0.0, zero - 0.5) * scale / slope
+    greatest = (255 - zero) * scale
+    step = (least + greatest) / 255
+    return np.float32(step), np.uint8(np.ceil(least / step))
 
 
 def _with_moved_codes(nodes: Iterable[NodeProto], constants: dict[str, NDArray[Any]]) -> Iterator[NodeProto]:
