@@ -194,8 +194,8 @@ def test_codes_in_front_of_a_leaky_relu_lose_one_code_at_most(zero: int, slope: 
         [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n"])],
         [onnx.helper.make_tensor_value_info("codes", onnx.TensorProto.UINT8, ["n"])],
         [
-            onnx.numpy_helper.from_array(np.float32(scale), "scale"),
-            onnx.numpy_helper.from_array(np.uint8(zero), "zero"),
+            onnx.numpy_helper.from_array(np.array(scale, np.float32), "scale"),
+            onnx.numpy_helper.from_array(np.array(zero, np.uint8), "zero"),
         ],
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
@@ -213,6 +213,43 @@ def test_codes_in_front_of_a_leaky_relu_lose_one_code_at_most(zero: int, slope: 
     assert np.abs(before - after).max() <= 1
     # What is negative keeps all of its codes.
     assert set(after[x > 0]) == set(before[x > 0]) == set(range(zero + 1))
+
+
+def test_what_is_joined_has_the_codes_of_the_wider_range() -> None:
+    def pair(name: str) -> list[onnx.NodeProto]:
+        codes = [f"{name}_codes", f"{name}_scale", f"{name}_zero"]
+        return [
+            onnx.helper.make_node("QuantizeLinear", [name, *codes[1:]], codes[:1]),
+            onnx.helper.make_node("DequantizeLinear", codes, [f"{name}_rounded"]),
+        ]
+
+    ranges = {"a": (0.01, 100), "b": (0.02, 60), "c": (0.001, 0)}  # from -1, -1.2 and 0 to 1.55, 3.9 and 0.255
+    graph = onnx.helper.make_graph(
+        [
+            *(node for name in ranges for node in pair(name)),
+            onnx.helper.make_node("Transpose", ["b_rounded"], ["b_turned"], perm=[1, 0]),
+            onnx.helper.make_node("Concat", ["a_rounded", "b_turned"], ["ab"], axis=0),
+            onnx.helper.make_node("Concat", ["c_rounded", "a_rounded"], ["ca"], axis=0),
+        ],
+        "joined",
+        [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [4, 4]) for name in ranges],
+        [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [8, 4]) for name in ("ab", "ca")],
+        [
+            onnx.numpy_helper.from_array(value, f"{name}_{what}")
+            for name, (scale, zero) in ranges.items()
+            for what, value in (("scale", np.array(scale, np.float32)), ("zero", np.array(zero, np.uint8)))
+        ],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    moved = move_codes(model)
+    assert all(name.endswith("_codes") for node in moved.graph.node if node.op_type == "Concat" for name in node.input)
+    random = np.random.default_rng(0)
+    given = {name: random.uniform(low, 0.2, (4, 4)).astype(np.float32) for name, low in (("a", -1), ("b", -1.2))}
+    given["c"] = random.uniform(0, 0.25, (4, 4)).astype(np.float32)
+    ab, ca = onnxruntime.InferenceSession(moved.SerializeToString()).run(None, given)
+    step = 5.1 / 255
+    assert np.abs(ab - np.concatenate([given["a"], given["b"].T])).max() <= step / 2 + 1e-6
+    assert np.abs(ca - np.concatenate([given["c"], given["a"]])).max() <= step / 2 + 1e-6
 
 
 def test_bad_input(model: Any, clips: list[NDArray[np.float32]]) -> None:  # noqa: ANN401

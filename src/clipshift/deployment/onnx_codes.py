@@ -24,9 +24,9 @@ def move_codes(model: ModelProto) -> ModelProto:
     """Give all features unsigned codes and convolutions integer biases, and let what only moves features move codes.
 
     The temporal shift of the deployment form, for one, splits, permutes and joins features; here it does so in eight
-    bits, and the convolution behind it finds codes. A leaky ReLU gets codes of its own in front of it. The numbers
-    stay, up to two roundings: of biases to the scale of the sums that they are added to, and of what enters a leaky
-    ReLU.
+    bits, and the convolution behind it finds codes. A leaky ReLU gets codes of its own in front of it, and what is
+    joined gets the same codes. The numbers stay, up to three roundings: of biases to the scale of the sums that they
+    are added to, of what enters a leaky ReLU, and of what is joined with something that has a wider range.
 
     Args:
         model: With one scale for all codes of a tensor of features, and one for each output channel of weights; not
@@ -36,6 +36,7 @@ def move_codes(model: ModelProto) -> ModelProto:
     moved.CopyFrom(model)
     _make_unsigned(moved)
     _quantise_before_leaky_relus(moved)
+    _unify_joined_codes(moved)
     constants = {constant.name: numpy_helper.to_array(constant) for constant in moved.graph.initializer}
     nodes = list(_with_integer_biases(_with_moved_codes(moved.graph.node, constants), moved, constants))
     used = {name for node in nodes for name in node.input} | {value.name for value in moved.graph.output}
@@ -101,7 +102,7 @@ def _quantise_before_leaky_relus(model: ModelProto) -> None:
         model.graph.node.append(node)
 
 
-def _codes_before(scale: float, zero: int, slope: float) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def _codes_before(scale: float, zero: int, slope: float) -> tuple[NDArray[Any], NDArray[Any]]:
     """Scale and zero point of what enters a leaky ReLU, unsigned, from those of what leaves it.
 
     The codes cover all that has a code of its own behind the leaky ReLU: what is less than the last half step of its
@@ -110,7 +111,46 @@ def _codes_before(scale: float, zero: int, slope: float) -> tuple[NDArray[np.flo
     least = max(0.0, zero - 0.5) * scale / slope
     greatest = (255 - zero) * scale
     step = (least + greatest) / 255
-    return np.float32(step), np.uint8(np.ceil(least / step))
+    return np.array(step, np.float32), np.array(np.ceil(least / step), np.uint8)
+
+
+def _unify_joined_codes(model: ModelProto) -> None:
+    """Give all parts of what is joined the codes of the range that has them all."""
+    constants = {constant.name: constant for constant in model.graph.initializer}
+    made_by = {name: node for node in model.graph.node for name in node.output}
+
+    def codes_of(name: str) -> tuple[str, str] | None:
+        """The names of scale and zero point of what only moved since it was dequantised."""
+        node = made_by.get(name)
+        while node is not None and node.op_type in _MOVING and node.op_type != "Concat":
+            node = made_by.get(node.input[0])
+        return (node.input[1], node.input[2]) if node is not None and node.op_type == "DequantizeLinear" else None
+
+    groups: list[set[tuple[str, str]]] = []
+    for node in model.graph.node:
+        found = [codes_of(name) for name in node.input] if node.op_type == "Concat" else []
+        parts = {codes for codes in found if codes is not None}
+        if len(parts) < 2 or None in found:
+            continue
+        for group in [group for group in groups if group & parts]:  # a part may be joined in several places
+            groups.remove(group)
+            parts |= group
+        groups.append(parts)
+    for group in groups:
+        scales, zeros = (
+            np.stack([numpy_helper.to_array(constants[codes[place]]).reshape(-1) for codes in group]).astype(np.float64)
+            for place in (0, 1)
+        )
+        if scales.shape[1] != 1:
+            continue  # scales by the channel belong to weights
+        least, greatest = (-zeros * scales).min(), ((255 - zeros) * scales).max()
+        step = (greatest - least) / 255
+        for scale, zero in group:
+            for name, value in (
+                (scale, np.array(step, np.float32)),
+                (zero, np.array(np.rint(-least / step), np.uint8)),
+            ):
+                constants[name].CopyFrom(numpy_helper.from_array(value, name))
 
 
 def _with_moved_codes(nodes: Iterable[NodeProto], constants: dict[str, NDArray[Any]]) -> Iterator[NodeProto]:

@@ -146,18 +146,16 @@ def _resized(nodes: Nodes, frames_NHWC: str, rows: _Span, columns: _Span, settin
                 remedy="export with --input clips, for programs that do the preprocessing themselves",
             )
         return _resized_fixed_point(nodes, frames_NHWC, rows, columns)
-    turned_NWHC = nodes.add("Transpose", frames_NHWC, perm=[0, 2, 1, 3])
-    narrow_NWM = _resize_axis(nodes, _flat(nodes, turned_NWHC, columns.old, rows.old), columns, settings)
-    narrow_NWHC = nodes.reshape(narrow_NWM, -1, columns.count, rows.old, 3)
-    back_NHWC = nodes.add("Transpose", narrow_NWHC, perm=[0, 2, 1, 3])
-    small_NHM = _resize_axis(nodes, _flat(nodes, back_NHWC, rows.old, columns.count), rows, settings)
+    # Colours stand beside the axis that is not resized, where resizing does not mind them: so both turns are of whole
+    # matrices, which engines do several times faster than turns that keep the three bytes of a pixel together.
+    values, wanted_values = (nodes.add("Mul", length, nodes.integer(3)) for length in (columns.old, columns.count))
+    turned_NMH = nodes.add("Transpose", nodes.reshape(frames_NHWC, -1, rows.old, values), perm=[0, 2, 1])
+    tall = nodes.add("Mul", rows.old, nodes.integer(3))
+    narrow_NWM = _resize_axis(nodes, nodes.reshape(turned_NMH, -1, columns.old, tall), columns, settings)
+    narrow_NMH = nodes.reshape(narrow_NWM, -1, wanted_values, rows.old)
+    small_NHM = _resize_axis(nodes, nodes.add("Transpose", narrow_NMH, perm=[0, 2, 1]), rows, settings)
     small_NHWC = nodes.reshape(small_NHM, -1, rows.count, columns.count, 3)
     return nodes.add("Transpose", small_NHWC, perm=[0, 3, 1, 2])
-
-
-def _flat(nodes: Nodes, pixels_NABC: str, first: str, second: str) -> str:
-    """(N, A, B, 3) to (N, A, 3 B)."""
-    return nodes.reshape(pixels_NABC, -1, first, nodes.add("Mul", second, nodes.integer(3)))
 
 
 def _resize_axis(nodes: Nodes, pixels_NLM: str, span: _Span, settings: InputConfig) -> str:
@@ -203,7 +201,7 @@ def _resize_axis(nodes: Nodes, pixels_NLM: str, span: _Span, settings: InputConf
         ratio = nodes.add("Div", nodes.cast(distances_brw, DOUBLE), nodes.cast(longer, DOUBLE))
         shares = nodes.add("Mul", _cubic(nodes, ratio), nodes.cast(inside, DOUBLE))
     weights = nodes.add("Div", shares, nodes.add("ReduceSum", shares, nodes.integer([2]), keepdims=1))
-    one_p, whole = _whole_weights(nodes, weights)
+    parts = _in_whole_parts(nodes, weights)
 
     # Only the blocks that are wanted.
     size = nodes.integer(_BLOCK)
@@ -212,12 +210,13 @@ def _resize_axis(nodes: Nodes, pixels_NLM: str, span: _Span, settings: InputConf
     wanted = nodes.add("Sub", end, first)
     gathered = nodes.add("Min", nodes.part(sources_bw, first, wanted, axis=0), nodes.add("Sub", old, one))
     windows_NbwM = nodes.cast(nodes.add("Gather", pixels_NLM, gathered, axis=1), FLOAT)
-    sums_NbrM = nodes.add("MatMul", nodes.part(whole, first, wanted, axis=0), windows_NbwM)
+    sums_NbrM = nodes.add("MatMul", nodes.part(parts, first, wanted, axis=0), windows_NbwM)
     columns = nodes.size(pixels_NLM, 2)
     sums_NlM = nodes.reshape(sums_NbrM, -1, nodes.add("Mul", wanted, size), columns)
     sums = nodes.part(sums_NlM, nodes.add("Mod", span.start, size), span.count, axis=1)
-    half = nodes.constant(0.5, FLOAT)
-    rounded = nodes.add("Floor", nodes.add("Add", nodes.add("Div", sums, one_p), half))
+    rounded = nodes.add("Floor", nodes.add("Add", sums, nodes.constant(0.5, FLOAT)))
+    if settings.interpolation == "bilinear":
+        return rounded  # a mean of old pixels, but for the rounding of weights, which is far from half a grey level
     return nodes.add("Clip", rounded, nodes.constant(0, FLOAT), nodes.constant(255, FLOAT))
 
 
@@ -241,14 +240,17 @@ def _cubic(nodes: Nodes, x: str) -> str:
     return nodes.add("Where", nodes.add("Less", x, nodes.constant(1, DOUBLE)), near, outer)
 
 
-def _whole_weights(nodes: Nodes, weights: str) -> tuple[str, str]:
-    """Weights as whole parts of 2^p; returns the names of 2^p and of the parts, both float32."""
+def _in_whole_parts(nodes: Nodes, weights: str) -> str:
+    """Weights rounded to whole parts of 2^p, float32; p is chosen by the largest.
+
+    Division by a power of two rounds nothing: sums of products with pixels are as exact as those of whole numbers.
+    """
     half = nodes.constant(0.5, DOUBLE)
     # p is the first number for which the largest weight, in parts of 2^(p + 1), would not fit 15 bits.
     powers = nodes.constant([2.0 ** (p + 1) for p in range(_MOST_PRECISION)], DOUBLE)
     largest = nodes.add("ReduceMax", weights, keepdims=0)
-    parts = nodes.add("Floor", nodes.add("Add", nodes.add("Mul", powers, largest), half))
-    fits = nodes.cast(nodes.add("Less", parts, nodes.constant(2.0**15, DOUBLE)), INT64)
+    scaled_largest = nodes.add("Floor", nodes.add("Add", nodes.add("Mul", powers, largest), half))
+    fits = nodes.cast(nodes.add("Less", scaled_largest, nodes.constant(2.0**15, DOUBLE)), INT64)
     p = nodes.add("ReduceSum", fits, keepdims=0)
     one = nodes.add("Gather", nodes.constant([2.0**p for p in range(_MOST_PRECISION + 1)], DOUBLE), p)
     scaled = nodes.add("Mul", weights, one)
@@ -256,7 +258,7 @@ def _whole_weights(nodes: Nodes, weights: str) -> tuple[str, str]:
     whole = nodes.add(
         "Mul", nodes.add("Sign", scaled), nodes.add("Floor", nodes.add("Add", nodes.add("Abs", scaled), half))
     )
-    return nodes.cast(one, FLOAT), nodes.cast(whole, FLOAT)
+    return nodes.cast(nodes.add("Div", whole, one), FLOAT)
 
 
 def _resized_fixed_point(nodes: Nodes, frames_NHWC: str, rows: _Span, columns: _Span) -> str:
