@@ -94,6 +94,22 @@ def test_the_shift_stays_in_int8(model: Any, clips: list[NDArray[np.float32]]) -
     assert set(seen) <= {"u8", "i8"}
 
 
+def test_one_number_behind_a_convolution_may_be_its_bias() -> None:
+    """As squeeze-and-excitation with a hard sigmoid leaves it where all biases are zero."""
+    operators = openvino.opset13
+    random = np.random.default_rng(0)
+    clip = operators.parameter([-1, 3, 8, 8], np.float32)
+    weights = operators.constant(random.standard_normal((6, 3, 1, 1)).astype(np.float32))
+    sums = operators.convolution(clip, weights, [1, 1], [0, 0], [0, 0], [1, 1])
+    gates = operators.clamp(operators.add(sums, operators.constant(np.full((1, 1, 1, 1), 0.5, np.float32))), 0, 1)
+    mean = operators.reduce_mean(gates, np.array([2, 3]), keep_dims=False)
+    model = openvino.Model([mean], [clip], "gates")
+    clips = [random.standard_normal((1, 3, 8, 8)).astype(np.float32) for _ in range(4)]
+    quantised = quantize_openvino(model, clips, clips, score=lambda _: 1.0, least=0.0)
+    assert quantised.kept == ()
+    assert np.abs(_logits(quantised.model, clips) - _logits(model, clips)).max() < 0.02
+
+
 def signal_stack() -> bytes:
     """This thread's stack for signal handlers, as the system describes it."""
     stack = ctypes.create_string_buffer(24)

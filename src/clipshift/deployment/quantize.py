@@ -92,7 +92,7 @@ def quantize_openvino(
         return lambda inputs: np.asarray(compiled([inputs])[0])
 
     with signal_stack_kept():  # nncf starts many cores
-        quantised = _quantize(model, open_model, calibration, validation, score=score, least=least)
+        quantised = _quantize(_with_whole_biases(model), open_model, calibration, validation, score=score, least=least)
     weighted = [node for node in quantised.model.get_ordered_ops() if node.get_type_name() in _WEIGHTED]
     kept = tuple(node.get_friendly_name() for node in weighted if not _has_integer_weights(node))
     return replace(quantised, kept=kept, layers=len(weighted))
@@ -128,6 +128,29 @@ def quantize_onnx(
     whole = move_codes(quantised.model)
     layers, kept = weighted_layers(whole)
     return replace(quantised, model=whole, kept=tuple(kept), layers=len(layers))
+
+
+def _with_whole_biases(model: Any) -> Any:  # noqa: ANN401
+    """A copy of an OpenVINO model in which each convolution's bias has a number for each channel.
+
+    OpenVINO joins a bias with the constants behind it. Where all biases of a layer are zero, one number is left; nncf
+    takes it for the bias and fails to correct it by the channel.
+    """
+    from openvino import opset13 as operators
+
+    copy = model.clone()
+    for node in copy.get_ordered_ops():
+        if node.get_type_name() not in ("Convolution", "GroupConvolution"):
+            continue
+        channels = node.get_output_partial_shape(0)[1].get_length()
+        for reader in node.output(0).get_target_inputs():
+            added = reader.get_node().inputs() if reader.get_node().get_type_name() == "Add" else []
+            for each in added:
+                constant = each.get_source_output().get_node()
+                if constant.get_type_name() == "Constant" and constant.data.size == 1:
+                    whole = np.full((1, channels, 1, 1), constant.data.item(), constant.data.dtype)
+                    each.replace_source_output(operators.constant(whole).output(0))
+    return copy
 
 
 def _has_integer_weights(node: Any) -> bool:  # noqa: ANN401
