@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from clipshift.config import Average, DataConfig, EvaluateConfig
 from clipshift.data.stream import read_views
 from clipshift.engines import ViewAverage
+from clipshift.evaluation.device import autocast, cast_weights
 from clipshift.evaluation.scoring import network_engine, score_stream
+from clipshift.models import Recognizer
+from clipshift.models.zoo import ZOO
 from tests.evaluation.synthetic import SETTINGS, SmallNetwork, make_manifest
 
 
@@ -63,3 +67,16 @@ def test_probabilities_of_a_stream_are_averaged_over_the_views(tmp_path: Path, b
         torch.testing.assert_close(
             torch.from_numpy(scored.logits).exp(), logits_VK.softmax(dim=1).mean(dim=0), atol=1e-6, rtol=1e-4
         )
+
+
+@pytest.mark.parametrize("name", ["tsm-mobilenetv2", "pptsmv2-16f-attention"])
+def test_weights_are_cast_once_and_answers_stay_equal(name: str) -> None:
+    network = Recognizer(ZOO[name].model, segments=2, classes=5).eval()
+    clips = torch.randn(1, 2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode(), autocast(torch.device("cpu"), "bf16"):
+        expected = network(clips)
+        cast = cast_weights(network, "bf16")
+        assert torch.equal(cast(clips), expected)
+    kinds = {module.weight.dtype for module in cast.modules() if type(module) in (nn.Conv2d, nn.Linear)}
+    assert kinds == {torch.bfloat16}
+    assert all(norm.weight.dtype == torch.float32 for norm in cast.modules() if isinstance(norm, nn.BatchNorm2d))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from torch import nn
 
 from clipshift.errors import ConfigError
 
@@ -61,3 +62,15 @@ def check_amp(device: torch.device, amp: Amp, where: str = "amp") -> None:
             got=f"fp16 on device {device}",
             allowed="fp32, bf16",
         )
+
+
+def cast_weights(network: nn.Module, amp: Amp) -> nn.Module:
+    """Cast once, in place, the weights that autocast would cast in every forward pass: the same numbers, sooner.
+
+    Those of plain convolutions and linear layers; what is derived from them may change its weights in float32 first.
+    """
+    if amp != "fp32":
+        for module in network.modules():
+            if type(module) in (nn.Conv2d, nn.Linear):
+                module.to(_AMP_DTYPES[amp])
+    return network

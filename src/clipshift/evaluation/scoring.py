@@ -21,7 +21,7 @@ from clipshift.data.clips import Clip
 from clipshift.data.stream import read_ahead, read_views, views_of_frames
 from clipshift.data.transforms import normalise, test_views
 from clipshift.engines import ScoredClip, average_views, one_line, score_in_batches, score_side_by_side
-from clipshift.evaluation.device import Amp, autocast
+from clipshift.evaluation.device import Amp, autocast, cast_weights
 from clipshift.models.folding import inference_form
 from clipshift.models.recognizer import Recognizer
 
@@ -163,5 +163,5 @@ class NetworkScorer:
 
     @cached_property
     def _engine(self) -> Engine:
-        network = self.network if self.as_trained else inference_form(self.network)
+        network = self.network if self.as_trained else cast_weights(inference_form(self.network), self.amp)
         return network_engine(network, self.spec.input, self.device, self.amp)
