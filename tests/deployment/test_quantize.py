@@ -197,13 +197,12 @@ def test_codes_keep_their_numbers(clips: list[NDArray[np.float32]]) -> None:
     assert len(biases) > 5
 
 
-@pytest.mark.parametrize(("zero", "slope"), [(0, 0.01), (1, 0.01), (3, 0.01), (20, 0.1), (128, 1.0)])
-def test_codes_in_front_of_a_leaky_relu_lose_one_code_at_most(zero: int, slope: float) -> None:
-    scale = 0.02
+def activation_to_codes(name: str, scale: float, zero: int, **attributes: Any) -> onnx.ModelProto:
+    """From x by the activation of -x to codes."""
     graph = onnx.helper.make_graph(
         [
             onnx.helper.make_node("Neg", ["x"], ["sums"]),
-            onnx.helper.make_node("LeakyRelu", ["sums"], ["activated"], alpha=slope),
+            onnx.helper.make_node(name, ["sums"], ["activated"], **attributes),
             onnx.helper.make_node("QuantizeLinear", ["activated", "scale", "zero"], ["codes"]),
         ],
         "activation",
@@ -214,7 +213,13 @@ def test_codes_in_front_of_a_leaky_relu_lose_one_code_at_most(zero: int, slope: 
             onnx.numpy_helper.from_array(np.array(zero, np.uint8), "zero"),
         ],
     )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize(("zero", "slope"), [(0, 0.01), (1, 0.01), (3, 0.01), (20, 0.1), (128, 1.0)])
+def test_codes_in_front_of_a_leaky_relu_lose_one_code_at_most(zero: int, slope: float) -> None:
+    scale = 0.02
+    model = activation_to_codes("LeakyRelu", scale, zero, alpha=slope)
     moved = move_codes(model)
     assert [node.op_type for node in moved.graph.node] == [
         *("Neg", "QuantizeLinear", "DequantizeLinear", "LeakyRelu", "QuantizeLinear")
@@ -229,6 +234,22 @@ def test_codes_in_front_of_a_leaky_relu_lose_one_code_at_most(zero: int, slope: 
     assert np.abs(before - after).max() <= 1
     # What is negative keeps all of its codes.
     assert set(after[x > 0]) == set(before[x > 0]) == set(range(zero + 1))
+
+
+@pytest.mark.parametrize(("scale", "zero"), [(0.02, 19), (0.008, 47)])
+def test_codes_in_front_of_a_hard_swish_lose_two_codes_at_most(scale: float, zero: int) -> None:
+    """Up to 4.7 and to 1.7; as steep as 1.5, a hard swish makes more of a rounding."""
+    model = activation_to_codes("HardSwish", scale, zero)
+    moved = move_codes(model)
+    assert Counter(node.op_type for node in moved.graph.node)["QuantizeLinear"] == 2
+    x = np.linspace(-6, 6, 100_001, dtype=np.float32)
+    before, after = (
+        onnxruntime.InferenceSession(each.SerializeToString()).run(None, {"x": x})[0].astype(int)
+        for each in (model, moved)
+    )
+    assert before.max() == after.max() == 255
+    assert before.min() <= after.min() <= before.min() + 1
+    assert 0 < np.abs(before - after).max() <= 2
 
 
 def test_what_is_joined_has_the_codes_of_the_wider_range() -> None:

@@ -8,6 +8,7 @@ computes in float32, without a word.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -24,9 +25,10 @@ def move_codes(model: ModelProto) -> ModelProto:
     """Give all features unsigned codes and convolutions integer biases, and let what only moves features move codes.
 
     The temporal shift of the deployment form, for one, splits, permutes and joins features; here it does so in eight
-    bits, and the convolution behind it finds codes. A leaky ReLU gets codes of its own in front of it, and what is
-    joined gets the same codes. The numbers stay, up to three roundings: of biases to the scale of the sums that they
-    are added to, of what enters a leaky ReLU, and of what is joined with something that has a wider range.
+    bits, and the convolution behind it finds codes. Activations that engines do not join with the layer before
+    them get codes of their own in front, and what is joined gets the same codes. The numbers stay, up to three
+    roundings: of biases to the scale of the sums that they are added to, of what enters such an activation, and of
+    what is joined with something that has a wider range.
 
     Args:
         model: With one scale for all codes of a tensor of features, and one for each output channel of weights; not
@@ -35,7 +37,7 @@ def move_codes(model: ModelProto) -> ModelProto:
     moved = ModelProto()
     moved.CopyFrom(model)
     _make_unsigned(moved)
-    _quantise_before_leaky_relus(moved)
+    _quantise_before_activations(moved)
     _unify_joined_codes(moved)
     constants = {constant.name: numpy_helper.to_array(constant) for constant in moved.graph.initializer}
     nodes = list(_with_integer_biases(_with_moved_codes(moved.graph.node, constants), moved, constants))
@@ -74,8 +76,8 @@ def _make_unsigned(model: ModelProto) -> None:
             constants[name].CopyFrom(numpy_helper.from_array(unsigned, name))
 
 
-def _quantise_before_leaky_relus(model: ModelProto) -> None:
-    """Let leaky ReLUs map codes to codes, so that the convolutions and sums in front of them end in codes."""
+def _quantise_before_activations(model: ModelProto) -> None:
+    """Let leaky ReLUs and hard swishes go from codes to codes, so that what is in front of them ends in codes."""
     constants = {constant.name: numpy_helper.to_array(constant) for constant in model.graph.initializer}
     readers: dict[str, list[NodeProto]] = {}
     for node in model.graph.node:
@@ -84,13 +86,12 @@ def _quantise_before_leaky_relus(model: ModelProto) -> None:
     nodes = list(model.graph.node)
     del model.graph.node[:]
     for node in nodes:
-        behind = readers.get(node.output[0], []) if node.op_type == "LeakyRelu" else []
+        behind = readers.get(node.output[0], []) if node.op_type in ("LeakyRelu", "HardSwish") else []
         if len(behind) == 1 and behind[0].op_type == "QuantizeLinear" and len(readers[node.input[0]]) == 1:
             scale, zero = (constants[name] for name in behind[0].input[1:])
-            (slope,) = (attribute.f for attribute in node.attribute if attribute.name == "alpha")
             entering = node.input[0]
             codes = [f"{entering}_{what}" for what in ("codes", "scale", "zero")]
-            for name, value in zip(codes[1:], _codes_before(float(scale), int(zero), slope), strict=True):
+            for name, value in zip(codes[1:], _codes_before(node, float(scale), int(zero)), strict=True):
                 model.graph.initializer.append(numpy_helper.from_array(value, name))
             node.input[0] = f"{entering}_dequantised"
             model.graph.node.extend(
@@ -102,16 +103,23 @@ def _quantise_before_leaky_relus(model: ModelProto) -> None:
         model.graph.node.append(node)
 
 
-def _codes_before(scale: float, zero: int, slope: float) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Scale and zero point of what enters a leaky ReLU, unsigned, from those of what leaves it.
+def _codes_before(activation: NodeProto, scale: float, zero: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Scale and zero point of what enters an activation, unsigned, from those of what leaves it.
 
-    The codes cover all that has a code of its own behind the leaky ReLU: what is less than the last half step of its
-    negative codes ends there anyway.
+    The codes cover all that has a code of its own behind the activation. For a hard swish, which is 0 below -3, the
+    number itself from 3 on, and x (x + 3) / 6 between, they begin at -3. For a leaky ReLU they begin where its last
+    negative code does: what is less ends there anyway.
     """
-    least = max(0.0, zero - 0.5) * scale / slope
     greatest = (255 - zero) * scale
-    step = (least + greatest) / 255
-    return np.array(step, np.float32), np.array(np.ceil(least / step), np.uint8)
+    if activation.op_type == "HardSwish":
+        least = -3.0
+        if greatest < 3:
+            greatest = (math.sqrt(9 + 24 * greatest) - 3) / 2
+    else:
+        (slope,) = (attribute.f for attribute in activation.attribute if attribute.name == "alpha")
+        least = -max(0.0, zero - 0.5) * scale / slope
+    step = (greatest - least) / 254  # and not 255: 0 has a code, and both ends keep theirs
+    return np.array(step, np.float32), np.array(np.ceil(-least / step), np.uint8)
 
 
 def _unify_joined_codes(model: ModelProto) -> None:
