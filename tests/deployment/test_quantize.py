@@ -197,12 +197,15 @@ def test_codes_keep_their_numbers(clips: list[NDArray[np.float32]]) -> None:
     assert len(biases) > 5
 
 
-def activation_to_codes(name: str, scale: float, zero: int, **attributes: Any) -> onnx.ModelProto:
+def activation_to_codes(name: str, scale: float, zero: int, slope: float = 0.0) -> onnx.ModelProto:
     """From x by the activation of -x to codes."""
+    activation = onnx.helper.make_node(name, ["sums"], ["activated"])
+    if slope:
+        activation.attribute.append(onnx.helper.make_attribute("alpha", slope))
     graph = onnx.helper.make_graph(
         [
             onnx.helper.make_node("Neg", ["x"], ["sums"]),
-            onnx.helper.make_node(name, ["sums"], ["activated"], **attributes),
+            activation,
             onnx.helper.make_node("QuantizeLinear", ["activated", "scale", "zero"], ["codes"]),
         ],
         "activation",
@@ -219,7 +222,7 @@ def activation_to_codes(name: str, scale: float, zero: int, **attributes: Any) -
 @pytest.mark.parametrize(("zero", "slope"), [(0, 0.01), (1, 0.01), (3, 0.01), (20, 0.1), (128, 1.0)])
 def test_codes_in_front_of_a_leaky_relu_lose_one_code_at_most(zero: int, slope: float) -> None:
     scale = 0.02
-    model = activation_to_codes("LeakyRelu", scale, zero, alpha=slope)
+    model = activation_to_codes("LeakyRelu", scale, zero, slope)
     moved = move_codes(model)
     assert [node.op_type for node in moved.graph.node] == [
         *("Neg", "QuantizeLinear", "DequantizeLinear", "LeakyRelu", "QuantizeLinear")

@@ -19,6 +19,10 @@ from clipshift.engines.exported import Export
 from clipshift.engines.sessions import EngineOptions, check_device, check_input
 from clipshift.errors import ExportError
 
+# The binding readies itself for arrays at the first one that it sees. Where two threads bring their first ones at once,
+# one waits for the other without giving up Python's lock, and both stay there for ever. Imports let one in at a time.
+openvino.Tensor(np.zeros(1, np.uint8))
+
 
 @cache
 def the_core() -> openvino.Core:
