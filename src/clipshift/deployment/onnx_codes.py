@@ -145,19 +145,15 @@ def _unify_joined_codes(model: ModelProto) -> None:
             parts |= group
         groups.append(parts)
     for group in groups:
-        scales, zeros = (
-            np.stack([numpy_helper.to_array(constants[codes[place]]).reshape(-1) for codes in group]).astype(np.float64)
-            for place in (0, 1)
-        )
-        if scales.shape[1] != 1:
+        codes = [[numpy_helper.to_array(constants[name]).astype(np.float64) for name in names] for names in group]
+        if any(scale.size != 1 for scale, _ in codes):
             continue  # scales by the channel belong to weights
-        least, greatest = (-zeros * scales).min(), ((255 - zeros) * scales).max()
+        least = min(float(-zero * scale) for scale, zero in codes)
+        greatest = max(float((255 - zero) * scale) for scale, zero in codes)
         step = (greatest - least) / 255
-        for scale, zero in group:
-            for name, value in (
-                (scale, np.array(step, np.float32)),
-                (zero, np.array(np.rint(-least / step), np.uint8)),
-            ):
+        shared: list[NDArray[Any]] = [np.array(step, np.float32), np.array(np.rint(-least / step), np.uint8)]
+        for names in group:
+            for name, value in zip(names, shared, strict=True):
                 constants[name].CopyFrom(numpy_helper.from_array(value, name))
 
 

@@ -142,13 +142,14 @@ def _with_whole_biases(model: Any) -> Any:  # noqa: ANN401
     for node in copy.get_ordered_ops():
         if node.get_type_name() not in ("Convolution", "GroupConvolution"):
             continue
-        channels = node.get_output_partial_shape(0)[1].get_length()
+        sums = node.get_output_partial_shape(0)
+        shape = (1, sums[1].get_length(), *[1] * (len(sums) - 2))
         for reader in node.output(0).get_target_inputs():
             added = reader.get_node().inputs() if reader.get_node().get_type_name() == "Add" else []
             for each in added:
                 constant = each.get_source_output().get_node()
                 if constant.get_type_name() == "Constant" and constant.data.size == 1:
-                    whole = np.full((1, channels, 1, 1), constant.data.item(), constant.data.dtype)
+                    whole = np.full(shape, constant.data.item(), constant.data.dtype)
                     each.replace_source_output(operators.constant(whole).output(0))
     return copy
 
