@@ -174,10 +174,11 @@ def test_codes_keep_their_numbers(clips: list[NDArray[np.float32]]) -> None:
     import nncf
 
     network = small_network()
+    random = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
-                module.bias.uniform_(-0.5, 0.5)
+                module.bias.uniform_(-0.5, 0.5, generator=random)
     model = nncf.quantize(
         network_to_onnx(network, SPEC), nncf.Dataset(clips[:4], lambda clip: {"clips": clip}), subset_size=4
     )
