@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -175,6 +176,25 @@ def test_layers_that_were_kept_are_named(exported: MakeExport) -> None:
     assert said() == []
     assert said("classifier") == ["kept      in float32: classifier"]
     assert said("a", "b", "c", "d", "e") == ["kept      in float32: a, b, c and 2 more"]
+
+
+def test_clips_that_cannot_be_read_are_counted_and_said(small_model: Path, small_clips: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(small_clips, data)
+    for broken in videos(data)[:2]:
+        broken.write_bytes(b"no video")
+    done = clipshift.export(small_model, to="torch", out=tmp_path / "out", data=data)
+    checked = done.export.checked
+    assert checked is not None
+    assert (checked.clips, checked.unreadable, checked.agreement) == (6, 2, 1.0)
+    assert checked.accuracy == evaluate(small_model, data, device="cpu").metrics.top1
+    said = "\n".join(done.lines())
+    assert "checked   6 clips (" in said
+    assert "; 2 more cannot be read) and" in said
+    assert said.count(", the unreadable ones as wrong") == 1
+    card = (done.folder / "README.md").read_text(encoding="utf-8")
+    assert "; 2 more could not be read)" in card
+    assert "unreadable clips count as wrong" in card
 
 
 def test_the_description_is_inside_the_files(exported: MakeExport) -> None:

@@ -240,20 +240,65 @@ def test_codes_in_front_of_a_leaky_relu_lose_one_code_at_most(zero: int, slope: 
     assert set(after[x > 0]) == set(before[x > 0]) == set(range(zero + 1))
 
 
-@pytest.mark.parametrize(("scale", "zero"), [(0.02, 19), (0.008, 47)])
-def test_codes_in_front_of_a_hard_swish_lose_two_codes_at_most(scale: float, zero: int) -> None:
-    """Up to 4.7 and to 1.7; as steep as 1.5, a hard swish makes more of a rounding."""
+@pytest.mark.parametrize(("scale", "zero"), [(0.02, 19), (0.008, 47), (0.1, 4)])
+def test_a_hard_swish_of_codes_loses_two_codes_at_most(scale: float, zero: int) -> None:
+    """Up to 4.7, 1.7 and 25; as steep as 1.5, a hard swish makes more of a rounding."""
     model = activation_to_codes("HardSwish", scale, zero)
     moved = move_codes(model)
-    assert Counter(node.op_type for node in moved.graph.node)["QuantizeLinear"] == 2
-    x = np.linspace(-6, 6, 100_001, dtype=np.float32)
+    operators = Counter(node.op_type for node in moved.graph.node)
+    assert "HardSwish" not in operators
+    assert operators["QuantizeLinear"] == 3  # of what enters, of its gate, and of what leaves
+    end = max(6, 256 * scale)
+    x = np.linspace(-end, 6, 100_001, dtype=np.float32)
     before, after = (
         onnxruntime.InferenceSession(each.SerializeToString()).run(None, {"x": x})[0].astype(int)
         for each in (model, moved)
     )
     assert before.max() == after.max() == 255
-    assert before.min() <= after.min() <= before.min() + 1
     assert 0 < np.abs(before - after).max() <= 2
+    # What is nothing behind it stays nothing, and no gate is more than open.
+    assert set(after[x > 3.1]) == {zero}
+    assert np.abs(before - after)[x < -3.1].max(initial=0) <= 1
+
+
+def test_a_mean_of_codes_needs_no_floats(tmp_path: Path) -> None:
+    def mean(axes: tuple[int, ...], keepdims: int) -> onnx.ModelProto:
+        names = ["scale", "zero"]
+        graph = onnx.helper.make_graph(
+            [
+                onnx.helper.make_node("QuantizeLinear", ["x", *names], ["x_codes"]),
+                onnx.helper.make_node("DequantizeLinear", ["x_codes", *names], ["x_rounded"]),
+                onnx.helper.make_node("ReduceMean", ["x_rounded", "axes"], ["mean"], keepdims=keepdims),
+                onnx.helper.make_node("QuantizeLinear", ["mean", *names], ["codes"]),
+            ],
+            "mean",
+            [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2, 3, 5, 7])],
+            [onnx.helper.make_tensor_value_info("codes", onnx.TensorProto.UINT8, None)],
+            [
+                onnx.numpy_helper.from_array(np.array(0.02, np.float32), "scale"),
+                onnx.numpy_helper.from_array(np.array(50, np.uint8), "zero"),
+                onnx.numpy_helper.from_array(np.array(axes, np.int64), "axes"),
+            ],
+        )
+        return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
+
+    x = np.random.default_rng(0).uniform(-1, 4, (2, 3, 5, 7)).astype(np.float32)
+    for axes, keepdims, operator in (
+        ((2, 3), 1, "GlobalAveragePool"),
+        ((-1, -2), 1, "GlobalAveragePool"),
+        ((2, 3), 0, "ReduceMean"),
+        ((1, 2), 1, "ReduceMean"),
+    ):
+        model = mean(axes, keepdims)
+        moved = move_codes(model)
+        assert operator in {node.op_type for node in moved.graph.node}
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / "executed.onnx")
+        found = onnxruntime.InferenceSession(moved.SerializeToString(), options).run(None, {"x": x})[0]
+        (expected,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+        assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1
+        executed = {node.op_type for node in onnx.load(tmp_path / "executed.onnx").graph.node}
+        assert ("DequantizeLinear" in executed) == (operator == "ReduceMean")
 
 
 def test_what_is_joined_has_the_codes_of_the_wider_range() -> None:

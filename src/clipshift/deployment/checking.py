@@ -102,6 +102,7 @@ def check(
         )
     checked = Checked(
         clips=compared.gap.clips,
+        unreadable=len(compared.expected.errors),
         source=source,
         random_inputs=compared.random_inputs,
         largest_difference=compared.largest,

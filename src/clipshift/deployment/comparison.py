@@ -126,11 +126,13 @@ def accuracy(answers: Answers, clips: Sequence[Clip]) -> float | None:
     labelled = [number for number, clip in enumerate(clips) if clip.label is not None]
     if not labelled:
         return None
-    right = sum(
-        bool(answers.read[number]) and int(answers.best[number]) in (clips[number].labels or (clips[number].label,))
-        for number in labelled
-    )
+    right = sum(bool(answers.read[number]) and is_right(answers.best[number], clips[number]) for number in labelled)
     return right / len(labelled)
+
+
+def is_right(best: int, clip: Clip) -> bool:
+    """Whether the most probable class is the label of a clip, or one of its labels."""
+    return int(best) in (clip.labels or (clip.label,))
 
 
 def random_frames(spec: ModelSpec) -> Iterator[np.ndarray]:

@@ -71,14 +71,19 @@ class Exported:
             f"takes     {takes}",
         ]
         if checked is not None:
+            unread, wrong = "", ""
+            if checked.unreadable:
+                unread, wrong = f"; {checked.unreadable} more cannot be read", ", the unreadable ones as wrong"
             lines.append(
-                f"checked   {checked.clips} clips ({checked.source}) and {checked.random_inputs} random inputs: "
+                f"checked   {checked.clips} clips ({checked.source}{unread}) and "
+                f"{checked.random_inputs} random inputs: "
                 f"probabilities differ by {checked.largest_difference:.1e} at most, "
                 f"same class in {checked.agreement:.1%}"
             )
             if checked.accuracy is not None and checked.accuracy_of_model is not None:
                 lines.append(
-                    f"accuracy  {checked.accuracy:.1%} of the clips; of the model {checked.accuracy_of_model:.1%}"
+                    f"accuracy  {checked.accuracy:.1%} of the clips; "
+                    f"of the model {checked.accuracy_of_model:.1%}{wrong}"
                 )
         if export.kept:
             lines.append(f"kept      in float32: {some(list(export.kept))}")

@@ -20,15 +20,18 @@ _MOVING = ("Concat", "Identity", "MaxPool", "Reshape", "Split", "Transpose")
 """What gives the same numbers for codes as for what they stand for: it moves them, or picks the largest."""
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 
+_Codes = tuple[float, int]
+"""Unsigned codes of eight bits, one set for a tensor: their scale, and the code of 0."""
+
 
 def move_codes(model: ModelProto) -> ModelProto:
     """Give all features unsigned codes and convolutions integer biases, and let what only moves features move codes.
 
     The temporal shift of the deployment form, for one, splits, permutes and joins features; here it does so in eight
     bits, and the convolution behind it finds codes. Activations that engines do not join with the layer before
-    them get codes of their own in front, and what is joined gets the same codes. The numbers stay, up to three
-    roundings: of biases to the scale of the sums that they are added to, of what enters such an activation, and of
-    what is joined with something that has a wider range.
+    them get codes of their own in front, and what is joined gets the same codes. The numbers stay, up to these
+    roundings: of biases to the scale of the sums that they are added to, of what enters such an activation, of the
+    gate in a hard swish, and of what is joined with something that has a wider range.
 
     Args:
         model: With one scale for all codes of a tensor of features, and one for each output channel of weights; not
@@ -37,6 +40,7 @@ def move_codes(model: ModelProto) -> ModelProto:
     moved = ModelProto()
     moved.CopyFrom(model)
     _make_unsigned(moved)
+    _average_in_codes(moved)
     _quantise_before_activations(moved)
     _unify_joined_codes(moved)
     constants = {constant.name: numpy_helper.to_array(constant) for constant in moved.graph.initializer}
@@ -76,6 +80,18 @@ def _make_unsigned(model: ModelProto) -> None:
             constants[name].CopyFrom(numpy_helper.from_array(unsigned, name))
 
 
+def _average_in_codes(model: ModelProto) -> None:
+    """Let means over height and width, as in squeeze and excitation, be the operator that has a form for codes."""
+    constants = {constant.name: constant for constant in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type != "ReduceMean" or len(node.input) != 2 or node.input[1] not in constants:
+            continue
+        keeps = all(attribute.i for attribute in node.attribute if attribute.name == "keepdims")
+        if keeps and sorted(numpy_helper.to_array(constants[node.input[1]]).tolist()) in ([2, 3], [-2, -1]):
+            node.op_type = "GlobalAveragePool"
+            del node.input[1:], node.attribute[:]
+
+
 def _quantise_before_activations(model: ModelProto) -> None:
     """Let leaky ReLUs and hard swishes go from codes to codes, so that what is in front of them ends in codes."""
     constants = {constant.name: numpy_helper.to_array(constant) for constant in model.graph.initializer}
@@ -87,39 +103,75 @@ def _quantise_before_activations(model: ModelProto) -> None:
     del model.graph.node[:]
     for node in nodes:
         behind = readers.get(node.output[0], []) if node.op_type in ("LeakyRelu", "HardSwish") else []
-        if len(behind) == 1 and behind[0].op_type == "QuantizeLinear" and len(readers[node.input[0]]) == 1:
-            scale, zero = (constants[name] for name in behind[0].input[1:])
-            entering = node.input[0]
-            codes = [f"{entering}_{what}" for what in ("codes", "scale", "zero")]
-            for name, value in zip(codes[1:], _codes_before(node, float(scale), int(zero)), strict=True):
-                model.graph.initializer.append(numpy_helper.from_array(value, name))
-            node.input[0] = f"{entering}_dequantised"
-            model.graph.node.extend(
-                (
-                    helper.make_node("QuantizeLinear", [entering, *codes[1:]], codes[:1], name=codes[0]),
-                    helper.make_node("DequantizeLinear", codes, node.input, name=node.input[0]),
-                )
-            )
-        model.graph.node.append(node)
+        if len(behind) != 1 or behind[0].op_type != "QuantizeLinear" or len(readers[node.input[0]]) != 1:
+            model.graph.node.append(node)
+            continue
+        scale, zero = (constants[name] for name in behind[0].input[1:])
+        entering = node.input[0]
+        if node.op_type == "LeakyRelu":
+            node.input[0] = _add_codes(model, entering, _codes_before_leaky_relu(node, float(scale), int(zero)))
+            model.graph.node.append(node)
+        else:
+            codes = _codes_before_hard_swish((255 - int(zero)) * float(scale))
+            _add_hard_swish(model, _add_codes(model, entering, codes), node.output[0])
 
 
-def _codes_before(activation: NodeProto, scale: float, zero: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Scale and zero point of what enters an activation, unsigned, from those of what leaves it.
+def _add_codes(model: ModelProto, name: str, rounded: _Codes, *, read: _Codes | None = None) -> str:
+    """Append what rounds a tensor to codes and reads them, by default as what they were; the name of what was read."""
+    codes, dequantised = f"{name}_codes", f"{name}_dequantised"
+    rounds = _add_scale_and_zero(model, name, rounded)
+    reads = rounds if read is None else _add_scale_and_zero(model, dequantised, read)
+    model.graph.node.append(helper.make_node("QuantizeLinear", [name, *rounds], [codes], name=codes))
+    model.graph.node.append(helper.make_node("DequantizeLinear", [codes, *reads], [dequantised], name=dequantised))
+    return dequantised
 
-    The codes cover all that has a code of its own behind the activation. For a hard swish, which is 0 below -3, the
-    number itself from 3 on, and x (x + 3) / 6 between, they begin at -3. For a leaky ReLU they begin where its last
-    negative code does: what is less ends there anyway.
+
+def _add_scale_and_zero(model: ModelProto, name: str, codes: _Codes) -> list[str]:
+    names = [f"{name}_scale", f"{name}_zero"]
+    model.graph.initializer.append(numpy_helper.from_array(np.array(codes[0], np.float32), names[0]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(codes[1], np.uint8), names[1]))
+    return names
+
+
+def _codes_before_leaky_relu(activation: NodeProto, scale: float, zero: int) -> _Codes:
+    """What enters has these, if what leaves has codes of this scale and zero point.
+
+    They cover all that has a code of its own behind, and begin where the last negative code does: what is less ends
+    there anyway.
     """
     greatest = (255 - zero) * scale
-    if activation.op_type == "HardSwish":
-        least = -3.0
-        if greatest < 3:
-            greatest = (math.sqrt(9 + 24 * greatest) - 3) / 2
-    else:
-        (slope,) = (attribute.f for attribute in activation.attribute if attribute.name == "alpha")
-        least = -max(0.0, zero - 0.5) * scale / slope
+    (slope,) = (attribute.f for attribute in activation.attribute if attribute.name == "alpha")
+    least = -max(0.0, zero - 0.5) * scale / slope
     step = (greatest - least) / 254  # and not 255: 0 has a code, and both ends keep theirs
-    return np.array(step, np.float32), np.array(np.ceil(-least / step), np.uint8)
+    return step, math.ceil(-least / step)
+
+
+_BEND = 3.0
+"""A hard swish of x is 0 for all x below minus this, x from this on, and x (x + 3) / 6 between."""
+
+
+def _codes_before_hard_swish(greatest: float) -> _Codes:
+    """What enters has these, if this is the greatest number that leaves.
+
+    Code 0 is where a hard swish starts, exactly: less is the same for it, and its gate has nothing below to clip.
+    """
+    if greatest < _BEND:
+        greatest = (math.sqrt(9 + 24 * greatest) - 3) / 2
+    zero = max(1, math.floor(255 * _BEND / (_BEND + greatest)))
+    return _BEND / zero, zero
+
+
+def _add_hard_swish(model: ModelProto, entering: str, leaving: str) -> None:
+    """Append a hard swish as x times its gate, (x + 3) / 6 from 0 to 1, both in codes.
+
+    The gate needs no arithmetic: it is x in codes that end at 3, read with another scale and zero point, so that
+    code 1, which is -3, is read as 0, and code 255, which is 3 and more, as 1. In between is a leaky ReLU that changes
+    nothing: ONNX Runtime has one from codes to codes, and nothing that only changes codes.
+    """
+    gate = f"{leaving}_gate"
+    model.graph.node.append(helper.make_node("LeakyRelu", [entering], [gate], name=gate, alpha=1.0))
+    gate = _add_codes(model, gate, (_BEND / 127, 128), read=(1 / 254, 1))
+    model.graph.node.append(helper.make_node("Mul", [entering, gate], [leaving], name=f"{leaving}_product"))
 
 
 def _unify_joined_codes(model: ModelProto) -> None:

@@ -13,7 +13,7 @@ from clipshift.data.clips import Clip
 from clipshift.data.stream import read_views
 from clipshift.data.transforms import normalise
 from clipshift.deployment.clips import CalibrationClips
-from clipshift.deployment.comparison import AGREEMENT, MOST_ACCURACY_LOST
+from clipshift.deployment.comparison import AGREEMENT, MOST_ACCURACY_LOST, is_right
 from clipshift.deployment.quantize import Outputs, agreement, quantize_onnx, quantize_openvino
 from clipshift.deployment.targets import Quantise
 from clipshift.engines.exported import Export
@@ -75,7 +75,7 @@ def quantiser(export: Export, clips: CalibrationClips, reference: Model) -> Quan
     judged = [*validation, *training]
     with torch.inference_mode():
         expected = np.concatenate([reference.network(torch.from_numpy(views)).numpy() for views in judged])
-    score = _score(expected, [clip.label for clip in validation.clips])
+    score = _score(expected, validation.clips)
     quantize = quantize_onnx if export.target == "onnx" else quantize_openvino
 
     def quantise(network: Any) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401
@@ -94,17 +94,17 @@ def quantiser(export: Export, clips: CalibrationClips, reference: Model) -> Quan
     return quantise
 
 
-def _score(expected: Outputs, labels: Sequence[int | None]) -> Callable[[Outputs], float]:
+def _score(expected: Outputs, labelled: Sequence[Clip]) -> Callable[[Outputs], float]:
     """Agreement with the trained model, and below what is good enough where too much accuracy is lost.
 
     Args:
         expected: Logits (N, K) of the trained model.
-        labels: Of the first of the N clips.
+        labelled: The first of the N clips.
     """
     agree = agreement(expected)
 
     def accuracy(outputs: Outputs) -> float:
-        return float(np.mean([best == label for best, label in zip(outputs.argmax(axis=1), labels, strict=False)]))
+        return float(np.mean([is_right(*each) for each in zip(outputs.argmax(axis=1), labelled, strict=False)]))
 
     before = accuracy(expected)
 

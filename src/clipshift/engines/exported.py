@@ -36,6 +36,8 @@ class Checked(Section):
 
     clips: int
     """Real clips."""
+    unreadable: int = 0
+    """Further ones that could not be read; they count as wrong in both accuracies."""
     source: str
     """Where they are from."""
     random_inputs: int
