@@ -122,6 +122,7 @@ def test_layers_go_back_to_floating_point_until_the_score_is_reached(
     target: str,
     model: Any,  # noqa: ANN401
     clips: list[NDArray[np.float32]],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     expected = _logits(model, clips)
     scale = np.abs(expected).max()
@@ -136,6 +137,8 @@ def test_layers_go_back_to_floating_point_until_the_score_is_reached(
     stack = signal_stack()
     better = quantize(given, clips[:4], clips, score=closeness, least=least)
     assert better.score >= least > all_int8.score
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "clipshift.deployment.quantize"]
+    assert f"the score is {all_int8.score:.3f}, at least {least:.3f} " in said
     assert all_int8.kept == ()
     assert 0 < len(better.kept) < better.layers
     assert len(set(better.kept)) == len(better.kept)

@@ -27,6 +27,7 @@ Run = Callable[[NDArray[Any]], Outputs]
 """A model opened by its engine: one input with its batch axis, to logits (B, K)."""
 
 _WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
+_LOG = logging.getLogger(__name__)
 _RANKED = 8
 """Validation inputs on which the layers are put in the order of their harm."""
 
@@ -189,6 +190,7 @@ def _quantize(
         return [run(validation[number]) for number in chosen]
 
     exact = outputs_of(model)
+    too_low: list[float] = []
 
     def judge(model: Any, numbers: Iterable[int]) -> tuple[float, list[float]]:  # noqa: ANN401
         """The score of all inputs and, to choose layers by, how near the logits of each are to the given model's.
@@ -199,8 +201,18 @@ def _quantize(
         chosen = list(numbers)
         found = outputs_of(model, chosen)
         nearness = [_nearness(logits, exact[number]) for logits, number in zip(found, chosen, strict=True)]
-        whole = len(chosen) == len(validation)
-        return score(np.concatenate(found)) if whole else float(np.mean(nearness)), nearness
+        if len(chosen) < len(validation):
+            return float(np.mean(nearness)), nearness
+        scored = score(np.concatenate(found))
+        if scored < least and not too_low:
+            _LOG.warning(
+                "With all layers in int8 the score is %.3f, at least %.3f is asked for. Layers go back to float32, one "
+                "after the other, until it holds; that can take minutes.",
+                scored,
+                least,
+            )
+            too_low.append(scored)
+        return scored, nearness
 
     before = score(np.concatenate(exact))
     if before < least:
@@ -236,10 +248,11 @@ def _nearness(logits: Outputs, exact: Outputs) -> float:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without nncf's progress; its errors come through."""
-    import nncf
-
-    nncf.set_log_level(logging.ERROR)
+    # Not nncf's own function, which changes the levels of all handlers that somebody gave its logger, for good.
+    logger = logging.getLogger("nncf")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        nncf.set_log_level(logging.INFO)
+        logger.setLevel(level)
