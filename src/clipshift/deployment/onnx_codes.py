@@ -156,7 +156,7 @@ def _codes_before_hard_swish(greatest: float) -> _Codes:
     Code 0 is where a hard swish starts, exactly: less is the same for it, and its gate has nothing below to clip.
     """
     if greatest < _BEND:
-        greatest = (math.sqrt(9 + 24 * greatest) - 3) / 2
+        greatest = (math.sqrt(_BEND**2 + 8 * _BEND * greatest) - _BEND) / 2  # what is entered for it
     zero = max(1, math.floor(255 * _BEND / (_BEND + greatest)))
     return _BEND / zero, zero
 

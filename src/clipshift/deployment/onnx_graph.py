@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import onnx
 import onnx.compose
@@ -17,6 +14,7 @@ from clipshift.config import ModelSpec
 from clipshift.data.transforms import VIEWS
 from clipshift.deployment.onnx_nodes import FLOAT, UINT8, Nodes
 from clipshift.deployment.preprocessing import add_preprocessing
+from clipshift.deployment.remarks import errors_only
 from clipshift.engines.exported import METADATA_KEY
 from clipshift.models.deployment import deployment_form
 from clipshift.models.recognizer import Recognizer
@@ -63,7 +61,9 @@ def network_to_onnx(network: Recognizer, spec: ModelSpec) -> ModelProto:
     deployed = deployment_form(network).cpu().float().eval()
     # Two clips: an axis of length one would be taken for one that never changes.
     example = torch.zeros(2, segments, 3, side, side)
-    with _quiet():
+    # The exporter remarks on itself.
+    with errors_only("torch.onnx"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         program = torch.onnx.export(
             deployed,
             (example,),
@@ -144,17 +144,3 @@ def _rename(model: ModelProto, old: str, new: str) -> None:
             for place, name in enumerate(names):
                 if name == old:
                     names[place] = new
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's progress and its remarks about itself; its errors come through."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

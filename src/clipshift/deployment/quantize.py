@@ -9,8 +9,7 @@ shift of the trained form, and the convolutions behind it would stay in float32.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipshift.deployment.onnx_codes import move_codes, weighted_layers
+from clipshift.deployment.remarks import errors_only
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -190,7 +190,7 @@ def _quantize(
         return [run(validation[number]) for number in chosen]
 
     exact = outputs_of(model)
-    too_low: list[float] = []
+    warned = False
 
     def judge(model: Any, numbers: Iterable[int]) -> tuple[float, list[float]]:  # noqa: ANN401
         """The score of all inputs and, to choose layers by, how near the logits of each are to the given model's.
@@ -198,26 +198,28 @@ def _quantize(
         Asked for a few inputs, with one layer in floating point: the nearer the logits are, the more does that help.
         (nncf can also compare logits itself, for OpenVINO alone, and takes back first the layer that helps least.)
         """
+        nonlocal warned
         chosen = list(numbers)
         found = outputs_of(model, chosen)
         nearness = [_nearness(logits, exact[number]) for logits, number in zip(found, chosen, strict=True)]
         if len(chosen) < len(validation):
             return float(np.mean(nearness)), nearness
         scored = score(np.concatenate(found))
-        if scored < least and not too_low:
+        if scored < least and not warned:
             _LOG.warning(
                 "With all layers in int8 the score is %.3f, at least %.3f is asked for. Layers go back to float32, one "
                 "after the other, until it holds; that can take minutes.",
                 scored,
                 least,
             )
-            too_low.append(scored)
+            warned = True
         return scored, nearness
 
     before = score(np.concatenate(exact))
     if before < least:
         raise ValueError(f"the model that is to be quantised scores {before}, less than {least}")
-    with _quiet():
+    # Not `nncf.set_log_level`, which changes the levels of all handlers that somebody gave its logger, for good.
+    with errors_only("nncf"):
         quantised = nncf.quantize_with_accuracy_control(
             model,
             nncf.Dataset(calibration, measured),
@@ -243,16 +245,3 @@ def _quantize(
 def _nearness(logits: Outputs, exact: Outputs) -> float:
     """Minus the squared error, in parts of the exact logits' squares: 0 where they are equal, else below."""
     return -float(np.square(logits - exact).sum() / np.square(exact).sum())
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without nncf's progress; its errors come through."""
-    # Not nncf's own function, which changes the levels of all handlers that somebody gave its logger, for good.
-    logger = logging.getLogger("nncf")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
