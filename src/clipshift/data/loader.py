@@ -11,10 +11,19 @@ from types import TracebackType
 from typing import Literal, Self, TypedDict
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
 from clipshift.data.dataset import BadSample, Key, ReadingCost, Sample, TrainingClips, epoch_batches, steps_per_epoch
 from clipshift.errors import RunError, UserError
+from clipshift.spawning import (
+    Death,
+    explain_death,
+    first_dead,
+    is_no_room,
+    memory_kills,
+    no_shared_memory,
+    worker_context,
+)
 
 
 class Batch(TypedDict):
@@ -45,9 +54,12 @@ class TrainingLoader:
         self,
         loader: DataLoader[Sample | UserError],
         plan: _Plan,
+        clips: _Caught,
     ) -> None:
         self._loader = loader
         self._plan = plan
+        self._clips = clips
+        self._killed_before = 0
         self._stream: Iterator[tuple[Batch, ReadingCost] | UserError] = iter(())
         self._next: tuple[int, int] | None = None
         self.workers = loader.num_workers
@@ -73,12 +85,13 @@ class TrainingLoader:
 
         Raises:
             VideoError: A clip and all that could stand in for it are unreadable.
-            RunError: A worker process ended: most often for want of memory.
+            RunError: A worker process ended, or cannot hand over what it read; the error says why.
         """
         clips = 0
         try:
             if self._next != (epoch, first_step):
                 self._plan.begin_at(epoch, first_step)
+                self._killed_before = memory_kills()
                 self._stream = iter(self._loader)
             self._next = None  # until it is known to be well
             for step in range(first_step, self.steps):
@@ -92,14 +105,28 @@ class TrainingLoader:
                 if step + 1 == self.steps and self._plan.goes_on_to(epoch + 1):
                     self._next = (epoch + 1, 0)
                 yield batch
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, OSError) as error:
+            death = self._death(error)
+            if death is None:
                 raise
             raise RunError(
                 "A process that decodes clips ended unexpectedly.",
-                got=str(error).splitlines()[0],
-                remedy="most often memory ran out: lower data.workers or train.batch_size, or enlarge /dev/shm",
+                where=f"{death.clip}, which it was reading" if death.clip else None,
+                got=death.cause,
+                remedy=death.remedy.replace("workers=0", "data.workers=0"),
             ) from error
+
+    def _death(self, error: Exception) -> Death | None:
+        """Why there are no more batches; None where no worker's end is the reason."""
+        if self.workers and is_no_room(error):
+            return no_shared_memory("shared memory is full")
+        if "DataLoader worker" not in str(error):
+            return None
+        processes = list(getattr(self._loader._iterator, "_workers", ()))
+        dead = first_dead(processes)
+        if dead is None:
+            return Death(str(error).splitlines()[0], "data.workers=0 reads without processes")
+        return explain_death(dead, self._killed_before, clip=self._clips.in_hand(processes.index(dead)))
 
     def close(self) -> None:
         """Ends the worker processes; the loader cannot be used afterwards."""
@@ -140,6 +167,7 @@ def training_loader(
         pin_memory: Whether batches are put into page-locked memory, for copies to a GPU.
         epochs: How many there will be: beyond them nothing is read ahead.
     """
+    clips = _Caught(dataset, workers)
     plan = _Plan(
         partial(
             epoch_batches,
@@ -154,17 +182,17 @@ def training_loader(
         epochs,
     )
     loader: DataLoader[Sample | UserError] = DataLoader(
-        _Caught(dataset),
+        clips,
         batch_sampler=plan,
         num_workers=workers,
         collate_fn=_collate,
         worker_init_fn=_start_worker if workers else None,
-        # A forked copy of threads and of decoders may deadlock.
-        multiprocessing_context="spawn" if workers else None,
+        # Not by fork: a forked copy of threads and of decoders may deadlock.
+        multiprocessing_context=worker_context() if workers else None,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
     )
-    return TrainingLoader(loader, plan)
+    return TrainingLoader(loader, plan, clips)
 
 
 def worker_count(setting: int | Literal["auto"], *, ranks: int = 1) -> int:
@@ -198,16 +226,30 @@ class _Plan(Sampler[list[Key]]):
 
 
 class _Caught(Dataset["Sample | UserError"]):
-    """Hands a user's error on as a value: raised in a worker, it would arrive wrapped in the worker's traceback."""
+    """Hands a user's error on as a value: raised in a worker, it would arrive wrapped in the worker's traceback.
 
-    def __init__(self, dataset: TrainingClips) -> None:
+    Args:
+        dataset: The clips.
+        workers: Number of processes that will read; each notes, in memory that all share, which clip it has in hand.
+    """
+
+    def __init__(self, dataset: TrainingClips, workers: int) -> None:
         self._dataset = dataset
+        self._in_hand = torch.full((workers,), -1, dtype=torch.int64).share_memory_() if workers else None
 
     def __getitem__(self, key: Key) -> Sample | UserError:
+        worker = get_worker_info()
+        if self._in_hand is not None and worker is not None:
+            self._in_hand[worker.id] = key[1]
         try:
             return self._dataset[key]
         except UserError as error:
             return error
+
+    def in_hand(self, worker: int) -> str | None:
+        """Path of the clip that a worker began last; None before the first."""
+        index = -1 if self._in_hand is None else int(self._in_hand[worker])
+        return None if index < 0 else str(self._dataset.manifest.clips[index].path)
 
     def __len__(self) -> int:
         return len(self._dataset)

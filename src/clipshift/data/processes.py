@@ -10,17 +10,26 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from typing import TypeVar
 
 from clipshift.errors import UserError
+from clipshift.spawning import Death, explain_death, first_dead, memory_kills, worker_context
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True)
+class Died:
+    """In the place of a result: the process that worked on it, and on nothing else, died."""
+
+    cause: str
+
+
 def map_processes(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Generator[tuple[Item, Result | None]]:
+) -> Generator[tuple[Item, Result | Died]]:
     """Applies a function in processes, and gives the results as they come.
 
     A process may die, of a fault in a decoder or for want of memory: what was running then is done again, each item
@@ -32,10 +41,10 @@ def map_processes(
         workers: Processes; 0 works in the caller's.
 
     Yields:
-        Each item with its result; None where its process died.
+        Each item with its result, or why its process died.
 
     Raises:
-        UserError: Processes cannot be started from the calling program.
+        UserError: Processes cannot be started; the error says why.
     """
     if workers < 1:
         for item in items:
@@ -88,29 +97,40 @@ def _submit(
     return []
 
 
-def _one_by_one(function: Callable[[Item], Result], items: Sequence[Item]) -> Generator[tuple[Item, Result | None]]:
+def _one_by_one(
+    function: Callable[[Item], Result], items: Sequence[Item]
+) -> Generator[tuple[Item, Result | Died]]:
     for item in items:
+        killed_before = memory_kills()
         with _start(1) as pool:
             try:
                 result = pool.submit(function, item).result()
             except BrokenProcessPool:
-                yield item, None
+                yield item, Died(f"the process that worked on it died: {_death(pool, killed_before).cause}")
             else:
                 yield item, result
 
 
 def _start(workers: int) -> ProcessPoolExecutor:
     # Not by fork: threads of the caller (a progress bar, a decoder) may hold locks at that moment.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
+    pool = ProcessPoolExecutor(workers, mp_context=worker_context(), initializer=_begin)
+    killed_before = memory_kills()
     try:
         pool.submit(os.getpid).result()
     except BrokenProcessPool as error:
-        raise UserError(
-            "Processes cannot be started from this program.",
-            remedy="put the call below `if __name__ == '__main__':`, or work without processes: workers=0",
-        ) from error
+        death = _death(pool, killed_before)
+        raise UserError("Worker processes cannot be started.", got=death.cause, remedy=death.remedy) from error
     return pool
+
+
+def _death(pool: ProcessPoolExecutor, killed_before: int) -> Death:
+    """Why a pool is broken."""
+    processes = list((pool._processes or {}).values())  # it has no public way to its processes
+    pool.shutdown()
+    dead = first_dead(processes)
+    if dead is None:
+        return Death("its process ended", "workers=0 works in the program's own process")
+    return explain_death(dead, killed_before)
 
 
 def _begin() -> None:

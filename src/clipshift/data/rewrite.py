@@ -27,7 +27,7 @@ from PIL import Image
 from clipshift.config import DataConfig
 from clipshift.data.clips import Clip, absolute, plural, shown
 from clipshift.data.manifest import LabelledParts, read_parts
-from clipshift.data.processes import available_cores, map_processes
+from clipshift.data.processes import Died, available_cores, map_processes
 from clipshift.data.writing import WrittenLists, alone, check_folder, write_parts, write_whole
 from clipshift.errors import DataError, VideoError
 from clipshift.video import ClipReader, Limits, is_video_file, open_clip
@@ -417,7 +417,7 @@ def _make_all(
             elif result is _Kept.AS_IT_IS and job.known is not None:
                 made[job.clip.path] = job.known
             else:
-                reason = result if isinstance(result, str) else "the process that worked on it died"
+                reason = result.cause if isinstance(result, Died) else str(result)
                 failed[job.number] = (job.clip.name, reason)
             if progress is not None:
                 progress(done, len(jobs))
