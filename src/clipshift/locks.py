@@ -56,7 +56,9 @@ class Holder:
 
 
 @contextmanager
-def hold(path: Path, *, doing: str, error: type[UserError], wait: bool = False) -> Generator[None]:
+def hold(
+    path: Path, *, doing: str, error: type[UserError], where: Path | None = None, wait: bool = False
+) -> Generator[None]:
     """Holds a lock; the lock of a process that was killed is taken over.
 
     Args:
@@ -64,6 +66,7 @@ def hold(path: Path, *, doing: str, error: type[UserError], wait: bool = False) 
         doing: What the holder does, for the others: "Another process trains in this folder." has "trains in this
             folder".
         error: What is raised.
+        where: The place that is locked, for the error; by default the lock file's folder.
         wait: Whether to wait for the other process, which is said once.
 
     Raises:
@@ -71,10 +74,10 @@ def hold(path: Path, *, doing: str, error: type[UserError], wait: bool = False) 
             written.
     """
     try:
-        descriptor = _take(path, doing, error, wait)
+        descriptor = _take(path, doing, error, where or path.parent, wait)
     except OSError as fault:
         raise error(
-            "The lock file cannot be written.",
+            "The folder cannot be locked: its lock file cannot be written.",
             where=path,
             got=fault.strerror or fault,
             remedy="choose a folder that this user may write to",
@@ -116,7 +119,7 @@ def hold_folder(folder: Path, *, doing: str, error: type[UserError]) -> Generato
                 folder.rmdir()
 
 
-def _take(path: Path, doing: str, error: type[UserError], wait: bool) -> int:
+def _take(path: Path, doing: str, error: type[UserError], where: Path, wait: bool) -> int:
     """An open and locked lock file that has this process's note."""
     said = False
     while True:
@@ -135,7 +138,7 @@ def _take(path: Path, doing: str, error: type[UserError], wait: bool) -> int:
         if not wait:
             raise error(
                 f"Another process {doing}.",
-                where=path.parent,
+                where=where,
                 got=other or "a process that has not said its name yet",
                 remedy="wait until it is done, or end it; or choose another folder",
             )

@@ -92,8 +92,8 @@ def end_if_run_again() -> None:
     if getattr(process.current_process(), "_inheriting", False):
         script = getattr(sys.modules.get("__main__"), "__file__", None) or "the program"
         sys.exit(
-            f"error: A process that the program started itself runs {script} again. do: put what the program does below "
-            'if __name__ == "__main__":'
+            f"error: A process that the program started itself runs {script} again. do: put what the program does "
+            'below if __name__ == "__main__":'
         )
 
 
@@ -163,9 +163,7 @@ def _own_cgroup(*names: str) -> list[Path]:
     return paths
 
 
-def explain_death(
-    worker: multiprocessing.process.BaseProcess, killed_before: int, *, clip: str | None = None
-) -> Death:
+def explain_death(worker: multiprocessing.process.BaseProcess, killed_before: int, *, clip: str | None = None) -> Death:
     """Why a worker ended that should not have.
 
     Args:
@@ -189,7 +187,7 @@ def explain_death(
     if number == signal.SIGBUS:
         return no_shared_memory(f"{number.name}, which most often means that shared memory is full")
     if number in _CRASHES:
-        remedy = "leave that clip out, or write it anew with clipshift repack, which names the clips that it cannot read"
+        remedy = "leave that clip out, or write all anew with clipshift repack, which names what it cannot read"
         return Death(f"it crashed ({number.name})", remedy, clip)
     return Death(f"it was ended by {number.name}", "find out who sent the signal, and start again")
 

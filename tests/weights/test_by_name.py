@@ -93,7 +93,7 @@ def test_several_at_once_convert_once(server: ThreadingHTTPServer) -> None:
     with ThreadPoolExecutor(3) as pool:
         folders = set(pool.map(lambda _: published_model(NAME), range(3)))
     assert folders == {cache.cached_model_folder(NAME)}
-    assert {path.name for path in next(iter(folders)).parent.iterdir()} == {NAME, f"{NAME}.lock"}
+    assert {path.name for path in next(iter(folders)).parent.iterdir()} == {NAME}
 
 
 def test_what_a_killed_conversion_left_is_made_anew(server: ThreadingHTTPServer) -> None:

@@ -122,8 +122,8 @@ class Room(NamedTuple):
         return self.folder / NAME
 
     def left(self) -> set[str]:
-        """What lies in the cache, but for the lock."""
-        return {path.name for path in self.folder.iterdir()} - {f"{NAME}.lock"}
+        """What lies in the cache."""
+        return {path.name for path in self.folder.iterdir()}
 
     def ranges(self) -> list[str | None]:
         """The part that each request asked for."""

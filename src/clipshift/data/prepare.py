@@ -20,7 +20,7 @@ from clipshift.data.fetching import fetch_public
 from clipshift.data.folders import find_clips
 from clipshift.data.official import READERS, Official, Wanted
 from clipshift.data.public import PUBLIC, PublicSet
-from clipshift.data.writing import WrittenLists, listed_path, write_parts, write_whole
+from clipshift.data.writing import WrittenLists, alone, listed_path, write_parts, write_whole
 from clipshift.errors import DataError, VideoError
 from clipshift.video import Limits, open_clip, segment_middles
 
@@ -158,6 +158,23 @@ def prepare_data(  # noqa: PLR0913
             where=source,
             remedy="check the path" if home is None else f"check the path; or get the videos: {home.videos}",
         )
+    with alone(target):
+        return _prepare(name, source, target, lists, split, settings, decode=decode, progress=progress)
+
+
+def _prepare(
+    name: PrepareName,
+    source: Path,
+    target: Path,
+    lists: str | Path | None,
+    split: int,
+    settings: DataConfig,
+    *,
+    decode: bool,
+    progress: Callable[[int, int | None], None] | None,
+) -> Prepared:
+    """The same, when the arguments are right, the videos there, and no other process writes into the target."""
+    home = PUBLIC.get(name)
     folders = open_source(source, target / _UNPACKED)
     listing = [*folders, source.parent] if lists is None else open_source(absolute(lists), target / _UNPACKED)
     try:

@@ -97,9 +97,7 @@ def _submit(
     return []
 
 
-def _one_by_one(
-    function: Callable[[Item], Result], items: Sequence[Item]
-) -> Generator[tuple[Item, Result | Died]]:
+def _one_by_one(function: Callable[[Item], Result], items: Sequence[Item]) -> Generator[tuple[Item, Result | Died]]:
     for item in items:
         killed_before = memory_kills()
         with _start(1) as pool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,12 +17,12 @@ from clipshift.data.clips import Clip, absolute, plural, shown, some
 from clipshift.data.folders import CLASSES_FILE
 from clipshift.data.manifest import read_parts
 from clipshift.errors import DataError
+from clipshift.locks import hold_folder
 from clipshift.video import probe
 
 ListFormat = Literal["clipshift", "mmaction2", "paddlevideo"]
 DATA_FILE = "data.yaml"
 LABEL_MAP = "label_map.txt"
-_LOCK = ".lock"
 _MARK = "# Written by clipshift: the next writing replaces this file and those that it names.\n"
 
 
@@ -85,7 +85,8 @@ def write_lists(
     parts = {name: part.clips for name, part in found.parts.items()}
     if form != "clipshift":
         parts = {name: _with_frames(clips, settings) for name, clips in parts.items()}
-    return write_parts(to, found.classes, parts, root=found.root, form=form)
+    with alone(absolute(to)):
+        return write_parts(to, found.classes, parts, root=found.root, form=form)
 
 
 def write_parts(
@@ -136,26 +137,13 @@ def write_parts(
     return WrittenLists(folder, folder / DATA_FILE, lists, root, counts, tuple(classes))
 
 
-@contextmanager
-def alone(folder: Path) -> Generator[None]:
-    """Keeps a second process out of the folder, where the system has locks.
+def alone(folder: Path) -> AbstractContextManager[None]:
+    """Keeps a second process out of the folder, which is made if need be.
 
     Raises:
         DataError: Another one is in it.
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with (folder / _LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(
-                "Another process is writing into the folder.", where=folder, remedy="wait until it is done"
-            ) from error
-        yield
+    return hold_folder(folder, doing="is writing into the folder", error=DataError)
 
 
 def write_whole(path: Path, text: str) -> None:

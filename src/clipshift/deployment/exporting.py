@@ -33,6 +33,7 @@ from clipshift.engines.exported import MODEL_FILES, InputForm, file_digest, writ
 from clipshift.errors import ConfigError, ExportError
 from clipshift.evaluation.scoring import NetworkScorer
 from clipshift.inference.predictor import Model, load
+from clipshift.locks import hold
 from clipshift.models.bundle import MODEL_FOLDER, load_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.run_folder import CONFIG, is_unfinished
@@ -230,7 +231,12 @@ def _staging(out: Path) -> Iterator[Path]:
     """A folder beside `out`, gone afterwards unless it became `out`."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent, ignore_cleanup_errors=True) as scratch:
+        lock = out.with_name(f".{out.name}.lock")
+        with (
+            hold(lock, doing="exports into this folder", error=ExportError, where=out),
+            tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent, ignore_cleanup_errors=True) as scratch,
+        ):
+            _check_out(out)  # another process may have been quicker
             staging = Path(scratch) / "export"
             staging.mkdir()
             yield staging

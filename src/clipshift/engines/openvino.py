@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import numpy as np
 import openvino
 
 from clipshift.engines.exported import Export
+from clipshift.engines.forking import keep_for_ever
 from clipshift.engines.sessions import EngineOptions, check_device, check_input
 from clipshift.errors import ExportError
 
@@ -32,6 +34,17 @@ def the_core() -> openvino.Core:
     stack that it found, which another core may have freed in the meantime: the next signal would kill the process.
     """
     return openvino.Core()
+
+
+def _leave_core_to_parent() -> None:
+    """In a forked process: its threads are not here; a new one is made when it is needed."""
+    if the_core.cache_info().currsize:
+        keep_for_ever(the_core())
+        the_core.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_core_to_parent)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
@@ -73,7 +73,7 @@ class Session(Protocol):
 
 
 def open_session(folder: Path, export: Export, options: EngineOptions | None = None) -> Session:
-    """Compile an exported model.
+    """Compile an exported model; a process that is forked compiles it anew at its first answer.
 
     Args:
         folder: Of the export.
@@ -85,9 +85,17 @@ def open_session(folder: Path, export: Export, options: EngineOptions | None = N
         ConfigError: The engine has no such device.
         ExportError: The engine cannot read the file.
     """
-    path = folder / MODEL_FILES[export.target][0]
+    from clipshift.engines.forking import ReopenedSession
+
+    path, options = (folder / MODEL_FILES[export.target][0]).absolute(), options or EngineOptions()
+
+    def open_here(forked: bool) -> Session:
+        # A forked process has one thread for PyTorch: its others stayed with the parent.
+        chosen = replace(options, threads=1) if forked and export.target == "torch" else options
+        return _OPENERS[export.target](path, export, chosen)
+
     try:
-        return _OPENERS[export.target](path, export, options or EngineOptions())
+        return ReopenedSession(open_here)
     except ModuleNotFoundError as error:
         raise MissingDependencyError.of(error) or error from error
 

@@ -10,6 +10,7 @@ import os
 import pickle  # for the name of its error alone
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,16 @@ import torch
 from clipshift.engines.exported import Export
 from clipshift.engines.sessions import EngineOptions, check_input
 from clipshift.errors import ConfigError, ExportError
+
+
+@cache
+def one_thread_after_fork() -> None:
+    """Let forked processes have one thread of PyTorch: whoever waits there for its others waits for ever."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+
+
+one_thread_after_fork()
 
 _NO_PICKLES = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 

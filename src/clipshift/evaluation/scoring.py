@@ -5,6 +5,7 @@ Layouts: B views in a batch, V views (clips x crops) of one video, T frames, K c
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,9 +22,14 @@ from clipshift.data.clips import Clip
 from clipshift.data.stream import read_ahead, read_views, views_of_frames
 from clipshift.data.transforms import normalise, test_views
 from clipshift.engines import ScoredClip, average_views, one_line, score_in_batches, score_side_by_side
+from clipshift.engines.forking import FORKED_WITH_GPU
+from clipshift.engines.torch_program import one_thread_after_fork
+from clipshift.errors import ConfigError
 from clipshift.evaluation.device import Amp, autocast, cast_weights
 from clipshift.models.folding import inference_form
 from clipshift.models.recognizer import Recognizer
+
+one_thread_after_fork()
 
 Engine = Callable[[Tensor], Tensor]
 """From views (B, T, 3, H, W) uint8 on the CPU to logits (B, K)."""
@@ -37,9 +43,20 @@ def network_engine(network: nn.Module, settings: InputConfig, device: torch.devi
         settings: Its normalisation.
         device: Where it is.
         amp: Precision of the forward pass.
+
+    Raises:
+        ConfigError: At an answer: the device is a GPU, and this process was forked from the one that put it there.
     """
+    owner = os.getpid()
 
     def answer(views_BTCHW: Tensor) -> Tensor:
+        if device.type != "cpu" and os.getpid() != owner:
+            raise ConfigError(
+                "A model on a GPU cannot be used in a process that was forked from the one that loaded it.",
+                where="device",
+                got=device,
+                remedy=FORKED_WITH_GPU,
+            )
         with torch.inference_mode(), autocast(device, amp):
             logits: Tensor = network(normalise(views_BTCHW.to(device), settings.mean, settings.std))
         return logits

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from clipshift.config import Crops, DataConfig, EvaluateConfig, ModelSpec, resol
 from clipshift.data.ahead import pick_threads
 from clipshift.engines import EngineOptions, ExportScorer, Scorer, find_export, open_session, read_export
 from clipshift.errors import ConfigError, ExportError, MissingDependencyError, VideoError
+from clipshift.inference.reopening import Opening, reduced
 from clipshift.inference.results import Failure, Prediction
 from clipshift.inference.sources import find_clips, is_one_clip
 
@@ -27,13 +28,21 @@ if TYPE_CHECKING:
 class Model:
     """A trained classifier with all that it needs to answer for a video, whichever engine runs it.
 
+    A loaded one can be pickled, so that it can be sent to other processes: they open it again, as it lies on the disk.
+    In a forked process it answers with one thread of PyTorch, or with its engine started anew.
+
     Attributes:
         scorer: From videos to logits; knows the model's description.
         data: Limits for reading videos.
+        opening: What it was loaded with; None if it was made from objects, and then it cannot be pickled.
     """
 
     scorer: Scorer
     data: DataConfig = field(default_factory=DataConfig)
+    opening: Opening | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduced(self.opening, self.spec, self.data)
 
     @property
     def spec(self) -> ModelSpec:
@@ -191,6 +200,7 @@ def load(
         MissingDependencyError: Its engine, or for a trained model PyTorch, is not installed.
         WeightsError: There is no model, or it is damaged.
     """
+    opening = Opening.of(model, device=device, amp=amp, threads=threads, mode=mode)
     exported = find_export(model)
     if exported is not None:
         export = read_export(exported)
@@ -199,7 +209,7 @@ def load(
                 "An exported model has its own precision.", where="amp", got=amp, allowed=export.precision
             )
         session = open_session(exported, export, EngineOptions(device=device, threads=threads, mode=mode))
-        return Model(ExportScorer(session, export))
+        return Model(ExportScorer(session, export), opening=opening)
 
     try:  # only here: exported models need no PyTorch
         import torch
@@ -216,7 +226,7 @@ def load(
     chosen = pick_device(device)
     check_amp(chosen, amp)
     network, spec = load_bundle(find_model(model, progress=progress))
-    return Model(NetworkScorer(network.to(chosen).eval(), spec, chosen, amp))
+    return Model(NetworkScorer(network.to(chosen).eval(), spec, chosen, amp), opening=opening)
 
 
 def pick_mode(sources: Sequence[str | Path]) -> Literal["latency", "throughput"]:

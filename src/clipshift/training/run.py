@@ -27,6 +27,7 @@ from clipshift.evaluation.device import check_amp
 from clipshift.evaluation.report import write_report
 from clipshift.models.bundle import MODEL_FOLDER, save_bundle
 from clipshift.models.recognizer import Recognizer
+from clipshift.spawning import end_if_run_again
 from clipshift.training.bad_samples import BadSamples
 from clipshift.training.checkpoint import load_checkpoint, newest_checkpoint_name, save_checkpoint
 from clipshift.training.distill import (
@@ -45,8 +46,8 @@ from clipshift.training.loop import StopAsked, Trainer, train_epoch
 from clipshift.training.losses import inverse_frequency
 from clipshift.training.reporting import Meter, Reporter, duration, truncate_metrics, waiting_advice
 from clipshift.training.run_folder import (
+    RunFolder,
     check_same_run,
-    claim_run_folder,
     describe_run,
     file_or_folder_hash,
     mark_finished,
@@ -107,10 +108,11 @@ def train(
         ConfigError: The settings are not valid.
         DataError: The data cannot be trained on.
         WeightsError: The weights do not fit.
-        RunError: The run folder holds something else, or cannot be written.
+        RunError: Another process trains in the run folder, it holds something else, or it cannot be written.
         DivergedError: The loss or a gradient became infinite or not a number.
         TrainingInterrupted: SIGTERM or Ctrl-C came; everything is kept.
     """
+    end_if_run_again()
     recipe = recipe or DEFAULT_RECIPE
     extra = {"--amp": {"train.amp": amp}} if amp else {}
     resolved = resolve(recipe, file=config, settings=settings, extra=extra)
@@ -118,7 +120,8 @@ def train(
     resolved = follow_weights(resolved, start)
     run = Path(out) if out else Path("runs") / f"{Path(data).resolve().stem}-{Path(recipe).stem}"
     command = _command(data, settings, out=out, recipe=recipe, config=config, weights=weights, amp=amp)
-    with join_ranks(resolved.config.train.device) as ranks, stop_on_signals() as stop:
+    with join_ranks(resolved.config.train.device) as ranks, stop_on_signals() as stop, RunFolder(run) as held:
+        ranks.first_does(held.look)
         check_amp(ranks.device, resolved.config.train.amp, "train.amp")
         if resolved.config.train.threads:
             torch.set_num_threads(resolved.config.train.threads)
@@ -127,7 +130,7 @@ def train(
         _check_metric(resolved.config, len(dataset.classes))
         _check_classes(resolved.config, dataset.classes)
         others = _find_others(resolved.config, dataset.classes)
-        ranks.first_does(lambda: claim_run_folder(run, overwrite=overwrite))
+        ranks.first_does(lambda: held.claim(overwrite=overwrite))
         reporter = Reporter(run, speaks=ranks.first)
         with reporter.logging_to_file():
             prepared = _prepare(dataset, resolved, run, start, others, ranks, reporter, command)

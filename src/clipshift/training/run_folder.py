@@ -9,9 +9,11 @@ import platform
 import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import torch
 
@@ -19,9 +21,10 @@ from clipshift._version import __version__
 from clipshift.config import Config, Resolved, describe, flatten, save_config
 from clipshift.data.manifest import DataSet
 from clipshift.errors import RunError, UserError
+from clipshift.locks import LOCK_FILE, hold
 
 CONFIG, IDENTITY, FINISHED = "config.yaml", "run.json", "finished.json"
-_LEFTOVERS = {"train.log", "data.jsonl"}  # all that a start leaves which failed before training
+_LEFTOVERS = {"train.log", "data.jsonl", LOCK_FILE}  # all that a start leaves which failed before training
 
 # Settings that may differ when a run is continued: they do not change what is computed.
 _OPERATIONAL = {
@@ -59,32 +62,87 @@ def run_identity(
     return identity | {"classes": list(dataset.classes), "weights": weights, "processes": ranks}
 
 
-def claim_run_folder(out: Path, *, overwrite: bool) -> None:
-    """Make the run folder, or accept one that holds a run, which may be continued if it is the same.
+class RunFolder:
+    """The lock of a run folder, from its claim until the training ends; a context manager.
 
     Args:
         out: The folder.
-        overwrite: Remove a run that is there.
-
-    Raises:
-        RunError: It holds something else, or cannot be made.
     """
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._held = ExitStack()
+        self._locked = False
+
+    def look(self) -> None:
+        """Before anything else is read: a folder that is there is locked, and one that will not do is refused.
+
+        Raises:
+            RunError: Another process trains in it, or it holds something else than a run.
+        """
+        _check_folder(self._out)
+        if self._out.is_dir():
+            self._lock()
+
+    def claim(self, *, overwrite: bool) -> None:
+        """Make the folder, or accept one that holds a run, which may be continued if it is the same.
+
+        Args:
+            overwrite: Remove a run that is there.
+
+        Raises:
+            RunError: Another process trains in it, it holds something else, or it cannot be made.
+        """
+        _check_folder(self._out)
+        try:
+            self._out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError("The output folder cannot be made.", where=self._out, got=error) from error
+        self._lock()
+        if overwrite and (self._out / IDENTITY).is_file():
+            self._clear()
+
+    def _clear(self) -> None:
+        # The lock file stays: in a new one another process could hold a lock beside this one's.
+        try:
+            for path in self._out.iterdir():
+                if path.name == LOCK_FILE:
+                    continue
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+        except OSError as error:
+            raise RunError("The run that is there cannot be removed.", where=self._out, got=error) from error
+
+    def _lock(self) -> None:
+        if not self._locked:
+            self._held.enter_context(hold(self._out / LOCK_FILE, doing="trains in this folder", error=RunError))
+            self._locked = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.close()
+
+
+def _check_folder(out: Path) -> None:
+    """Raise a RunError where the folder is a file, or holds something else than a run."""
     if out.exists() and not out.is_dir():
         raise RunError("The output folder is a file.", where=out, remedy="choose another folder with --out")
-    holds_run = (out / IDENTITY).is_file()
-    if out.is_dir() and not holds_run and {path.name for path in out.iterdir()} - _LEFTOVERS:
+    if not out.is_dir() or (out / IDENTITY).is_file():
+        return
+    found = sorted(path.name for path in out.iterdir())
+    if set(found) - _LEFTOVERS:
         raise RunError(
             "The output folder holds files, but not of a clipshift run.",
             where=out,
-            got=", ".join(sorted(path.name for path in out.iterdir())[:4]),
+            got=", ".join(found[:4]),
             remedy="choose another folder with --out",
         )
-    try:
-        if holds_run and overwrite:
-            shutil.rmtree(out)
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError("The output folder cannot be made.", where=out, got=error) from error
 
 
 def check_same_run(out: Path, identity: Mapping[str, Any]) -> None:

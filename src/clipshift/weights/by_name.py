@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from filelock import FileLock
-
 from clipshift.download import Progress
 from clipshift.errors import WeightsError
+from clipshift.locks import hold
 from clipshift.models.bundle import SPEC_FILE, find_bundle
 from clipshift.weights.cache import cached_model_folder, fetch
 from clipshift.weights.convert import convert
@@ -71,7 +70,8 @@ def published_model(name: str, *, progress: Progress | None = None) -> Path:
         return folder
     file = fetch(entry, progress=progress)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f"{folder.name}.lock")):
+    lock = folder.with_name(f"{folder.name}.lock")
+    with hold(lock, doing=f"converts {name}", error=WeightsError, wait=True):
         if (folder / SPEC_FILE).is_file():  # another process was first
             return folder
         coming = folder.with_name(f"{folder.name}.new")

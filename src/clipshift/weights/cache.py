@@ -14,10 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from clipshift.download import Progress, discard, download, finish
 from clipshift.errors import DownloadError, WeightsError
+from clipshift.locks import hold
 from clipshift.weights.table import DATA_SETS, PublishedWeights, find_published
 
 VARIABLE = "CLIPSHIFT_CACHE"
@@ -91,8 +90,7 @@ def fetch(
             _check_found(entry, path)
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The lock stays behind: where it is removed, a third process can lock a new one while the second holds the old.
-        with FileLock(_beside(path, ".lock")):
+        with hold(_beside(path, ".lock"), doing=f"fetches {path.name}", error=WeightsError, wait=True):
             if path.is_file():  # another process was first
                 _check_found(entry, path)
                 return path
