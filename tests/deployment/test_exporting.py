@@ -169,13 +169,13 @@ def test_what_lies_in_the_folder(target: Target, exported: MakeExport) -> None:
 def test_layers_that_were_kept_are_named(exported: MakeExport) -> None:
     done = exported("torch")
 
-    def said(*kept: str) -> list[str]:
-        lines = replace(done, export=done.export.model_copy(update={"kept": kept})).lines()
-        return [line for line in lines if line.startswith("kept")]
+    def said(*excluded: str) -> list[str]:
+        lines = replace(done, export=done.export.model_copy(update={"excluded_layers": excluded})).lines()
+        return [line for line in lines if line.startswith("excluded")]
 
     assert said() == []
-    assert said("classifier") == ["kept      in float32: classifier"]
-    assert said("a", "b", "c", "d", "e") == ["kept      in float32: a, b, c and 2 more"]
+    assert said("classifier") == ["excluded  from int8, in float32: classifier"]
+    assert said("a", "b", "c", "d", "e") == ["excluded  from int8, in float32: a, b, c and 2 more"]
 
 
 def test_clips_that_cannot_be_read_are_counted_and_said(small_model: Path, small_clips: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shutil
 import sys
@@ -21,7 +22,7 @@ import torch
 import clipshift
 from clipshift.config import DataConfig, EvaluateConfig
 from clipshift.data.clips import Clip
-from clipshift.engines import EngineOptions, ExportScorer, Target, find_export, open_session, read_export
+from clipshift.engines import EngineOptions, Export, ExportScorer, Target, find_export, open_session, read_export
 from clipshift.engines.exported import MODEL_FILES
 from clipshift.engines.sessions import Mode
 from clipshift.engines.torch_program import TorchSession
@@ -67,6 +68,12 @@ def test_a_file_that_was_changed(target: Target, spoil: str, exported: MakeExpor
         text = rf"(?s)damaged or changed.*{file.name}.*got: +SHA-256 \w+\n.*allowed: +SHA-256 \w+\n.*export again"
     with pytest.raises(ExportError, match=text):
         clipshift.load(folder)
+
+
+def test_layers_in_float32_under_the_key_of_earlier_versions(exported: MakeExport) -> None:
+    described = read_export(exported("onnx").folder).model_dump(mode="json")
+    assert described.pop("excluded_layers") == []
+    assert Export.model_validate_json(json.dumps({**described, "kept": ["a", "b"]})).excluded_layers == ("a", "b")
 
 
 def test_a_file_without_its_description(exported: MakeExport, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 
 from clipshift.config import ModelSpec
 from clipshift.config.schema import Section
@@ -67,8 +67,8 @@ class Export(Section):
     (B, T, 3, side, side), normalised, to `logits`, each crop of a frame in a clip of its own."""
     spec: ModelSpec
     """Classes, frames, preprocessing, views and origin of the model."""
-    kept: tuple[str, ...] = ()
-    """Layers of an int8 export that stay in higher precision."""
+    excluded_layers: tuple[str, ...] = Field(default=(), validation_alias=AliasChoices("excluded_layers", "kept"))
+    """Layers of an int8 export that stay in float32 (clipshift 0.x wrote them as `kept`)."""
     licence: str
     training: dict[str, Any] = Field(default_factory=dict)
     """All settings of the training, where they are known."""

@@ -1,0 +1,58 @@
+"""Eight bits for ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipshift.deployment.quantization.accuracy_control import Quantized, Run, Score, quantize_until_good_enough
+from clipshift.deployment.quantization.onnx_rules import in_integers
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+_WEIGHTED = ("Conv", "Gemm", "MatMul")
+
+
+def quantize_onnx(
+    model: ModelProto,
+    calibration: Sequence[NDArray[Any]],
+    validation: Sequence[NDArray[Any]],
+    *,
+    score: Score,
+    least: float,
+) -> Quantized:
+    """Quantize an ONNX model for ONNX Runtime, which also judges it.
+
+    Arguments and errors are those of
+    [quantize_openvino][clipshift.deployment.quantization.openvino.quantize_openvino], and weights have seven bits for
+    the same reason.
+    """
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3
+    name = model.graph.input[0].name
+
+    def open_model(model: ModelProto) -> Run:
+        text = in_integers(model).SerializeToString()
+        session = onnxruntime.InferenceSession(text, settings, providers=["CPUExecutionProvider"])
+        return lambda inputs: np.asarray(session.run(None, {name: inputs})[0])
+
+    quantized, reached, before = quantize_until_good_enough(
+        model, open_model, calibration, validation, score=score, least=least, as_input=lambda clips: {name: clips}
+    )
+    whole = in_integers(quantized)
+    layers, excluded = _weighted_layers(whole)
+    return Quantized(whole, tuple(excluded), len(layers), reached, before)
+
+
+def _weighted_layers(model: ModelProto) -> tuple[list[str], list[str]]:
+    """The names of all convolutions and linear layers, and of those whose weights are not integers."""
+    made_by = {name: node.op_type for node in model.graph.node for name in node.output}
+    weighted = [node for node in model.graph.node if node.op_type in _WEIGHTED]
+    excluded = [node.name for node in weighted if made_by.get(node.input[1]) != "DequantizeLinear"]
+    return [node.name for node in weighted], excluded
