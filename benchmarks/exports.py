@@ -43,6 +43,7 @@ from clipshift.data.transforms import normalise
 from clipshift.deployment.checking import compare
 from clipshift.deployment.clips import spread
 from clipshift.deployment.exporting import write_files
+from clipshift.deployment.quantization.accuracy_control import Demands
 from clipshift.deployment.quantization.calibration import NormalizedViews
 from clipshift.deployment.quantization.onnx import quantize_onnx
 from clipshift.deployment.quantization.openvino import quantize_openvino
@@ -147,7 +148,7 @@ def unjudged_quantizer(description: Export, clips: Sequence[Clip]) -> Quantize:
     quantize = quantize_onnx if description.target == "onnx" else quantize_openvino
 
     def quantize_network(network: Any) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401
-        found = quantize(network, views, views[:1], score=lambda _: 1.0, least=0.0)
+        found = quantize(network, views, views[:1], Demands(lambda _: 1.0, 0.0))
         return found.model, found.excluded
 
     return quantize_network

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from clipshift.config import InputConfig, ModelSpec
 from clipshift.config.schema import ModelConfig
 from clipshift.deployment.onnx_graph import network_to_onnx
-from clipshift.deployment.quantization.accuracy_control import agreement
+from clipshift.deployment.quantization.accuracy_control import Demands, TooManyExcludedError, agreement
 from clipshift.deployment.quantization.onnx import quantize_onnx
 from clipshift.deployment.quantization.onnx_rules import in_integers
 from clipshift.deployment.quantization.openvino import quantize_openvino
@@ -74,7 +74,7 @@ def _layers(model: Any) -> set[str]:  # noqa: ANN401
 
 def test_every_layer_is_in_int8_where_that_is_good_enough(model: Any, clips: list[NDArray[np.float32]]) -> None:  # noqa: ANN401
     expected = _logits(model, clips)
-    quantized = quantize_openvino(model, clips[:4], clips, score=agreement(expected), least=0.0)
+    quantized = quantize_openvino(model, clips[:4], clips, Demands(agreement(expected), 0.0))
     assert quantized.excluded == ()
     assert quantized.score_before == 1
     found = _logits(quantized.model, clips)
@@ -85,7 +85,7 @@ def test_every_layer_is_in_int8_where_that_is_good_enough(model: Any, clips: lis
 
 def test_the_shift_stays_in_int8(model: Any, clips: list[NDArray[np.float32]]) -> None:  # noqa: ANN401
     """No convolution, those of the shift included, computes in floating point, and nothing is joined in it."""
-    quantized = quantize_openvino(model, clips[:4], clips[:4], score=lambda _: 1.0, least=0.0)
+    quantized = quantize_openvino(model, clips[:4], clips[:4], Demands(lambda _: 1.0, 0.0))
     compiled = the_core().compile_model(quantized.model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     seen = []
     for node in compiled.get_runtime_model().get_ordered_ops():
@@ -107,7 +107,7 @@ def test_one_number_behind_a_convolution_may_be_its_bias() -> None:
     mean = operators.reduce_mean(gates, np.array([2, 3]), keep_dims=False)
     model = openvino.Model([mean], [clip], "gates")
     clips = [random.standard_normal((1, 3, 8, 8)).astype(np.float32) for _ in range(4)]
-    quantized = quantize_openvino(model, clips, clips, score=lambda _: 1.0, least=0.0)
+    quantized = quantize_openvino(model, clips, clips, Demands(lambda _: 1.0, 0.0))
     assert quantized.excluded == ()
     assert np.abs(_logits(quantized.model, clips) - _logits(model, clips)).max() < 0.02
 
@@ -134,10 +134,10 @@ def test_layers_go_back_to_floating_point_until_the_score_is_reached(
     def closeness(outputs: NDArray[np.float32]) -> float:
         return float(1 - np.abs(outputs - expected).max() / scale)
 
-    all_int8 = quantize(given, clips[:4], clips, score=closeness, least=0.0)
+    all_int8 = quantize(given, clips[:4], clips, Demands(closeness, 0.0))
     least = 1 - (1 - all_int8.score) / 2
     stack = signal_stack()
-    better = quantize(given, clips[:4], clips, score=closeness, least=least)
+    better = quantize(given, clips[:4], clips, Demands(closeness, least))
     assert better.score >= least > all_int8.score
     (said,) = [
         record.getMessage()
@@ -146,6 +146,8 @@ def test_layers_go_back_to_floating_point_until_the_score_is_reached(
     ]
     assert f"the score is {all_int8.score:.3f}, at least {least:.3f} " in said
     assert all_int8.excluded == ()
+    with pytest.raises(TooManyExcludedError):  # and not at the end of the search
+        quantize(given, clips[:4], clips, Demands(closeness, least, most_excluded=0.5 / better.layers))
     assert 0 < len(better.excluded) < better.layers
     assert len(set(better.excluded)) == len(better.excluded)
     # Many cores of OpenVINO came and went; a stack for signal handlers that one of them freed would kill the process.
@@ -160,7 +162,7 @@ def test_integers_throughout_in_onnx_runtime(
     network = small_network(MODEL.model_copy(update={"activation": activation}))
     model = network_to_onnx(network, SPEC)
     expected = np.concatenate([network(torch.from_numpy(clip)).detach().numpy() for clip in clips])
-    quantized = quantize_onnx(model, clips[:4], clips, score=agreement(expected), least=0.0)
+    quantized = quantize_onnx(model, clips[:4], clips, Demands(agreement(expected), 0.0))
     assert quantized.excluded == ()
     assert quantized.layers == sum(node.op_type in ("Conv", "Gemm") for node in model.graph.node)
     settings = onnxruntime.SessionOptions()
@@ -352,6 +354,6 @@ def test_what_is_joined_has_the_codes_of_the_wider_range() -> None:
 
 def test_bad_input(model: Any, clips: list[NDArray[np.float32]]) -> None:  # noqa: ANN401
     with pytest.raises(ValueError, match=r"scores 0\.5, less than 0\.9"):
-        quantize_openvino(model, clips[:2], clips[:2], score=lambda _: 0.5, least=0.9)
+        quantize_openvino(model, clips[:2], clips[:2], Demands(lambda _: 0.5, 0.9))
     with pytest.raises(ValueError, match="needs inputs to measure ranges on"):
-        quantize_openvino(model, [], clips[:2], score=lambda _: 1.0, least=0.9)
+        quantize_openvino(model, [], clips[:2], Demands(lambda _: 1.0, 0.9))

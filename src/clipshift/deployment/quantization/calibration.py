@@ -14,7 +14,13 @@ from clipshift.data.stream import read_views
 from clipshift.data.transforms import normalise
 from clipshift.deployment.clips import CalibrationClips
 from clipshift.deployment.comparison import AGREEMENT, MOST_ACCURACY_LOST, is_right
-from clipshift.deployment.quantization.accuracy_control import Outputs, Score, agreement
+from clipshift.deployment.quantization.accuracy_control import (
+    Demands,
+    Outputs,
+    Score,
+    TooManyExcludedError,
+    agreement,
+)
 from clipshift.deployment.quantization.onnx import quantize_onnx
 from clipshift.deployment.quantization.openvino import quantize_openvino
 from clipshift.deployment.targets import Quantize
@@ -77,20 +83,21 @@ def quantizer(export: Export, clips: CalibrationClips, reference: Model) -> Quan
     judged = [*validation, *training]
     with torch.inference_mode():
         expected = np.concatenate([reference.network(torch.from_numpy(views)).numpy() for views in judged])
-    score = _score(expected, validation.clips)
+    demands = Demands(_score(expected, validation.clips), AGREEMENT["int8"], MOST_EXCLUDED)
     quantize = quantize_onnx if export.target == "onnx" else quantize_openvino
 
     def quantize_network(network: Any) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401
-        found = quantize(network, training, judged, score=score, least=AGREEMENT["int8"])
-        if len(found.excluded) > MOST_EXCLUDED * found.layers:
+        try:
+            found = quantize(network, training, judged, demands)
+        except TooManyExcludedError as error:
             share = f"{AGREEMENT['int8']:.0%}"
             raise ExportError(
                 "This model does not support int8: to keep its answers, most layers would have to stay in float32.",
                 where="--precision int8",
-                got=f"{len(found.excluded)} of {found.layers} layers, for the same class in {share} of the clips",
+                got=f"{error.excluded} of {error.layers} layers so far, for the same class in {share} of the clips",
                 allowed=f"{MOST_EXCLUDED:.0%} of the layers",
                 remedy="--precision fp32 (or bf16, where the CPU has it), or more clips for --calibrate",
-            )
+            ) from error
         return found.model, found.excluded
 
     return quantize_network

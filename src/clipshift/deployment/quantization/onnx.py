@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipshift.deployment.quantization.accuracy_control import Quantized, Run, Score, quantize_until_good_enough
+from clipshift.deployment.quantization.accuracy_control import (
+    Demands,
+    Layers,
+    Quantized,
+    Run,
+    quantize_until_good_enough,
+)
 from clipshift.deployment.quantization.onnx_rules import in_integers
 
 if TYPE_CHECKING:
@@ -21,9 +28,7 @@ def quantize_onnx(
     model: ModelProto,
     calibration: Sequence[NDArray[Any]],
     validation: Sequence[NDArray[Any]],
-    *,
-    score: Score,
-    least: float,
+    demands: Demands,
 ) -> Quantized:
     """Quantize an ONNX model for ONNX Runtime, which also judges it.
 
@@ -42,17 +47,20 @@ def quantize_onnx(
         session = onnxruntime.InferenceSession(text, settings, providers=["CPUExecutionProvider"])
         return lambda inputs: np.asarray(session.run(None, {name: inputs})[0])
 
-    quantized, reached, before = quantize_until_good_enough(
-        model, open_model, calibration, validation, score=score, least=least, as_input=lambda clips: {name: clips}
+    quantized = quantize_until_good_enough(
+        model,
+        open_model,
+        calibration,
+        validation,
+        demands,
+        lambda model: _weighted_layers(in_integers(model)),
+        as_input=lambda clips: {name: clips},
     )
-    whole = in_integers(quantized)
-    layers, excluded = _weighted_layers(whole)
-    return Quantized(whole, tuple(excluded), len(layers), reached, before)
+    return replace(quantized, model=in_integers(quantized.model))
 
 
-def _weighted_layers(model: ModelProto) -> tuple[list[str], list[str]]:
-    """The names of all convolutions and linear layers, and of those whose weights are not integers."""
+def _weighted_layers(model: ModelProto) -> Layers:
     made_by = {name: node.op_type for node in model.graph.node for name in node.output}
     weighted = [node for node in model.graph.node if node.op_type in _WEIGHTED]
     excluded = [node.name for node in weighted if made_by.get(node.input[1]) != "DequantizeLinear"]
-    return [node.name for node in weighted], excluded
+    return tuple(node.name for node in weighted), tuple(excluded)

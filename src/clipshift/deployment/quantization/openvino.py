@@ -8,18 +8,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipshift.deployment.quantization.accuracy_control import Quantized, Run, Score, quantize_until_good_enough
+from clipshift.deployment.quantization.accuracy_control import (
+    Demands,
+    Layers,
+    Quantized,
+    Run,
+    quantize_until_good_enough,
+)
 
 _WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
+_EXECUTED = ("Convolution", "FullyConnected", "MatMul")
 
 
 def quantize_openvino(
     model: Any,  # noqa: ANN401 - OpenVINO has no types
     calibration: Sequence[NDArray[Any]],
     validation: Sequence[NDArray[Any]],
-    *,
-    score: Score,
-    least: float,
+    demands: Demands,
 ) -> Quantized:
     """Quantize an `openvino.Model`.
 
@@ -30,13 +35,11 @@ def quantize_openvino(
         model: In float32, from clips, its only input, to logits, its only output; not changed.
         calibration: Inputs as the model takes them, with their batch axis. Some 100 to 300 clips of the training set.
         validation: Inputs of one clip each on which the loss is judged.
-        score: Says how good outputs are, logits (N, K) of the validation inputs in their order; more is better. For
-            example [agreement][clipshift.deployment.quantization.accuracy_control.agreement] with the given model.
-        least: The least score that is good enough. Until it is reached, layers go back to floating point, one after
-            the other, first those that change the logits most.
+        demands: The score that is to be reached, and how many layers may go back to floating point for it.
 
     Raises:
-        ValueError: The given model itself does not reach `least`, or there are no inputs.
+        ValueError: The given model itself does not reach the least score, or there are no inputs.
+        TooManyExcludedError: More layers than allowed would have to stay in floating point.
     """
     import openvino
 
@@ -49,12 +52,25 @@ def quantize_openvino(
         return lambda inputs: np.asarray(compiled([inputs])[0])
 
     with signal_stack_kept():  # nncf starts many cores
-        quantized, reached, before = quantize_until_good_enough(
-            _with_whole_biases(model), open_model, calibration, validation, score=score, least=least
+        return quantize_until_good_enough(
+            _with_whole_biases(model), open_model, calibration, validation, demands, _weighted_layers
         )
-    weighted = [node for node in quantized.get_ordered_ops() if node.get_type_name() in _WEIGHTED]
-    excluded = tuple(node.get_friendly_name() for node in weighted if not _has_integer_weights(node))
-    return Quantized(quantized, excluded, len(weighted), reached, before)
+
+
+def _weighted_layers(model: Any) -> Layers:  # noqa: ANN401
+    """Of a model, or of one that nncf has compiled already, which tells in what its layers are executed."""
+    if hasattr(model, "get_runtime_model"):
+        told = ("layerType", "runtimePrecision", "originalLayersNames")
+        nodes = model.get_runtime_model().get_ordered_ops()
+        executed = [{key: node.get_rt_info()[key].astype(str) for key in told} for node in nodes]
+        layers = [node for node in executed if node["layerType"] in _EXECUTED]
+        floating = [node for node in layers if node["runtimePrecision"] not in ("i8", "u8")]
+        names, without = (tuple(node["originalLayersNames"] for node in each) for each in (layers, floating))
+        return names, without
+    weighted = [node for node in model.get_ordered_ops() if node.get_type_name() in _WEIGHTED]
+    excluded = [node for node in weighted if not _has_integer_weights(node)]
+    names, without = (tuple(node.get_friendly_name() for node in nodes) for nodes in (weighted, excluded))
+    return names, without
 
 
 def _with_whole_biases(model: Any) -> Any:  # noqa: ANN401
