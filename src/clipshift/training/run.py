@@ -43,6 +43,15 @@ from clipshift.training.distributed import Ranks, join_ranks
 from clipshift.training.interrupt import StopRequest, stop_on_signals
 from clipshift.training.loop import StopAsked, Trainer, train_epoch
 from clipshift.training.losses import inverse_frequency
+from clipshift.training.objectives import (
+    LabelLoss,
+    LearnFromTeachers,
+    LearnLabels,
+    LearnMutually,
+    Objective,
+    Teachers,
+    on_device,
+)
 from clipshift.training.reporting import Meter, Reporter, duration, truncate_metrics, waiting_advice
 from clipshift.training.run_folder import (
     check_same_run,
@@ -228,10 +237,7 @@ def _prepare(
         config,
         ranks,
         updates_per_epoch=-(-loader.steps // config.train.accumulate),
-        partner=_partner_network(partner, dataset, found is not None, ranks, reporter),
-        partner_optim=None if partner is None else partner.config.optim,
-        teachers=_teachers(others.trained, dataset, config, folder, ranks, reporter),
-        class_weights=_class_weights(config, dataset, reporter),
+        objective=_objective(others, dataset, config, folder, found is not None, ranks, reporter),
     )
     if found is not None:
         tensors, progress, _, damaged = found
@@ -246,11 +252,21 @@ def _prepare(
     return _Run(folder, config, dataset, identity, ranks, reporter, trainer, loader, bad, command)
 
 
-def _partner_network(
-    partner: Partner | None, dataset: DataSet, resumed: bool, ranks: Ranks, reporter: Reporter
-) -> Recognizer | None:
-    if partner is None:
-        return None
+def _objective(
+    others: _Others, dataset: DataSet, config: Config, folder: Path, resumed: bool, ranks: Ranks, reporter: Reporter
+) -> Objective:
+    """What the run minimizes, with the networks that it learns from."""
+    partner = None
+    if others.partner is not None:
+        partner = _partner_network(others.partner, dataset, resumed, ranks, reporter)
+    teachers = _teachers(others.trained, dataset, config, folder, ranks, reporter) if others.trained else None
+    labels = LabelLoss(config, on_device(_class_weights(config, dataset, reporter), ranks.device))
+    if others.partner is not None and partner is not None:
+        return LearnMutually(labels, partner, others.partner.config.optim, config)
+    return LearnLabels(labels) if teachers is None else LearnFromTeachers(labels, teachers, config)
+
+
+def _partner_network(partner: Partner, dataset: DataSet, resumed: bool, ranks: Ranks, reporter: Reporter) -> Recognizer:
     reporter.say(f"Mutual learning with {partner.name}: {partner.config.model.backbone}, trained along.")
     weights = None if resumed else starting_weights(partner.config.model, partner.weights)
     return starting_network(dataset, partner.config, weights, resumed, ranks, reporter)
@@ -274,14 +290,12 @@ def _class_weights(config: Config, dataset: DataSet, reporter: Reporter) -> torc
 
 def _teachers(
     trained: list[TrainedTeacher], dataset: DataSet, config: Config, folder: Path, ranks: Ranks, reporter: Reporter
-) -> LiveTeachers | StoredTeachers | None:
-    if not trained:
-        return None
+) -> Teachers:
     for each in trained:
         where = ", ".join(f"{key} {value}" for key, value in each.spec.provenance.items())
         reporter.say(f"Teacher {each.name}: {each.spec.model.architecture} {each.spec.model.backbone} ({where})")
     if not config.distill.stored:
-        return LiveTeachers(trained, config.input, ranks.device)
+        return LiveTeachers(trained, config.input, ranks.device, config.train.amp)
     teachers = StoredTeachers(store_logits(trained, dataset, config, folder, ranks, reporter), ranks.device)
     targets = teachers.probabilities(torch.arange(len(dataset.train)), config.distill.temperature)
     right = agreement(targets.cpu(), torch.tensor(dataset.train.labels()))
