@@ -101,17 +101,48 @@ def open_container(path: Path, structure: Structure, limits: Limits, *, quick: b
         ) from error
 
 
-def find_video(container: InputContainer, path: Path, limits: Limits) -> VideoStream:
-    """Chooses the video stream and checks what its header says of size and duration.
+def video_streams(container: InputContainer, path: Path) -> list[VideoStream]:
+    """The video streams of a file; pictures that are attached to it, such as a cover, are none.
 
     Raises:
-        VideoError: There is none, its codec is unknown, or it exceeds `limits`.
+        VideoError: There is none.
     """
-    videos = [stream for stream in container.streams.video if not stream.disposition & stream.disposition.attached_pic]
+    videos = [stream for stream in container.streams.video if not _is_attached(stream)]
     if not videos:
         kinds = sorted({str(stream.type) for stream in container.streams})
         raise VideoError("The file has no video stream.", where=path, got=f"only {', '.join(kinds) or 'nothing'}")
-    stream = videos[0]
+    return videos
+
+
+def choose_video(container: InputContainer, videos: list[VideoStream]) -> VideoStream:
+    """The one of several video streams that players show.
+
+    It is FFmpeg's choice (`av_find_best_stream`): the one that is marked as the default, else the one with more frames
+    (up to five), bits per second, and frames, of those that FFmpeg decoded when it opened the file.
+    """
+    if len(videos) == 1:
+        return videos[0]
+    best = container.streams.best("video")
+    if best is not None and any(best is stream for stream in videos):
+        return cast("VideoStream", best)
+    # FFmpeg lets an attached picture win against videos that are not marked: here it is no candidate.
+    return max(videos, key=lambda stream: (_is_default(stream), stream.codec_context.bit_rate or 0))
+
+
+def _is_attached(stream: VideoStream) -> bool:
+    return bool(stream.disposition & stream.disposition.attached_pic)
+
+
+def _is_default(stream: VideoStream) -> bool:
+    return bool(stream.disposition & stream.disposition.default)
+
+
+def check_header(stream: VideoStream, container: InputContainer, path: Path, limits: Limits) -> None:
+    """Checks what the header says of a video stream's size and duration.
+
+    Raises:
+        VideoError: Its codec is unknown, or it exceeds `limits`.
+    """
     if stream.codec_context is None:
         raise VideoError("The video's codec is unknown.", where=path)
     limits.check_size(path, stream.codec_context.width, stream.codec_context.height)
@@ -121,7 +152,6 @@ def find_video(container: InputContainer, path: Path, limits: Limits) -> VideoSt
     elif container.duration is not None:
         seconds = container.duration / av.time_base
     limits.check_seconds(path, seconds)
-    return stream
 
 
 def decoder_pixels(limits: Limits) -> str:
