@@ -82,6 +82,9 @@ class ModelConfig(Section):
 class InputConfig(Section):
     """How frames are taken from a clip and become the network's input; travels with the trained model."""
 
+    pixel_aspect: Literal["ignore", "apply"] = "ignore"
+    """Videos whose pixels are not square (DVD, DV, anamorphic): their frames are taken as stored (`ignore`: all
+    published systems), or scaled in width as players show them (`apply`), before everything else."""
     segments: PositiveInt = 8
     """Frames per clip: the video is cut into as many equal parts and one frame is taken from each."""
     sampling: Sampling = "middle"

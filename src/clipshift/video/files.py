@@ -25,8 +25,8 @@ from av.video.reformatter import VideoReformatter
 from clipshift.errors import VideoError
 from clipshift.video.containers import (
     TELLING,
-    check_whole,
     check_header,
+    check_whole,
     choose_video,
     decoder_pixels,
     demux,
@@ -336,24 +336,20 @@ def _open(path: Path, limits: Limits) -> _Opened:
     structure = read_structure(path)
     if structure.kind in TELLING:
         opened = _open_once(path, structure, limits, quick=True)
-        if opened is not None:
-            if opened.index.irregular is None and opened.stream.average_rate:
-                return opened
-            opened.container.close()
-    opened = _open_once(path, structure, limits, quick=False)
-    assert opened is not None
-    return opened
+        if opened.index.irregular is None and opened.stream.average_rate:
+            return opened
+        opened.container.close()
+    return _open_once(path, structure, limits, quick=False)
 
 
-def _open_once(path: Path, structure: Structure, limits: Limits, *, quick: bool) -> _Opened | None:
-    """Opens a file; None where it is opened quickly and has several videos: their frames tell which one is meant."""
+def _open_once(path: Path, structure: Structure, limits: Limits, *, quick: bool) -> _Opened:
     again = partial(open_container, path, structure, limits, quick=quick)
     container = again()
     try:
         videos = video_streams(container, path)
-        if quick and len(videos) > 1:
+        if quick and len(videos) > 1:  # which one is meant, their first frames tell
             container.close()
-            return None
+            return _open_once(path, structure, limits, quick=False)
         stream = choose_video(container, videos)
         check_header(stream, container, path, limits)
         index = _read_index(container, stream, structure, limits, path)

@@ -103,7 +103,9 @@ class PacketIndex:
     @property
     def decoding_ticks(self) -> int:
         """Units of the stream's time base from the decoding of the first packet to that of the last one."""
-        return 0 if self.first_decoding is None or self.last_decoding is None else self.last_decoding - self.first_decoding
+        return (
+            0 if self.first_decoding is None or self.last_decoding is None else self.last_decoding - self.first_decoding
+        )
 
     def find(self, packet: Packet[VideoStream]) -> int | None:
         """The number of a packet that was read anew; None where it is not recognised without doubt."""
