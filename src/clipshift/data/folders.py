@@ -22,14 +22,8 @@ _NUMBERED_IMAGE = re.compile(r".*\d\.(jpe?g|png)", re.IGNORECASE)
 _OF_SYSTEMS = frozenset(
     {
         *("__macosx", "icon\r"),  # archives and disks of macOS
-        *(
-            "$recycle.bin",
-            "recycler",
-            "system volume information",
-            "thumbs.db",
-            "ehthumbs.db",
-            "desktop.ini",
-        ),  # Windows
+        *("$recycle.bin", "recycler", "system volume information"),  # Windows
+        *("thumbs.db", "ehthumbs.db", "desktop.ini"),
         *("@eadir", "@tmp", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"),  # network storage
         "lost+found",
     }
@@ -52,8 +46,9 @@ class Found:
 def is_left_out(name: str) -> bool:
     """Whether a file or folder of this name is passed over wherever folders are searched.
 
-    Hidden ones are (`.Trashes`, and `._clip.mp4`, which macOS writes beside `clip.mp4`), and those that systems make for
-    themselves (`@eaDir`, `__MACOSX`, `$RECYCLE.BIN`, `Thumbs.db`). What a user names by its path is read all the same.
+    Hidden ones are (`.Trashes`, and `._clip.mp4`, which macOS writes beside `clip.mp4`), and those that systems make
+    for themselves (`@eaDir`, `__MACOSX`, `$RECYCLE.BIN`, `Thumbs.db`). What a user names by its path is read all the
+    same.
     """
     return name.startswith(".") or name.lower() in _OF_SYSTEMS
 

@@ -234,7 +234,8 @@ def search(folders: Iterable[Path], name: str) -> Path | None:
     for folder in folders:
         if (folder / name).is_file():
             return folder / name
-        found = sorted(path for path in folder.glob(f"*/{name}") if path.is_file())
+        places = (path for path in folder.glob(f"*/{name}") if not is_left_out(path.parent.name))
+        found = sorted(path for path in places if path.is_file())
         if found:
             return found[0]
     return None

@@ -71,9 +71,12 @@ def _clips_of(source: str, data: DataConfig) -> Iterator[Clip]:
 
 
 def _is_left_out_below(match: Path, pattern: Path) -> bool:
-    """Whether a match is left out as in a folder; not so where the pattern itself names what is left out."""
+    """Whether a match is left out as in a folder; not so where the pattern itself names what is left out.
+
+    Hidden files and folders only match where the pattern asks for them.
+    """
     named = set(pattern.parts)
-    return any(is_left_out(part) and part not in named for part in match.parts if part != "..")
+    return any(is_left_out(part) and not part.startswith(".") and part not in named for part in match.parts)
 
 
 def _clips_below(folder: Path, data: DataConfig) -> Iterator[Clip]:
