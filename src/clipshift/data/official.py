@@ -12,6 +12,7 @@ from typing import Any
 
 from clipshift.data.class_names import class_names
 from clipshift.data.clips import read_lines, some
+from clipshift.data.folders import is_left_out
 from clipshift.errors import DataError
 from clipshift.video import is_video_file
 
