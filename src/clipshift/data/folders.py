@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from clipshift.config import DataConfig
 from clipshift.data.clips import Clip, Manifest, name_of, plural, read_class_names, some
 from clipshift.errors import DataError
 from clipshift.video import is_video_file
+from clipshift.video.frames import frame_names
 
 CLASSES_FILE = "classes.txt"
 TRAIN_NAMES = ("train", "training")
@@ -60,7 +60,7 @@ def find_clips(folder: Path, frame_pattern: str) -> Found:
         DataError: A folder cannot be listed.
     """
     found = Found()
-    _walk(folder, _frame_name(frame_pattern), found, seen=set())
+    _walk(folder, frame_names(frame_pattern), found, seen=set())
     found.clips.sort(key=lambda path: path.relative_to(folder).as_posix())
     return found
 
@@ -71,7 +71,7 @@ def is_frame_folder(folder: Path, frame_pattern: str) -> bool:
     Raises:
         DataError: The folder cannot be listed.
     """
-    return _holds_frames(file_names(folder), _frame_name(frame_pattern))
+    return _holds_frames(file_names(folder), frame_names(frame_pattern))
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -251,12 +251,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise DataError("The folder cannot be listed.", where=folder, got=error.strerror or error) from error
-
-
-def _frame_name(frame_pattern: str) -> re.Pattern[str]:
-    """The names that a pattern like `img_{:05d}.jpg` can give."""
-    parts = string.Formatter().parse(frame_pattern)
-    return re.compile("".join(re.escape(text) + (r"\d+" if key is not None else "") for text, key, _, _ in parts))
 
 
 def _holds_frames(names: Sequence[str], frame_name: re.Pattern[str]) -> bool:

@@ -241,7 +241,7 @@ def _unused_lists(source: Path) -> tuple[str, ...]:
 def _yaml_parts(source: Path) -> Parts:
     try:
         content: Any = yaml.safe_load(source.read_bytes())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # thousands of digits, or of brackets
         raise DataError("The file cannot be read as YAML.", where=source, got=" ".join(str(error).split())) from error
     if not isinstance(content, dict):
         raise DataError("The file does not describe a data set.", where=source, allowed=_YAML_KEYS)
