@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clipshift.data.clips import Clip, Manifest, name_of, plural, read_class_names, read_lines, some
+from clipshift.data.clips import Clip, Manifest, exists, name_of, plural, read_class_names, read_lines, some
 from clipshift.data.folders import CLASSES_FILE
 from clipshift.errors import DataError
 from clipshift.video import is_video_file
@@ -138,7 +138,7 @@ def gives_labels(path: Path) -> bool:
         return any("label" in _json_object(path, line) for line in lines)
     if _is_csv(path, lines):
         return "label" in _csv_table(path, lines, needed=("path",))[0]
-    return not all((path.parent / text.strip()).exists() or is_video_file(text.strip()) for _, text in lines)
+    return not all(exists(path.parent / text.strip()) or is_video_file(text.strip()) for _, text in lines)
 
 
 def _unlabelled(folder: Path, text: str) -> str:
@@ -146,7 +146,7 @@ def _unlabelled(folder: Path, text: str) -> str:
     if "\t" in text:
         return text.split("\t")[0].strip()
     candidates = [text, text.rsplit(maxsplit=1)[0], text.rsplit(maxsplit=2)[0]]
-    existing = (candidate for candidate in candidates if (folder / candidate).exists())
+    existing = (candidate for candidate in candidates if exists(folder / candidate))
     like_video = (candidate for candidate in candidates if is_video_file(candidate))
     return next(existing, None) or next(like_video, text)
 
@@ -158,7 +158,7 @@ def _read_rows(path: Path, bases: Sequence[Path], several: bool) -> list[Row]:
     missing: list[str] = []
 
     def find(text: str) -> Path | None:
-        return next((base / text for base in bases if (base / text).exists()), None)
+        return next((base / text for base in bases if exists(base / text)), None)
 
     def note_missing(text: str, line: int) -> Path:
         missing.append(f"{text} (line {line})")
