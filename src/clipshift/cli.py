@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 from rich.progress import Progress
 
@@ -33,6 +34,9 @@ Crops = Literal["centre", "three", "three_small", "ten"]
 Amp = Literal["fp32", "bf16", "fp16"]
 Target = Literal["onnx", "openvino", "torch"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Count = Annotated[int, Parameter(validator=Number(gte=1, lte=1_000_000))]
+Threads = Annotated[int, Parameter(validator=Number(gte=0, lte=1024))]
+Processes = Annotated[int | None, Parameter(validator=Number(gte=0, lte=1024))]
 MultiLabel = Annotated[bool, Parameter(negative=())]
 Fetch = Annotated[bool, Parameter(negative=())]
 ListFormat = Literal["clipshift", "mmaction2", "paddlevideo"]
@@ -159,13 +163,13 @@ def predict(  # noqa: PLR0913
     model: str,
     *sources: str,
     json_file: Annotated[str | None, Parameter(name="--json")] = None,
-    top: int = 5,
+    top: Count = 5,
     crops: Crops | None = None,
     clips: int | None = None,
     batch_size: int = 1,
     device: str = "auto",
     amp: Amp = "fp32",
-    threads: int = 0,
+    threads: Threads = 0,
     mode: Literal["auto", "latency", "throughput"] = "auto",
 ) -> None:
     """Classify videos; exit code 1 if one could not be read.
@@ -267,10 +271,10 @@ def verify(model: str, *exports: str, data: str, most: int = 0, out: str | None 
 def benchmark(
     *models: str,
     videos: str | None = None,
-    threads: int = 0,
+    threads: Threads = 0,
     mode: Literal["latency", "throughput"] = "latency",
     device: str = "auto",
-    repeat: int = 20,
+    repeat: Count = 20,
     out: str | None = None,
 ) -> None:
     """Measure how fast trained and exported models are on this machine, decoding and network apart.
@@ -449,7 +453,7 @@ def frames(
     quality: int = 95,
     plain_names: Annotated[bool, Parameter(negative=())] = False,
     multi_label: MultiLabel = False,
-    workers: int | None = None,
+    workers: Processes = None,
 ) -> None:
     """Write every clip as a folder of JPEG frames; the same command again goes on; exit code 1 if one failed.
 
@@ -491,7 +495,7 @@ def repack(
     group: int = 6,
     plain_names: Annotated[bool, Parameter(negative=())] = False,
     multi_label: MultiLabel = False,
-    workers: int | None = None,
+    workers: Processes = None,
 ) -> None:
     """Write every clip as H.264, small and quick to seek in; the same command again goes on; exit code 1 if one failed.
 

@@ -85,6 +85,14 @@ def absolute(path: str | Path) -> Path:
     return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() would follow links
 
 
+def exists(path: Path) -> bool:
+    """Whether a path is there; one that cannot be one, such as a longer one than the system allows, is not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def shown(path: Path) -> str:
     """A path as a reader would type it: from the working folder, where it lies in that."""
     return str(path.relative_to(Path.cwd())) if path != Path.cwd() and path.is_relative_to(Path.cwd()) else str(path)

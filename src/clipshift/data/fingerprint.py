@@ -14,7 +14,8 @@ from pathlib import Path
 
 from clipshift.config import DataConfig
 from clipshift.data.ahead import map_ahead
-from clipshift.data.clips import Clip, DataSet
+from clipshift.data.clips import Clip, DataSet, plural
+from clipshift.data.folders import is_left_out
 from clipshift.errors import RunError, VideoError
 from clipshift.video import Limits, probe
 
@@ -36,6 +37,8 @@ class Fingerprint:
     fps: float | None
     """Frames a second; null for frame folders."""
     seconds: float | None
+    pixel_aspect: float | None
+    """Width of a stored pixel by its height."""
     bytes: int | None
     """Size of the file, or of all files of a frame folder."""
     mtime_ns: int | None
@@ -85,17 +88,52 @@ def fingerprint(clip: Clip, classes: tuple[str, ...], split: str, data: DataConf
         old = cache.get(str(clip.path))
         if old is not None and (old.bytes, old.mtime_ns) == (size, changed) and old.error is None:
             return Fingerprint(
-                *who, old.frames, old.width, old.height, old.fps, old.seconds, size, changed, old.sha256, None
+                *who,
+                old.frames,
+                old.width,
+                old.height,
+                old.fps,
+                old.seconds,
+                old.pixel_aspect,
+                size,
+                changed,
+                old.sha256,
+                None,
             )
     except OSError as error:
-        return Fingerprint(*who, *(None,) * 8, error=error.strerror or str(error))
+        return Fingerprint(*who, *(None,) * 9, error=error.strerror or str(error))
     sha256 = None
     try:
         sha256 = file_hash(clip.path)
         info = probe(clip.path, limits=Limits.of(data), frame_pattern=data.frame_pattern, frames=clip.frames)
     except VideoError as error:
-        return Fingerprint(*who, *(None,) * 5, bytes=size, mtime_ns=changed, sha256=sha256, error=error.what)
-    return Fingerprint(*who, info.frames, info.width, info.height, info.fps, info.seconds, size, changed, sha256, None)
+        return Fingerprint(*who, *(None,) * 6, bytes=size, mtime_ns=changed, sha256=sha256, error=error.what)
+    return Fingerprint(
+        *who,
+        info.frames,
+        info.width,
+        info.height,
+        info.fps,
+        info.seconds,
+        info.pixel_aspect,
+        size,
+        changed,
+        sha256,
+        None,
+    )
+
+
+def describe_aspects(clips: Iterable[tuple[str, float | None]]) -> str | None:
+    """How many clips have pixels that are not square, and an example; None where there are none.
+
+    Args:
+        clips: Name, and width of a stored pixel by its height, of each clip; None of those that could not be read.
+    """
+    odd = [(name, aspect) for name, aspect in clips if aspect not in (None, 1)]
+    if not odd:
+        return None
+    name, aspect = odd[0]
+    return f"{plural(len(odd), 'clip')} with pixels that are not square (such as {name}: {aspect:.3g} to 1)"
 
 
 def fingerprints(
@@ -199,7 +237,7 @@ def _hash_file(path: Path) -> str:
 
 
 def _frame_files(folder: Path) -> Iterable[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if path.is_file() and not is_left_out(path.name))
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

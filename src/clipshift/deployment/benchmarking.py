@@ -216,7 +216,8 @@ def _read(model: Model, clip: Clip) -> np.ndarray | None:
     """The first set of frames of a clip; None if it cannot be read."""
     settings = model.spec.input
     try:
-        with open_clip(clip.path, limits=Limits.of(DataConfig()), frames=clip.frames) as reader:
+        square = settings.pixel_aspect == "apply"
+        with open_clip(clip.path, limits=Limits.of(DataConfig()), frames=clip.frames, square_pixels=square) as reader:
             indices = frame_sets(settings.sampling, reader.info.frames, settings.segments)[0]
             wanted = sorted(set(indices))
             frames_THWC = reader.read(wanted)

@@ -63,7 +63,8 @@ class Export(Section):
     target: Target
     precision: Precision
     input: InputForm = "frames"
-    """`frames`: uint8 (B, T, H, W, 3), RGB, as decoded, to `probabilities` and `logits` (B, K); `clips`: float32
+    """`frames`: uint8 (B, T, H, W, 3), RGB, as decoded (scaled to square pixels where `spec.input.pixel_aspect` is
+    `apply`), to `probabilities` and `logits` (B, K); `clips`: float32
     (B, T, 3, side, side), normalised, to `logits`, each crop of a frame in a clip of its own."""
     spec: ModelSpec
     """Classes, frames, preprocessing, views and origin of the model."""

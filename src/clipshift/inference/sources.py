@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clipshift.config import DataConfig
 from clipshift.data.clips import Clip
-from clipshift.data.folders import is_frame_folder
+from clipshift.data.folders import is_frame_folder, is_left_out
 from clipshift.data.lists import LIST_SUFFIXES, stream_paths
 from clipshift.errors import DataError
 from clipshift.video import is_video_file
@@ -60,6 +60,8 @@ def _clips_of(source: str, data: DataConfig) -> Iterator[Clip]:
             yield Clip(path=path.absolute(), name=source, label=None)
     elif glob.has_magic(source):
         for match in map(Path, sorted(glob.iglob(source, recursive=True))):  # noqa: PTH207 - keeps the pattern's form
+            if _is_left_out_below(match, path):
+                continue
             if match.is_dir():
                 yield from _clips_below(match, data)
             elif is_video_file(match):
@@ -68,12 +70,21 @@ def _clips_of(source: str, data: DataConfig) -> Iterator[Clip]:
         raise DataError("There is no such file or folder.", where=source)
 
 
+def _is_left_out_below(match: Path, pattern: Path) -> bool:
+    """Whether a match is left out as in a folder; not so where the pattern itself names what is left out.
+
+    Hidden files and folders only match where the pattern asks for them.
+    """
+    named = set(pattern.parts)
+    return any(is_left_out(part) and not part.startswith(".") and part not in named for part in match.parts)
+
+
 def _clips_below(folder: Path, data: DataConfig) -> Iterator[Clip]:
     if is_frame_folder(folder, data.frame_pattern):
         yield Clip(path=folder.absolute(), name=str(folder), label=None)
         return
     with os.scandir(folder) as entries:
-        ordered = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
+        ordered = sorted((entry.name, entry.is_dir()) for entry in entries if not is_left_out(entry.name))
     for name, is_folder in ordered:
         if is_folder:
             yield from _clips_below(folder / name, data)

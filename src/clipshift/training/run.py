@@ -20,6 +20,7 @@ from clipshift.config.text import yaml_value
 from clipshift.data import DataSet, Fingerprint, read_dataset, write_data_jsonl
 from clipshift.data.clips import some
 from clipshift.data.dataset import BadSample, TrainingClips, mirror_partners
+from clipshift.data.fingerprint import describe_aspects
 from clipshift.data.loader import Batch, TrainingLoader, training_loader, worker_count
 from clipshift.errors import ConfigError, RunError, TrainingInterrupted
 from clipshift.evaluation import Evaluation, evaluate_manifest, load_evaluation
@@ -531,7 +532,12 @@ def _finish(run: _Run) -> TrainResult:
 def _fingerprints(dataset: DataSet, folder: Path, config: Config, reporter: Reporter) -> list[Fingerprint]:
     """Hash and probe every clip; written to `data.jsonl`, which also spares a second reading."""
     with reporter.phase("reading clips", len(dataset.train) + len(dataset.validation)) as phase:
-        return write_data_jsonl(folder / "data.jsonl", dataset, config.data, progress=phase.advance_to)
+        lines = write_data_jsonl(folder / "data.jsonl", dataset, config.data, progress=phase.advance_to)
+    aspects = describe_aspects((line.name, line.pixel_aspect) for line in lines)
+    if aspects is not None:
+        taken = {"ignore": "taken as stored", "apply": "scaled as players show them"}[config.input.pixel_aspect]
+        reporter.say(f"{aspects}: frames are {taken} (input.pixel_aspect={config.input.pixel_aspect})")
+    return lines
 
 
 def _check_labels(config: Config) -> None:
