@@ -114,6 +114,20 @@ class RunError(UserError):
     """A run folder or checkpoint cannot be used, or cannot be written."""
 
 
+class OutputError(UserError):
+    """What a command says or writes cannot be written."""
+
+    @classmethod
+    def of(cls, error: OSError, where: object = "standard output") -> OutputError:
+        """The error for what the system said."""
+        return cls(
+            "The output cannot be written.",
+            where=where,
+            got=error.strerror or error,
+            remedy="free disk space, or write to another place",
+        )
+
+
 class DivergedError(UserError):
     """The loss or a gradient became infinite or not a number."""
 

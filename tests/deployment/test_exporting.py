@@ -16,10 +16,11 @@ import pytest
 import clipshift
 from clipshift.deployment.comparison import LARGEST_DIFFERENCE, random_frames
 from clipshift.engines import EXPORT_FILE, Target, read_export
-from clipshift.engines.exported import METADATA_KEY, MODEL_FILES, Export, file_digest
+from clipshift.engines.exported import METADATA_KEY, MODEL_FILES, Export
 from clipshift.engines.openvino import the_core
 from clipshift.errors import ConfigError, ExportError
 from clipshift.evaluation.evaluator import evaluate
+from clipshift.files import sha256_of_file
 from clipshift.inference.results import Prediction
 from clipshift.video import decode, probe
 from tests.conftest import MakeExport
@@ -220,7 +221,7 @@ def test_evaluating_an_export(target: Target, small_model: Path, exported: MakeE
         evaluate(folder, small_clips, device="cpu", workers=0),
     )
     assert found.metrics.top1 == expected.metrics.top1
-    assert found.model["sha256"] == file_digest(folder / MODEL_FILES[target][-1])
+    assert found.model["sha256"] == sha256_of_file(folder / MODEL_FILES[target][-1])
     with pytest.raises(ConfigError, match="crops or averages in it than the protocol"):
         evaluate(folder, small_clips, protocol="uniform-1x10", device="cpu")
     with pytest.raises(ConfigError, match="own precision"):

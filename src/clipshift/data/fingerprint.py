@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,6 +16,7 @@ from clipshift.data.ahead import map_ahead
 from clipshift.data.clips import Clip, DataSet, plural
 from clipshift.data.folders import is_left_out
 from clipshift.errors import RunError, VideoError
+from clipshift.files import path_bytes, sha256_of_file, to_json, write_whole
 from clipshift.video import Limits, probe
 
 
@@ -60,10 +60,10 @@ def file_hash(path: Path) -> str:
     """
     try:
         if not path.is_dir():
-            return _hash_file(path)
+            return sha256_of_file(path)
         whole = hashlib.sha256()
         for file in _frame_files(path):
-            whole.update(f"{file.name}\0{file.stat().st_size}\0{_hash_file(file)}\0".encode())
+            whole.update(path_bytes(f"{file.name}\0{file.stat().st_size}\0{sha256_of_file(file)}\0"))
         return whole.hexdigest()
     except OSError as error:
         raise VideoError("The clip cannot be read.", where=path, got=error.strerror or error) from error
@@ -194,13 +194,8 @@ def write_data_jsonl(
     """
     known = read_data_jsonl(path) | (read_data_jsonl(cache) if cache is not None else {})
     lines = fingerprints(dataset, data, cache=known, workers=workers, progress=progress)
-    temporary = path.with_name(path.name + ".part")
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(_to_json(line) + "\n" for line in lines)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_whole(path, (_to_json(line) + "\n" for line in lines))
     except OSError as error:
         raise RunError("The list of clips cannot be written.", where=path, got=error.strerror or error) from error
     return lines
@@ -209,7 +204,7 @@ def write_data_jsonl(
 def read_data_jsonl(path: Path) -> Cache:
     """Reads a `data.jsonl` as a cache; a missing file is an empty cache, a line that is not understood is left out."""
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError):
         return {}
     cache = {}
@@ -228,12 +223,7 @@ def read_data_jsonl(path: Path) -> Cache:
 
 def _to_json(line: Fingerprint) -> str:
     row = {("class" if name == "class_name" else name): value for name, value in asdict(line).items()}
-    return json.dumps(row, ensure_ascii=False)
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return to_json(row)
 
 
 def _frame_files(folder: Path) -> Iterable[Path]:

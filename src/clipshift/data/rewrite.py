@@ -29,8 +29,9 @@ from clipshift.data.clips import Clip, absolute, plural, shown
 from clipshift.data.fingerprint import describe_aspects
 from clipshift.data.manifest import LabelledParts, read_parts
 from clipshift.data.processes import available_cores, map_processes
-from clipshift.data.writing import WrittenLists, alone, check_folder, write_parts, write_whole
+from clipshift.data.writing import WrittenLists, alone, check_folder, write_parts
 from clipshift.errors import DataError, VideoError
+from clipshift.files import printable, write_whole
 from clipshift.video import ClipReader, Limits, is_video_file, open_clip
 
 Progress = Callable[[int, int], None]
@@ -580,7 +581,7 @@ def _read_record(path: Path) -> dict[str, _Made]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         with suppress(ValueError, TypeError):
             made = _Made(**json.loads(line))
             known[made.target] = made
@@ -591,9 +592,9 @@ def _read_record(path: Path) -> dict[str, _Made]:
 
 
 def _write_failed(path: Path, failed: Iterable[tuple[str, str]]) -> None:
-    lines = [f"{name}: {reason}\n" for name, reason in failed]
+    lines = [f"{printable(name)}: {printable(reason)}\n" for name, reason in failed]
     if lines:
-        write_whole(path, "".join(lines).encode(errors="replace").decode())
+        write_whole(path, lines)
     else:
         path.unlink(missing_ok=True)
 

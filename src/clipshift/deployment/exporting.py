@@ -29,9 +29,10 @@ from clipshift.deployment.clips import (
 from clipshift.deployment.comparison import Progress
 from clipshift.deployment.targets import WRITERS, Quantize, check_target, give_name, package_versions
 from clipshift.engines import Export, Precision, Target, find_export
-from clipshift.engines.exported import MODEL_FILES, InputForm, file_digest, write_description
+from clipshift.engines.exported import MODEL_FILES, InputForm, write_description
 from clipshift.errors import ConfigError, ExportError
 from clipshift.evaluation.scoring import NetworkScorer
+from clipshift.files import printable, sha256_of_file, write_whole
 from clipshift.inference.predictor import Model, load
 from clipshift.models.bundle import MODEL_FOLDER, load_bundle
 from clipshift.models.recognizer import Recognizer
@@ -167,7 +168,7 @@ def export(  # noqa: PLR0913
         checked = check(reference, load(staging, device="cpu"), clips, source, description, progress=progress)
         description = description.model_copy(update={"checked": checked})
         write_description(staging, description)
-        (staging / "README.md").write_text(card_text(description, out), encoding="utf-8")
+        write_whole(staging / "README.md", card_text(description, out))
         give_name(staging, out)
     notes = []
     if is_unfinished(_run_of(model)):
@@ -190,7 +191,7 @@ def write_files(folder: Path, network: Recognizer, description: Export, quantize
         The description with the hashes of the files and the layers that stayed in float32, as it lies in the folder.
     """
     description = WRITERS[description.target](folder, network, description, quantize)
-    files = {name: file_digest(folder / name) for name in MODEL_FILES[description.target]}
+    files = {name: sha256_of_file(folder / name) for name in MODEL_FILES[description.target]}
     description = description.model_copy(update={"files": files})
     write_description(folder, description)
     return description
@@ -247,7 +248,7 @@ def _clips(
         yield calibration.all(), "of the calibration and its validation"
         return
     if data is not None:
-        yield spread(find_labelled(data, spec), MOST_CLIPS), str(data)
+        yield spread(find_labelled(data, spec), MOST_CLIPS), printable(str(data))
         return
     clips = validation_clips(_run_of(model))
     if spec.labels == "several":  # a run folder does not tell all labels of a clip

@@ -12,6 +12,7 @@ from pydantic import AliasChoices, Field, ValidationError
 from clipshift.config import ModelSpec
 from clipshift.config.schema import Section
 from clipshift.errors import ExportError
+from clipshift.files import sha256_of_file, to_json, write_whole
 
 Target = Literal["onnx", "openvino", "torch"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -81,7 +82,7 @@ class Export(Section):
 
     def to_text(self) -> str:
         """JSON, as it lies inside the files; `model.json` has their hashes, too, and its own."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+        return to_json(self.model_dump(mode="json"), indent=2) + "\n"
 
 
 def write_description(folder: Path, export: Export) -> None:
@@ -91,8 +92,8 @@ def write_description(folder: Path, export: Export) -> None:
         OSError: It cannot be written.
     """
     described = export.model_dump(mode="json")
-    text = json.dumps({**described, _DIGEST: _description_digest(described)}, indent=2, ensure_ascii=False)
-    (folder / EXPORT_FILE).write_text(text + "\n", encoding="utf-8")
+    text = to_json({**described, _DIGEST: _description_digest(described)}, indent=2)
+    write_whole(folder / EXPORT_FILE, text + "\n")
 
 
 def _description_digest(described: dict[str, Any]) -> str:
@@ -162,15 +163,9 @@ def read_export(folder: Path) -> Export:
     return export
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _check_file(path: Path, expected: str | None) -> None:
     try:
-        digest = file_digest(path)
+        digest = sha256_of_file(path)
     except OSError as error:
         raise ExportError("A file of the export cannot be read.", where=path, got=error.strerror) from error
     if digest != expected:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -20,7 +21,8 @@ def find_clips(sources: Iterable[str | Path], data: DataConfig) -> Iterator[Clip
 
     Args:
         sources: A video file (any suffix: what is named is tried), a folder (its videos and frame folders, also in
-            folders below, in the order of their names), a glob pattern, or a list (`.txt`, `.csv`, `.jsonl`).
+            folders below, in the order of their names), a glob pattern, a list (`.txt`, `.csv`, `.jsonl`), or `-`:
+            standard input, with any of these a line.
         data: How frame folders are recognised.
 
     Yields:
@@ -29,7 +31,7 @@ def find_clips(sources: Iterable[str | Path], data: DataConfig) -> Iterator[Clip
     Raises:
         DataError: A source does not exist, or holds no clip.
     """
-    for source in map(str, sources):
+    for source in _each(sources):
         found = False
         for clip in _clips_of(source, data):
             found = True
@@ -77,6 +79,18 @@ def _is_left_out_below(match: Path, pattern: Path) -> bool:
     """
     named = set(pattern.parts)
     return any(is_left_out(part) and not part.startswith(".") and part not in named for part in match.parts)
+
+
+def _each(sources: Iterable[str | Path]) -> Iterator[str]:
+    """The sources, and for `-` the lines of standard input, as they come; a name need not be UTF-8."""
+    for source in map(str, sources):
+        if source != "-":
+            yield source
+            continue
+        for line in sys.stdin.buffer:
+            name = os.fsdecode(line.rstrip(b"\r\n"))
+            if name and name != "-":
+                yield name
 
 
 def _clips_below(folder: Path, data: DataConfig) -> Iterator[Clip]:

@@ -26,6 +26,7 @@ from clipshift.errors import ConfigError, RunError, TrainingInterrupted
 from clipshift.evaluation import Evaluation, evaluate_manifest, load_evaluation
 from clipshift.evaluation.device import check_amp
 from clipshift.evaluation.report import write_report
+from clipshift.files import printable
 from clipshift.models.bundle import MODEL_FOLDER, save_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.bad_samples import BadSamples
@@ -432,7 +433,7 @@ def _keep_if_best(run: _Run, evaluation: Evaluation) -> None:
     trainer.progress = replace(trainer.progress, best=rank, best_epoch=trainer.progress.epoch)
     if run.ranks.first:
         provenance: dict[str, str | int | float] = {
-            "data": run.dataset.train.source.name,
+            "data": printable(run.dataset.train.source.name),
             "split": run.dataset.split,
             "epoch": trainer.progress.epoch + 1,
             "seed": train.seed,
