@@ -7,7 +7,6 @@ first; model folders made from them lie in `models`. A file that was fetched els
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 
 from clipshift.download import Progress, discard, download, finish
 from clipshift.errors import DownloadError, WeightsError
+from clipshift.files import sha256_of_file, write_whole
 from clipshift.locks import hold
 from clipshift.weights.table import DATA_SETS, PublishedWeights, find_published
 
@@ -153,7 +153,7 @@ def _beside(path: Path, suffix: str) -> Path:
 def _check_found(entry: PublishedWeights, path: Path) -> None:
     """Compare a file of the cache with what it was at first, or take it in where it was put there by hand."""
     record = _read_record(path)
-    digest = _sha256(path)
+    digest = sha256_of_file(path)
     if record is None:
         _check_published(entry, path, digest, remedy=f"put the file from {entry.url} there")
         _write_record(entry, path, digest, path.stat().st_size, fetched=False)
@@ -173,7 +173,7 @@ def _check_found(entry: PublishedWeights, path: Path) -> None:
 
 def _accept(entry: PublishedWeights, part: Path, path: Path) -> None:
     """Check a whole download and give it its place."""
-    digest, size = _sha256(part), part.stat().st_size
+    digest, size = sha256_of_file(part), part.stat().st_size
     try:
         _check_published(
             entry, part, digest, remedy="what was received was removed; try again, or ask who publishes it"
@@ -241,11 +241,6 @@ def _unavailable(error: DownloadError, path: Path) -> DownloadError:
     )
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _read_record(path: Path) -> dict[str, Any] | None:
     """What is known of a file since it came, or None where it has no readable record."""
     try:
@@ -257,12 +252,9 @@ def _read_record(path: Path) -> dict[str, Any] | None:
 
 def _write_record(entry: PublishedWeights, path: Path, digest: str, size: int, *, fetched: bool) -> None:
     record = {"url": entry.url, "sha256": digest, "size": size, "fetched": fetched}
-    coming = _beside(path, f".json.{os.getpid()}")
     try:
-        coming.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        coming.replace(_beside(path, ".json"))
+        write_whole(_beside(path, ".json"), json.dumps(record, indent=1) + "\n")
     except OSError:
         if fetched:
             raise
         # A shared cache that cannot be written: the file is checked against the table every time.
-        coming.unlink(missing_ok=True)

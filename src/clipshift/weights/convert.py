@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from clipshift.config import ModelSpec
 from clipshift.config.schema import ModelConfig
 from clipshift.data.class_names import class_names, data_sets
 from clipshift.errors import ConfigError, RunError, WeightsError
+from clipshift.files import sha256_of_file
 from clipshift.models.backbones import is_network
 from clipshift.models.bundle import save_bundle
 from clipshift.models.placement import shift_points
@@ -133,7 +133,7 @@ def convert(
         crops=views.crops if views is not None else home.crops,
         clips=views.clips if views is not None else 1,
         average=home.average,
-        provenance={**weights.about, "home": layout.name, "file": source.name, "file_sha256": _digest(source)},
+        provenance={**weights.about, "home": layout.name, "file": source.name, "file_sha256": sha256_of_file(source)},
     )
     try:
         save_bundle(folder, network, spec)
@@ -285,8 +285,3 @@ def _placed(state: Mapping[str, Tensor], network: Recognizer, source: Path) -> P
     if placement is None or misfit is not None:
         raise WeightsError("The weights do not fit the network.", where=source, got=misfit)
     return placement
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
