@@ -74,7 +74,7 @@ class Worker(SpawnProcess):
 class WorkerContext(SpawnContext):
     """Python's `spawn` with [Worker][clipshift.spawning.Worker] as its process."""
 
-    Process = Worker  # type: ignore[assignment]
+    Process = Worker
 
 
 def worker_context() -> WorkerContext:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clipshift.config import DataConfig
-from clipshift.data.dataset import TrainingClips
+from clipshift.data.dataset import Key, Sample, TrainingClips
 from clipshift.data.loader import Batch, TrainingLoader, training_loader, worker_count
 from clipshift.data.manifest import read_manifest
 from clipshift.errors import RunError, VideoError
@@ -98,8 +98,39 @@ def test_errors_and_bad_samples_cross_the_process_border(broken: Path) -> None:
         with pytest.raises(VideoError):
             list(loader.batches(9))
         os.kill(worker_processes(loader)[0], signal.SIGKILL)
-        with pytest.raises(RunError, match="ended unexpectedly"):
+        with pytest.raises(RunError, match="ended unexpectedly") as died:
             read_epochs(loader, range(10, 19))
+        assert "SIGKILL" in str(died.value.got)
+        assert died.value.where is None
+
+
+class Crashing(TrainingClips):
+    """Clips of which one kills the process that reads it."""
+
+    def __getitem__(self, key: Key) -> Sample:
+        if key[1] == 4:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().__getitem__(key)
+
+
+class Full(TrainingClips):
+    """Clips that there is no room for."""
+
+    def __getitem__(self, key: Key) -> Sample:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+
+def test_a_crash_names_the_clip_and_want_of_room_the_room(clips: TrainingClips) -> None:
+    crashing = Crashing(clips.manifest, CONFIG)
+    with training_loader(crashing, batch_size=3, workers=1) as loader, pytest.raises(RunError) as caught:
+        list(loader.batches(0))
+    assert caught.value.where == f"{clips.manifest.clips[4].path}, which it was reading"
+    assert caught.value.got == "it crashed (SIGSEGV)"
+    full = Full(clips.manifest, CONFIG)
+    with training_loader(full, batch_size=3, workers=1) as loader, pytest.raises(RunError) as caught:
+        list(loader.batches(0))
+    assert str(caught.value.got).startswith("shared memory is full")
+    assert "data.workers=0" in str(caught.value.remedy)
 
 
 def test_worker_count(monkeypatch: pytest.MonkeyPatch) -> None:

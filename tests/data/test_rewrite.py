@@ -23,10 +23,10 @@ from clipshift.data import rewrite
 from clipshift.data.check import check_data
 from clipshift.data.manifest import read_dataset, read_parts
 from clipshift.data.motion import write_motion_clips
-from clipshift.data.processes import map_processes
+from clipshift.data.processes import Died, map_processes
 from clipshift.data.rewrite import Rewritten, extract_frames, fitted_size, new_names, repack_videos
 from clipshift.data.writing import ListFormat, alone, write_lists
-from clipshift.errors import DataError, UserError
+from clipshift.errors import DataError
 from clipshift.video import open_clip, probe
 from tests.data.clips import moving_frames, touch, write_classes, write_frames, write_video
 from tests.video.making import make_video, pictures, with_matrix
@@ -340,18 +340,24 @@ def die_or_double(number: int) -> int:
 
 def test_a_process_that_dies_takes_nothing_with_it() -> None:
     results = dict(map_processes(die_or_double, range(8), 2))
-    assert results == {number: None if number == 3 else 2 * number for number in range(8)}
+    died = results.pop(3)
+    assert isinstance(died, Died)
+    assert died.cause.endswith("it crashed (SIGSEGV)")
+    assert results == {number: 2 * number for number in range(8) if number != 3}
 
 
-def test_programs_without_a_guard_are_told(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text("import clipshift, sys\nclipshift.extract_frames(sys.argv[1], sys.argv[2], workers=1)\n")
+def test_programs_need_no_guard(tmp_path: Path) -> None:
     data = write_classes(tmp_path / "data", ["a", "b"], 1)
-    words = [sys.executable, str(script), str(data), str(tmp_path / "new")]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert UserError.__name__ in done.stderr
-    assert "if __name__ == '__main__'" in done.stderr
+    code = "import clipshift, sys\nprint('once')\nclipshift.extract_frames(sys.argv[-2], sys.argv[-1], workers=1)\n"
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    ways: list[tuple[list[str], str | None]] = [([str(script)], None), (["-"], code), (["-c", code], None)]
+    for number, (words, given) in enumerate(ways):
+        new = tmp_path / f"new {number}"
+        command = [sys.executable, *words, str(data), str(new)]
+        done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, "once\n"), done.stderr
+        assert count_lines(new / "done.jsonl") == 2
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])

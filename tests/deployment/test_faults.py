@@ -21,6 +21,7 @@ from clipshift.deployment.targets import WRITERS
 from clipshift.engines import Export, Target
 from clipshift.engines.openvino import processor_has_bf16
 from clipshift.errors import ConfigError, DataError, ExportError, MissingDependencyError, UserError, WeightsError
+from clipshift.locks import hold
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.run_folder import mark_finished
 from tests.conftest import MakeExport
@@ -329,3 +330,14 @@ def test_a_newer_format_and_a_description_that_is_not_valid(exported: MakeExport
         (tmp_path / "model.json").write_text(json.dumps(described | changes), encoding="utf-8")
         with pytest.raises(ExportError, match=text):
             clipshift.load(tmp_path)
+
+
+def test_two_exports_to_one_folder(small_model: Path, small_clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with hold(tmp_path / ".out.lock", doing="exports into this folder", error=ExportError):
+        refused(
+            ExportError,
+            lambda: clipshift.export(small_model, to="onnx", out=out, data=small_clips),
+            "Another process exports into this folder",
+            out,
+        )

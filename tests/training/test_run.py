@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import torch
 import clipshift
 from clipshift.config import load_config, resolve
 from clipshift.data.motion import write_motion_clips
-from clipshift.errors import DivergedError, UserError
+from clipshift.errors import DivergedError, RunError, UserError
+from clipshift.locks import LOCK_FILE, hold_folder
 from clipshift.training.checkpoint import load_checkpoint
 from clipshift.training.reporting import Reporter, duration, truncate_metrics
 
@@ -151,6 +153,20 @@ def test_overwriting_replaces_the_run(clips: Path, tmp_path: Path) -> None:
     clipshift.train(clips, *SMALL, "train.epochs=1", out=tmp_path / "run")
     clipshift.train(clips, *SMALL, "train.epochs=2", out=tmp_path / "run", overwrite=True)
     assert len(records(tmp_path / "run", "epoch")) == 2
+    assert not (tmp_path / "run" / LOCK_FILE).exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_in_which_another_process_trains_is_not_touched(clips: Path, tmp_path: Path, overwrite: bool) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text("{}")
+    with hold_folder(run, doing="trains in this folder", error=RunError):
+        before = {path: path.read_bytes() for path in run.iterdir()}
+        with pytest.raises(RunError, match="Another process trains in this folder") as caught:
+            clipshift.train(tmp_path / "no such data", *SMALL, out=run, overwrite=overwrite)
+        assert f"process {os.getpid()} on " in str(caught.value.got)
+        assert {path: path.read_bytes() for path in run.iterdir()} == before
 
 
 def test_metrics_after_the_checkpoint_are_taken_back(tmp_path: Path) -> None:

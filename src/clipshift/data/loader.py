@@ -235,7 +235,9 @@ class _Caught(Dataset["Sample | UserError"]):
 
     def __init__(self, dataset: TrainingClips, workers: int) -> None:
         self._dataset = dataset
-        self._in_hand = torch.full((workers,), -1, dtype=torch.int64).share_memory_() if workers else None
+        self._in_hand = torch.full((workers,), -1, dtype=torch.int64) if workers else None
+        if self._in_hand is not None:
+            self._in_hand.share_memory_()  # type: ignore[no-untyped-call]
 
     def __getitem__(self, key: Key) -> Sample | UserError:
         worker = get_worker_info()

@@ -20,6 +20,9 @@ _OPEN: weakref.WeakSet[ReopenedSession] = weakref.WeakSet()
 class ReopenedSession:
     """A [Session][clipshift.engines.sessions.Session] that a forked process opens anew at its first use there.
 
+    A forked process ends by `os._exit`, as those of `multiprocessing` do: ONNX Runtime waits for ever at an exit by
+    other ways, wherever it was imported before the fork.
+
     Args:
         open_session: Opens it: with False here, with True in a forked process.
 
