@@ -295,24 +295,29 @@ def benchmark(
 @app.command
 def convert(
     file: str,
-    *,
+    *settings: str,
     to: str,
     model: str | None = None,
     segments: int | None = None,
     classes: str | None = None,
+    ema: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Turn published weights of PaddleVideo, mmaction2, MIT's TSM, timm or torchvision into a model.
 
     Args:
         file: A .pdparams, .pth, .pth.tar or .safetensors file; nothing in it is run.
+        settings: key=value of the section model.shift, such as model.shift.fold_div=4, where the file does not tell.
         to: Folder for the model; must be new or empty.
         model: The network, where the file does not tell: a name from 'clipshift models'.
         segments: Frames per clip, where the file does not tell.
         classes: kinetics400, ucf101, hmdb51, sthv2, jester, or a text file with one class name a line.
+        ema: Take the averaged weights of a checkpoint that holds both.
     """
     import clipshift
 
-    conversion = clipshift.convert(file, to, model=model, segments=segments, classes=classes)
+    conversion = clipshift.convert(
+        file, to, model=model, segments=segments, classes=classes, settings=settings, ema=ema
+    )
     for line in conversion.lines():
         _stdout.print(line)
     _stdout.print(f"\nclipshift predict {to} VIDEO")

@@ -148,7 +148,7 @@ def test_paddlevideos_student_with_and_without_its_home(tmp_path: Path) -> None:
             state["Student.0.stages.2.0.dw_conv.bias"] = np.zeros(256, np.float32)
         (tmp_path / "w.pdparams").write_bytes(pickle.dumps(state, 2))
         conversion = convert(tmp_path / "w.pdparams", tmp_path / str(number), classes="jester")
-        assert (conversion.home, conversion.model) == (PADDLE, "pptsmv2-16f-attention")
+        assert (conversion.recognition.project, conversion.recognition.network) == (PADDLE, "pptsmv2-16f-attention")
         # The temporal attention tells the number of frames, and this the shift.
         assert conversion.spec.input.segments == 4
         assert conversion.spec.model.shift == paddlevideo.shift_of_paddle(4)
@@ -172,7 +172,7 @@ def test_image_network_of_paddle_is_to_train_from(tmp_path: Path) -> None:
     image = _as_paddle(network, backbone="")
     (tmp_path / "w.pdparams").write_bytes(pickle.dumps(image))
     conversion = convert(tmp_path / "w.pdparams", tmp_path / "model")
-    assert (conversion.model, conversion.spec.model.architecture) == ("lcnetv2_base", "tsn")
+    assert (conversion.recognition.network, conversion.spec.model.architecture) == ("lcnetv2_base", "tsn")
     without = {name: value for name, value in image.items() if not name.startswith("fc.")}
     (tmp_path / "w.pdparams").write_bytes(pickle.dumps(without))
     with pytest.raises(WeightsError, match="without its classifier") as caught:
@@ -206,7 +206,7 @@ def test_what_a_file_does_not_tell_is_asked_for(tmp_path: Path) -> None:
     assert "8 frames per clip are taken for granted" in tsm.notes[0]
     sixteen = convert(tmp_path / "w.pdparams", tmp_path / "sixteen", model="tsm-r50-16f")
     assert sixteen.spec.model.shift.fold_div == sixteen.spec.input.segments == 16
-    assert sixteen.model == "tsm-r50-16f"
+    assert sixteen.recognition.network == "tsm-r50-16f"
 
 
 def _paddle_resnet(name: str) -> str:
@@ -227,11 +227,15 @@ def test_name_of_published_weights_tells_all(tmp_path: Path) -> None:
     network = _network("pptsmv2-16f-attention", classes=400, segments=16)
     (tmp_path / "w.pdparams").write_bytes(pickle.dumps(_as_paddle(network, backbone="0.")))
     conversion = convert(tmp_path / "w.pdparams", tmp_path / "1", model="pptsmv2-16f-k400-dml-student")
-    assert (conversion.model, conversion.spec.classes[5], conversion.notes) == ("pptsmv2-16f-attention", "archery", ())
+    assert (conversion.recognition.network, conversion.spec.classes[5], conversion.notes) == (
+        "pptsmv2-16f-attention",
+        "archery",
+        (),
+    )
     image = _as_paddle(_network("pptsmv2", classes=1000), backbone="")
     (tmp_path / "w.pdparams").write_bytes(pickle.dumps(image))
     conversion = convert(tmp_path / "w.pdparams", tmp_path / "2", model="pplcnetv2-imagenet1k-ssld-paddle")
-    assert conversion.model == "lcnetv2_base"
+    assert conversion.recognition.network == "lcnetv2_base"
 
 
 def test_views_are_those_that_a_published_file_was_tested_with(tmp_path: Path) -> None:
@@ -255,7 +259,11 @@ def test_mits_files(tmp_path: Path) -> None:
     network = _network("tsm-r18", classes=27)
     torch.save({"state_dict": _as_mit(network)}, tmp_path / "w.pth.tar")
     conversion = convert(tmp_path / "w.pth.tar", tmp_path / "model", classes="jester")
-    assert (conversion.home, conversion.model, conversion.spec.input.sampling) == (MIT, "tsm-r18", "middle_float")
+    assert (conversion.recognition.project, conversion.recognition.network, conversion.spec.input.sampling) == (
+        MIT,
+        "tsm-r18",
+        "middle_float",
+    )
     # MIT numbers Jester's classes alphabetically.
     assert conversion.spec.classes[:2] == ("Doing other things", "Drumming Fingers")
     clips = torch.randn(1, 8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -301,7 +309,11 @@ def test_files_of_mmaction_before_mmaction2(tmp_path: Path) -> None:
     torch.save({"state_dict": state, "meta": {}}, tmp_path / "w.pth")
     conversion = convert(tmp_path / "w.pth", tmp_path / "model")
     # Without a wrapped convolution it is a TSN, and there is a TSN on ResNet-18 by no name of the zoo.
-    assert (conversion.home, conversion.model, conversion.spec.average) == (MMACTION2, "resnet18", "logits")
+    assert (conversion.recognition.project, conversion.recognition.network, conversion.spec.average) == (
+        MMACTION2,
+        "resnet18",
+        "logits",
+    )
 
 
 def test_bad_files_and_folders(tmp_path: Path) -> None:
