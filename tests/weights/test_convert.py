@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import pickle
 import re
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
+import torchvision
 from torch import Tensor
 
 import clipshift
 from clipshift.cli import app
+from clipshift.config.schema import ShiftConfig
 from clipshift.data.class_names import class_names, data_sets
 from clipshift.errors import ConfigError, RunError, UserError, WeightsError
 from clipshift.models.bundle import load_bundle
@@ -23,7 +28,7 @@ from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
 from clipshift.weights.convert import convert
 from clipshift.weights.homes import mit, mmaction2, paddlevideo
-from clipshift.weights.loading import load_weights
+from clipshift.weights.loading import load_weights, shift_of_weights
 from clipshift.weights.table import DATA_SETS
 
 PADDLE, MMACTION2, MIT = "PaddleVideo", "mmaction2", "MIT temporal-shift-module"
@@ -204,6 +209,12 @@ def test_what_a_file_does_not_tell_is_asked_for(tmp_path: Path) -> None:
     tsm = convert(tmp_path / "w.pdparams", tmp_path / "tsm", model="tsm-r50")
     assert (tsm.spec.input.segments, tsm.spec.crops, tsm.spec.input.aspect) == (8, "centre", "four_thirds")
     assert "8 frames per clip are taken for granted" in tsm.notes[0]
+    shutil.copyfile(tmp_path / "w.pdparams", tmp_path / "TSM_k400_16f.pdparams")
+    named = convert(tmp_path / "TSM_k400_16f.pdparams", tmp_path / "named")
+    assert (named.recognition.network, named.spec.model.shift.fold_div) == ("tsm-r50-16f", 16)
+    assert (
+        "tsm-r50, as the file's name (TSM_k400_16f.pdparams) says: --model tsn-r50 has the same shapes" in named.notes
+    )
     sixteen = convert(tmp_path / "w.pdparams", tmp_path / "sixteen", model="tsm-r50-16f")
     assert sixteen.spec.model.shift.fold_div == sixteen.spec.input.segments == 16
     assert sixteen.recognition.network == "tsm-r50-16f"
@@ -273,6 +284,148 @@ def test_mits_files(tmp_path: Path) -> None:
         assert torch.equal(load_bundle(tmp_path / "model")[0](clips), expected(clips))
     with pytest.raises(WeightsError, match=r"not of tsn-r50"):
         convert(tmp_path / "w.pth.tar", tmp_path / "no", model="tsn-r50")
+
+
+def _independent_tsm(state: dict[str, Tensor], clips: Tensor, fold_div: int) -> Tensor:
+    """The logits of torchvision's ResNet-18 under MIT's names, shifted before the first convolution of each block."""
+    segments = clips.shape[1]
+    classes = state["new_fc.bias"].numel()
+    network = torchvision.models.resnet18(num_classes=classes).eval()
+    renamed = {
+        name.replace("base_model.", "").replace(".net.", ".").replace("new_fc.", "fc."): state[name] for name in state
+    }
+    network.load_state_dict(renamed)
+
+    def shift(_module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+        frames = inputs[0].reshape(-1, segments, *inputs[0].shape[1:])
+        fold = frames.shape[2] // fold_div
+        moved = frames.clone()
+        moved[:, :, : 2 * fold] = 0
+        for t in range(segments - 1):
+            moved[:, t, :fold] = frames[:, t + 1, :fold]
+            moved[:, t + 1, fold : 2 * fold] = frames[:, t, fold : 2 * fold]
+        return moved.flatten(0, 1)
+
+    for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
+        for block in stage:
+            block.conv1.register_forward_pre_hook(shift)
+    with torch.no_grad():
+        logits: Tensor = network(clips.flatten(0, 1)).reshape(-1, segments, classes).mean(1)
+    return logits
+
+
+# Of every way to tell the shift: the file's path, and what of the checkpoint tells, too.
+TOLD = {
+    "name": ("TSM_kinetics_RGB_resnet18_shift4_blockres_avg_segment8_e50.pth", {}),
+    "folder": ("TSM_own_RGB_resnet18_shift4_blockres_avg_segment8_e50_dense/ckpt.best.pth.tar", {}),
+    "settings": (
+        "w.pth",
+        {"args": argparse.Namespace(shift=True, shift_div=4, shift_place="blockres", num_segments=8)},
+    ),
+}
+
+
+@pytest.mark.parametrize("how", TOLD)
+def test_shift_that_a_file_tells(shared: Path, seeded: ModuleType, tmp_path: Path, how: str) -> None:
+    meta, inputs, logits = seeded.load(shared / "reference" / "mit_tsm" / "tsm_r18")
+    state = {name: torch.from_numpy(np.asarray(value)) for name, value in seeded.checkpoint(meta).items()}
+    clips = torch.from_numpy(inputs)
+    # With the shift that the reference was computed with, the reference here is MIT's code.
+    assert seeded.relative_error(_independent_tsm(state, clips, 8).numpy(), logits) <= 1e-5
+
+    name, beside = TOLD[how]
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    torch.save({"state_dict": state, **beside}, file)
+    conversion = convert(file, tmp_path / "model")
+    shift = conversion.spec.model.shift
+    assert (shift.fold_div, conversion.recognition.segments) == (4, 8)
+    assert any(note.startswith("1/4 of the channels moves each way, as ") for note in conversion.notes)
+    assert any("dense" in note for note in conversion.notes) is (how == "folder")
+    assert "shift     1/4 of the channels each way, future_first" in "\n".join(conversion.lines())
+    network = load_bundle(tmp_path / "model")[0]
+    with torch.no_grad():
+        result = network(clips)
+    expected = _independent_tsm(state, clips, 4)
+    assert seeded.relative_error(result.numpy(), expected.numpy()) <= 1e-5
+    # It would matter: with the usual shift the numbers are others.
+    assert seeded.relative_error(logits, expected.numpy()) > 1e-2
+    built = Recognizer(
+        ZOO["tsm-r18"].model.model_copy(update={"shift": ShiftConfig(fold_div=4)}), segments=8, classes=logits.shape[-1]
+    ).eval()
+    built.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        assert torch.equal(built(clips), result)
+    # A training that starts from the file adopts it.
+    assert shift_of_weights(file, 8) == shift
+
+
+def test_what_is_asked_for_wins_and_contradictions_are_said(tmp_path: Path) -> None:
+    state = _as_mit(_network("tsm-r18"))
+
+    def notes(name: str, *settings: str, segments: int | None = None, **beside: object) -> tuple[ShiftConfig, int, str]:
+        torch.save({"state_dict": state, **beside}, tmp_path / name)
+        shutil.rmtree(tmp_path / "model", ignore_errors=True)
+        conversion = convert(tmp_path / name, tmp_path / "model", settings=settings, segments=segments)
+        return conversion.spec.model.shift, conversion.recognition.segments, "\n".join(conversion.notes)
+
+    shift, segments, text = notes("w.pth")
+    assert (shift, segments) == (ShiftConfig(), 8)
+    assert "a shift of 1/8 of the channels is taken for granted" in text
+    assert "8 frames per clip are taken for granted" in text
+
+    name = "TSM_x_RGB_resnet18_shift4_blockres_avg_segment16_e50.pth"
+    shift, segments, text = notes(name)
+    assert (shift.fold_div, segments) == (4, 16)
+    assert f"16 frames per clip, as the file's name ({name}) says" in text
+
+    shift, segments, text = notes(name, "model.shift.fold_div=16", "model.shift.order=past_first", segments=8)
+    assert shift == ShiftConfig(fold_div=16, order="past_first")
+    assert f"1/16 of the channels moves each way, though the file's name ({name}) says 4" in text
+    assert f"8 frames per clip are taken, though the file's name ({name}) says 16" in text
+
+    # Settings in the file are more than its name.
+    shift, segments, text = notes(name, args=argparse.Namespace(shift_div=8, num_segments=8))
+    assert (shift.fold_div, segments) == (8, 8)
+    assert "1/8 of the channels moves each way, though" in text
+    assert "says 4" in text
+
+    shift, _, text = notes("w.pth", "model.shift.order=past_only", "model.shift.rounding=total")
+    assert (shift.order, shift.rounding) == ("past_only", "total")
+    _, _, text = notes("TSM_x_RGB_resnet18_shift8_block_avg_segment8_e50.pth")
+    assert "it shifts on the residual branch, as the entries' names tell, though" in text
+    with pytest.raises(ConfigError, match="settings of the temporal shift only") as caught:
+        convert(tmp_path / "w.pth", tmp_path / "no", settings=["train.epochs=3"])
+    assert "model.shift.deep_networks" in str(caught.value.allowed)
+    with pytest.raises(ConfigError, match="fold_div"):
+        convert(tmp_path / "w.pth", tmp_path / "no", settings=["model.shift.fold_div=1"])
+    with pytest.raises(ConfigError, match="order"):
+        convert(tmp_path / "w.pth", tmp_path / "no", settings=["model.shift.order=backwards"])
+    without = {name.replace(".net.", "."): value for name, value in state.items()}
+    torch.save(without, tmp_path / "TSM_x_RGB_resnet18_avg_segment5_e50.pth")
+    with pytest.raises(ConfigError, match="A TSN does not shift"):
+        convert(
+            tmp_path / "TSM_x_RGB_resnet18_avg_segment5_e50.pth", tmp_path / "no", settings=["model.shift.fold_div=4"]
+        )
+    assert not (tmp_path / "no").exists()
+    # MIT's TSNs are called TSM, too, and are tested with other frames than they were trained with.
+    tsn = convert(tmp_path / "TSM_x_RGB_resnet18_avg_segment5_e50.pth", tmp_path / "tsn")
+    assert (tsn.recognition.segments, len(tsn.notes)) == (8, 1)
+
+
+def test_averaged_weights_become_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = timm.create_model("resnet18", num_classes=3).state_dict()
+    mean = {name: value + 1 if value.ndim > 1 else value for name, value in plain.items()}
+    args = argparse.Namespace(model="resnet18", lr=0.1)
+    torch.save(
+        {"epoch": 3, "arch": "resnet18", "state_dict": plain, "state_dict_ema": mean, "args": args, "version": 2},
+        tmp_path / "model_best.pth.tar",
+    )
+    for words, expected in (((), plain), (("--ema",), mean)):
+        _run("convert", str(tmp_path / "model_best.pth.tar"), "--to", str(tmp_path / f"m{len(words)}"), *words)
+        assert "state_dict_ema" in capsys.readouterr().out
+        state = load_bundle(tmp_path / f"m{len(words)}")[0].state_dict()
+        assert torch.equal(state["backbone.conv1.weight"], expected["conv1.weight"])
 
 
 @pytest.mark.parametrize(
