@@ -358,26 +358,40 @@ def models(name: str | None = None, *, fetch: Annotated[bool, Parameter(negative
         name: A model, any timm network, or published weights.
         fetch: Fetch the published weights into the cache.
     """
-    from clipshift.models import zoo
-    from clipshift.weights import cache, table
+    from clipshift.models.zoo import describe_models
+    from clipshift.weights import published
 
     if fetch:
+        from clipshift.weights import cache
+
         with _progress("fetching") as progress:
             _stdout.print(str(cache.fetch(name or "", progress=progress)))
-    elif name in table.PUBLISHED:
-        _stdout.print(cache.describe_published(name))
     elif name is not None:
-        try:
-            _stdout.print(zoo.describe_model(name).to_text())
-        except ConfigError as error:
-            raise table.with_nearest_names(error, name) from error
+        _stdout.print(_described(name))
     else:
-        for model, description in zoo.describe_models():
+        for model, description in describe_models():
             _stdout.print(f"{model:24}{description}")
         _stdout.print("Any other network of timm works too: clipshift models NAME shows where TSM shifts in it.")
         _stdout.print("\nPublished weights (clipshift models NAME shows where they come from, --fetch fetches them):")
-        for weights, description in table.list_published():
+        for weights, description in published.list_published():
             _stdout.print(f"{weights:42}{description}")
+
+
+def _described(name: str) -> str:
+    """Published weights, or a network with the published accuracies of its weights."""
+    from clipshift.weights import published
+
+    if name in published.published_weights():
+        from clipshift.weights.cache import describe_published
+
+        return describe_published(name)
+    from clipshift.models.description import describe_model
+
+    try:
+        described = describe_model(name).to_text()
+    except ConfigError as error:
+        raise published.with_nearest_names(error, name) from error
+    return "\n".join([described, *(f"  {'published':12}{result}" for result in published.results_of(name))])
 
 
 @app.command

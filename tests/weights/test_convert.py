@@ -29,7 +29,7 @@ from clipshift.models.zoo import ZOO
 from clipshift.weights.convert import convert
 from clipshift.weights.homes import mit, mmaction2, paddlevideo
 from clipshift.weights.loading import load_weights, shift_of_weights
-from clipshift.weights.table import DATA_SETS
+from clipshift.weights.published import data_sets as published_data_sets
 
 PADDLE, MMACTION2, MIT = "PaddleVideo", "mmaction2", "MIT temporal-shift-module"
 
@@ -516,7 +516,7 @@ def test_class_names(tmp_path: Path) -> None:
         convert(tmp_path / "w.pth", tmp_path / "4", classes="kinetics4OO")
     assert "kinetics400" in str(caught.value.allowed)
     for data in data_sets():
-        assert len(class_names(data)) == DATA_SETS[data].classes
+        assert len(class_names(data)) == published_data_sets()[data].classes
     assert class_names("kinetics400")[5] == "archery"
 
 

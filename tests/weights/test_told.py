@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clipshift.weights.files import WeightsFile
-from clipshift.weights.table import PUBLISHED, PublishedWeights
+from clipshift.weights.published import PublishedWeights, published_weights
 from clipshift.weights.told import Told, tell
 
 # Names, and (architecture, fold_div, place, segments, dense) that they tell.
@@ -40,7 +40,7 @@ def test_names(name: str) -> None:
     assert _values(tell(Path("somewhere") / name, WeightsFile({}, "torch"))) == NAMES[name]
 
 
-@pytest.mark.parametrize(("name", "entry"), PUBLISHED.items(), ids=str)
+@pytest.mark.parametrize(("name", "entry"), published_weights().items(), ids=str)
 def test_names_of_published_files_do_not_contradict_the_table(name: str, entry: PublishedWeights) -> None:
     for told in tell(Path(entry.file_name), WeightsFile({}, "torch")):
         assert told.segments in (None, entry.segments)
@@ -71,6 +71,6 @@ def test_settings_that_cannot_be_true_tell_nothing() -> None:
         {"shift_div": 2.5},
         {"shift_place": "up"},
     ):
-        assert tell(Path("w.pth"), WeightsFile({}, "torch", settings=dict(settings))) == ()  # type: ignore[arg-type]
+        assert tell(Path("w.pth"), WeightsFile({}, "torch", settings=dict(settings))) == ()
     (told,) = tell(Path("w.pth"), WeightsFile({}, "torch", settings={"shift": 0, "shift_div": 8, "num_segments": "3"}))
     assert (told.architecture, told.fold_div, told.segments) == ("tsn", None, 3)

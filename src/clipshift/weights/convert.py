@@ -18,8 +18,8 @@ from clipshift.models.bundle import save_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import zoo_entry
 from clipshift.weights.files import read_weights
+from clipshift.weights.published import published_weights
 from clipshift.weights.recognition import Asked, Recognition, recognize
-from clipshift.weights.table import PUBLISHED
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,9 @@ def _asked(
 ) -> Asked:
     """What the caller says of the file; a name of published weights says what it stands for."""
     shift = _asked_shift(settings)
-    if model not in PUBLISHED:
+    if model not in published_weights():
         return Asked(model, segments, classes, shift)
-    entry = PUBLISHED[model]
+    entry = published_weights()[model]
     image = entry.segments == 1
     # Files tell image networks, and whether a PP-TSMv2 has the temporal attention.
     network = None if image or entry.model.startswith("pptsmv2") else entry.model

@@ -17,7 +17,7 @@ from clipshift.models.recognizer import Recognizer
 from clipshift.weights.cache import fetch
 from clipshift.weights.files import read_weights
 from clipshift.weights.homes import CLASSIFIER, LAYOUTS, OWN, Layout, Target
-from clipshift.weights.table import PUBLISHED
+from clipshift.weights.published import published_weights
 from clipshift.weights.told import Told, shift_with_told, tell
 
 # Last parts of names that are no weights, and why they are there.
@@ -206,7 +206,7 @@ def find_weights(name: str | Path) -> Path:
         WeightsError: What was fetched is not what was published.
     """
     path = Path(name)
-    return fetch(str(name)) if str(name) in PUBLISHED and not path.exists() else path
+    return fetch(str(name)) if str(name) in published_weights() and not path.exists() else path
 
 
 def shift_of_weights(path: str | Path, segments: int) -> ShiftConfig | None:

@@ -18,9 +18,9 @@ from clipshift.models.placement import shift_points
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO, zoo_entry, zoo_name
 from clipshift.weights.files import WeightsFile
-from clipshift.weights.homes import CLASSIFIER, LAYOUTS, Layout, mit, mmaction2
+from clipshift.weights.homes import CLASSIFIER, LAYOUTS, Layout, Target, mit, mmaction2
 from clipshift.weights.loading import Placement, place
-from clipshift.weights.table import PublishedWeights, Views
+from clipshift.weights.published import PublishedWeights, Views
 from clipshift.weights.told import Told, contradictions, first_told, shift_with_told, tell
 
 _USUAL_SEGMENTS = 8
@@ -180,7 +180,9 @@ def _one_fit(state: Mapping[str, Tensor], source: Path, asked: Asked, told: tupl
 def _fits(state: Mapping[str, Tensor], source: Path, asked: Asked) -> tuple[list[_Fit], list[str]]:
     """The networks of the first layout that the file fits, and why it does not fit the others."""
     misfits: list[str] = []
-    for layout in LAYOUTS:
+    # Most layouts are known from names alone; the others are tried on every network that they may be of.
+    known = [layout for layout in LAYOUTS if layout.matches(state, Target((), ""))]
+    for layout in known[:1] or LAYOUTS:
         fitting = []
         for candidate in _candidates(layout, state, asked.model):
             fit = _fit(layout, _with_asked_shift(candidate, asked), state, source)
