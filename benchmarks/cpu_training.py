@@ -102,11 +102,12 @@ def clipshift_step(clips: Tensor, labels: Tensor, recipe: str, amp: str) -> Call
     from clipshift.models.recognizer import Recognizer
     from clipshift.training.distributed import Ranks
     from clipshift.training.loop import Trainer
+    from clipshift.training.objectives import LabelLoss, LearnLabels
 
     settings = ["model.pretrained=false", f"train.batch_size={len(clips)}", f"train.amp={amp}"]
     config = resolve(recipe, settings=settings).config
     network = Recognizer(config.model, segments=SEGMENTS, classes=CLASSES)
-    trainer = Trainer(network, config, Ranks(0, 1, 1, torch.device("cpu")), updates_per_epoch=10**6)
+    trainer = Trainer(network, config, Ranks(0, 1, 1, torch.device("cpu")), 10**6, LearnLabels(LabelLoss(config)))
     trainer.train_mode()
     batch = Batch(clips=clips, labels=labels, indices=torch.arange(len(clips)), bad=[])
     return lambda: trainer.update([batch])

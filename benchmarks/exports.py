@@ -43,9 +43,11 @@ from clipshift.data.transforms import normalise
 from clipshift.deployment.checking import compare
 from clipshift.deployment.clips import spread
 from clipshift.deployment.exporting import write_files
-from clipshift.deployment.quantising import NormalisedViews
-from clipshift.deployment.quantize import quantize_onnx, quantize_openvino
-from clipshift.deployment.targets import PRECISIONS, Quantise, check_target, package_versions
+from clipshift.deployment.quantization.accuracy_control import Demands
+from clipshift.deployment.quantization.calibration import NormalizedViews
+from clipshift.deployment.quantization.onnx import quantize_onnx
+from clipshift.deployment.quantization.openvino import quantize_openvino
+from clipshift.deployment.targets import PRECISIONS, Quantize, check_target, package_versions
 from clipshift.engines import Export, Precision, Target
 from clipshift.engines.exported import MODEL_FILES
 from clipshift.errors import UserError
@@ -128,28 +130,28 @@ def write_unjudged(model: Path, form: str, clips: Clips, out: Path) -> dict[str,
         versions=package_versions(target),
     )
     out.mkdir(parents=True)
-    quantise = unjudged_quantiser(description, clips.training) if precision == "int8" else None
-    description = write_files(out, network.eval(), description, quantise)
+    quantize = unjudged_quantizer(description, clips.training) if precision == "int8" else None
+    description = write_files(out, network.eval(), description, quantize)
     compared = compare(clipshift.load(model, device="cpu"), clipshift.load(out, device="cpu"), clips.validation)
     return {
         "largest_difference": compared.largest,
         "mean_difference": compared.gap.mean,
         "agreement": compared.gap.agreement,
         "clips": compared.gap.clips,
-        "layers_in_float32": len(description.kept),
+        "layers_in_float32": len(description.excluded_layers),
     }
 
 
-def unjudged_quantiser(description: Export, clips: Sequence[Clip]) -> Quantise:
-    """As `clipshift.deployment.quantising.quantiser`, for a network whose answers nothing is asked of."""
-    views = NormalisedViews(clips, description)
+def unjudged_quantizer(description: Export, clips: Sequence[Clip]) -> Quantize:
+    """As `clipshift.deployment.quantization.calibration.quantizer`, for a network whose answers nothing is asked of."""
+    views = NormalizedViews(clips, description)
     quantize = quantize_onnx if description.target == "onnx" else quantize_openvino
 
-    def quantise(network: Any) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401
-        found = quantize(network, views, views[:1], score=lambda _: 1.0, least=0.0)
-        return found.model, found.kept
+    def quantize_network(network: Any) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401
+        found = quantize(network, views, views[:1], Demands(lambda _: 1.0, 0.0))
+        return found.model, found.excluded
 
-    return quantise
+    return quantize_network
 
 
 def write_judged(model: Path, form: str, clips: Clips, out: Path) -> dict[str, Any]:
@@ -172,7 +174,7 @@ def write_judged(model: Path, form: str, clips: Clips, out: Path) -> dict[str, A
         "clips": checked.clips,
         "accuracy": checked.accuracy,
         "accuracy_of_model": checked.accuracy_of_model,
-        "layers_in_float32": len(export.kept),
+        "layers_in_float32": len(export.excluded_layers),
     }
 
 

@@ -38,6 +38,7 @@ from clipshift.evaluation.scoring import network_engine
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.distributed import Ranks
 from clipshift.training.loop import Trainer
+from clipshift.training.objectives import LabelLoss, LearnLabels
 
 CLASSES = 400
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -153,14 +154,20 @@ def fresh(device: torch.device) -> None:
 
 def measure_training(config: Config, plan: Plan, device: torch.device, *, compiled: bool) -> dict[str, Any]:
     fresh(device)
-    trainer = Trainer(network_of(config), config, Ranks(0, 1, 1, device), updates_per_epoch=10**6)
+    trainer = Trainer(
+        network_of(config),
+        config,
+        Ranks(0, 1, 1, device),
+        updates_per_epoch=10**6,
+        objective=LearnLabels(LabelLoss(config)),
+    )
     trainer.train_mode()
     if compiled:
         trainer.network.compile(backend=plan.backend)
     batch = random_batch(config, device)
 
     def update() -> float:
-        return trainer.update([batch])
+        return trainer.update([batch]).loss
 
     taken = seconds(update, device, repeat=plan.steps)
     return {"step_ms": round(taken * 1e3, 3), "peak_gib": peak_gib(device), **busy(update, device)}
@@ -220,7 +227,13 @@ def measure_loader(data: Path, plan: Plan, device: torch.device) -> dict[str, An
     dataset = read_dataset(data, config.data)
     workers, size = worker_count(config.data.workers), config.train.batch_size
     clips, cuda = TrainingClips(dataset.train, config), device.type == "cuda"
-    trainer = Trainer(network_of(config), config, Ranks(0, 1, 1, device), updates_per_epoch=10**6)
+    trainer = Trainer(
+        network_of(config),
+        config,
+        Ranks(0, 1, 1, device),
+        updates_per_epoch=10**6,
+        objective=LearnLabels(LabelLoss(config)),
+    )
     trainer.train_mode()
     with training_loader(clips, batch_size=size, workers=workers, pin_memory=cuda) as loader:
         endless = (batch for epoch in range(10**6) for batch in loader.batches(epoch))

@@ -32,6 +32,7 @@ from clipshift.models.recognizer import Recognizer
 from clipshift.training.distributed import Ranks
 from clipshift.training.loop import Trainer
 from clipshift.training.losses import classification_loss
+from clipshift.training.objectives import LabelLoss, LearnLabels
 from clipshift.training.run_folder import environment
 from clipshift.video import open_clip, segment_random
 
@@ -104,7 +105,9 @@ def main() -> None:
     dataset = read_dataset(options.data, config.data)
     clips, device = TrainingClips(dataset.train, config), pick_device(config.train.device)
     network = Recognizer(config.model, segments=config.input.segments, classes=len(dataset.classes))
-    trainer = Trainer(network, config, Ranks(0, 1, 1, device), updates_per_epoch=10**6)
+    trainer = Trainer(
+        network, config, Ranks(0, 1, 1, device), updates_per_epoch=10**6, objective=LearnLabels(LabelLoss(config))
+    )
     workers = worker_count(config.data.workers)
     size = config.train.batch_size
 

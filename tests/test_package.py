@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from cyclopts import CycloptsError
 
 import clipshift
+from clipshift.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -55,7 +57,9 @@ def test_version_is_the_changelogs_newest() -> None:
     assert newest.group(1) == clipshift.__version__
 
 
-@pytest.mark.parametrize("command", [["models"], ["train", "clips"], ["predict", "run", "a.mp4"], ["report", "run"]])
+@pytest.mark.parametrize(
+    "command", [["models", "tsm-r50"], ["train", "clips"], ["predict", "run", "a.mp4"], ["report", "run"]]
+)
 def test_without_pytorch_the_missing_package_is_named(command: list[str]) -> None:
     code = (
         "import sys\n"
@@ -67,3 +71,20 @@ def test_without_pytorch_the_missing_package_is_named(command: list[str]) -> Non
     assert done.stderr.startswith("error: This needs the package '")
     assert "pip install 'clipshift[train]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "model", "a.mp4", "--top", "0"],
+        ["predict", "model", "a.mp4", "--top", "9" * 5000],
+        ["predict", "model", "a.mp4", "--threads", "99999999999"],
+        ["predict", "model", "a.mp4", "--threads", "-3"],
+        ["benchmark", "model", "--repeat", "99999999999"],
+        ["frames", "data", "--to", "out", "--workers", "99999999999"],
+    ],
+    ids=lambda arguments: f"{arguments[-2]}{arguments[-1][:12]}",
+)
+def test_numbers_that_cannot_be_meant_are_refused_before_anything_else(arguments: list[str]) -> None:
+    with pytest.raises(CycloptsError):
+        app(arguments, exit_on_error=False, print_error=False)

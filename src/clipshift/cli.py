@@ -6,17 +6,16 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 from cyclopts import App, Parameter
-from rich.console import Console
-from rich.progress import Progress
+from cyclopts.validators import Number
 
 from clipshift._version import __version__
-from clipshift.errors import ConfigError, MissingDependencyError, TrainingInterrupted, UserError
+from clipshift.console import HelpConsole, complain, flush_stdout, give_up_stdout, prepare_streams, progress_bar, say
+from clipshift.errors import ConfigError, MissingDependencyError, OutputError, TrainingInterrupted, UserError
+from clipshift.files import to_json, write_whole
 
 if TYPE_CHECKING:
     from clipshift.data.rewrite import Rewritten
@@ -26,13 +25,24 @@ app = App(
     help="Video classification with TSN, TSM, PP-TSM and PP-TSMv2: from a folder of clips to a measured classifier.",
     version=__version__,
     help_format="plaintext",
+    console=HelpConsole(),
 )
-_stdout = Console(highlight=False, soft_wrap=True, markup=False)
 
+
+def _no_option(kind: object, value: object) -> None:  # noqa: ARG001 - as cyclopts calls it
+    if isinstance(value, str) and value.startswith("--"):
+        raise ValueError(f"{value!r} is an option and no value; for a file of that name write ./{value}.")
+
+
+Text = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_no_option)]
+"""The value of an option, which may begin with one hyphen: `--json -`, `--out -x`."""
 Crops = Literal["centre", "three", "three_small", "ten"]
 Amp = Literal["fp32", "bf16", "fp16"]
 Target = Literal["onnx", "openvino", "torch"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Count = Annotated[int, Parameter(validator=Number(gte=1, lte=1_000_000))]
+Threads = Annotated[int, Parameter(validator=Number(gte=0, lte=1024))]
+Processes = Annotated[int | None, Parameter(validator=Number(gte=0, lte=1024))]
 MultiLabel = Annotated[bool, Parameter(negative=())]
 Fetch = Annotated[bool, Parameter(negative=())]
 ListFormat = Literal["clipshift", "mmaction2", "paddlevideo"]
@@ -58,10 +68,10 @@ Protocol = Literal[
 def train(
     data: str,
     *settings: str,
-    out: str | None = None,
-    recipe: str | None = None,
-    config: str | None = None,
-    weights: str | None = None,
+    out: Text | None = None,
+    recipe: Text | None = None,
+    config: Text | None = None,
+    weights: Text | None = None,
     amp: Amp | None = None,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
@@ -94,9 +104,9 @@ def evaluate(  # noqa: PLR0913
     clips: int | None = None,
     batch_size: int | None = None,
     bad: Literal["wrong", "exclude"] | None = None,
-    device: str = "auto",
+    device: Text = "auto",
     amp: Amp = "fp32",
-    out: str | None = None,
+    out: Text | None = None,
     fuse: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     weights: Annotated[list[float] | None, Parameter(consume_multiple=True, negative=())] = None,
 ) -> None:
@@ -125,7 +135,7 @@ def evaluate(  # noqa: PLR0913
             raise UserError(
                 "A fusion reads stored scores: it takes no model, data, views or precision.", where="--fuse"
             )
-        _stdout.print(clipshift.fuse(fuse, weights=weights, bad=bad, out=out).to_text())
+        say(clipshift.fuse(fuse, weights=weights, bad=bad, out=out).to_text())
         return
     if model is None or data is None:
         raise UserError("A model and data are needed.", allowed="MODEL DATA, or --fuse RUN RUN ...")
@@ -135,9 +145,9 @@ def evaluate(  # noqa: PLR0913
     if folder is None:
         from clipshift.weights.by_name import find_model
 
-        with _progress("fetching") as progress:
+        with progress_bar("fetching") as progress:
             folder = find_model(model, progress=progress)
-    with _progress("evaluating") as progress:
+    with progress_bar("evaluating") as progress:
         evaluation = clipshift.evaluate(
             folder,
             data,
@@ -151,28 +161,28 @@ def evaluate(  # noqa: PLR0913
             out=out,
             progress=progress,
         )
-    _stdout.print(evaluation.to_text())
+    say(evaluation.to_text())
 
 
 @app.command
 def predict(  # noqa: PLR0913
     model: str,
     *sources: str,
-    json_file: Annotated[str | None, Parameter(name="--json")] = None,
-    top: int = 5,
+    json_file: Annotated[Text | None, Parameter(name="--json")] = None,
+    top: Count = 5,
     crops: Crops | None = None,
     clips: int | None = None,
     batch_size: int = 1,
-    device: str = "auto",
+    device: Text = "auto",
     amp: Amp = "fp32",
-    threads: int = 0,
+    threads: Threads = 0,
     mode: Literal["auto", "latency", "throughput"] = "auto",
 ) -> None:
     """Classify videos; exit code 1 if one could not be read.
 
     Args:
         model: Run folder, model folder, exported model, or published weights by name.
-        sources: Videos, folders, globs and lists.
+        sources: Videos, folders, globs and lists; '-' for standard input, with a path a line.
         json_file: File for one JSON line per video; '-' for standard output.
         top: Classes to show.
         crops: Crops per frame: centre, three, three_small or ten; by default the model's own.
@@ -190,13 +200,14 @@ def predict(  # noqa: PLR0913
 
     if not sources:
         raise UserError("Nothing was named to predict.", allowed="videos, folders, globs and lists")
-    chosen = pick_mode(sources) if mode == "auto" else mode
-    with _progress("fetching") as progress:
+    names = ["-" if source == _STANDARD_INPUT else source for source in sources]
+    chosen = pick_mode(names) if mode == "auto" else mode
+    with progress_bar("fetching") as progress:
         loaded = clipshift.load(model, device=device, amp=amp, threads=threads, mode=chosen, progress=progress)
-    answers = clipshift.predict(loaded, *sources, crops=crops, clips=clips, batch_size=batch_size)
-    failed = write_predictions(answers, json_file, top=top, say=_stdout.print)
+    answers = clipshift.predict(loaded, *names, crops=crops, clips=clips, batch_size=batch_size)
+    failed = write_predictions(answers, json_file, top=top, say=say)
     if failed:
-        Console(stderr=True, highlight=False).print(f"{failed} of the videos could not be read.")
+        complain(f"{failed} of the videos could not be read.")
         sys.exit(1)
 
 
@@ -205,13 +216,13 @@ def export(  # noqa: PLR0913
     model: str,
     *,
     to: Target,
-    out: str,
+    out: Text,
     precision: Precision = "fp32",
     input: Literal["frames", "clips"] = "frames",  # noqa: A002
-    data: str | None = None,
-    calibrate: str | None = None,
+    data: Text | None = None,
+    calibrate: Text | None = None,
     crops: Crops | None = None,
-    licence: str | None = None,
+    licence: Text | None = None,
 ) -> None:
     """Write a model as a file that runs without PyTorch, once it is proven to give the model's numbers.
 
@@ -228,7 +239,7 @@ def export(  # noqa: PLR0913
     """
     import clipshift
 
-    with _progress("checking") as progress:
+    with progress_bar("checking") as progress:
         exported = clipshift.export(
             model,
             to=to,
@@ -241,11 +252,11 @@ def export(  # noqa: PLR0913
             licence=licence,
             progress=progress,
         )
-    _stdout.print("\n".join(exported.lines()))
+    say("\n".join(exported.lines()))
 
 
 @app.command
-def verify(model: str, *exports: str, data: str, most: int = 0, out: str | None = None) -> None:
+def verify(model: str, *exports: str, data: Text, most: int = 0, out: Text | None = None) -> None:
     """Compare exported models with the trained one over clips; exit code 1 if one does not agree.
 
     Args:
@@ -257,21 +268,21 @@ def verify(model: str, *exports: str, data: str, most: int = 0, out: str | None 
     """
     import clipshift
 
-    with _progress("comparing") as progress:
+    with progress_bar("comparing") as progress:
         found = clipshift.verify(model, *exports, data=data, most=most, out=out, progress=progress)
-    _stdout.print(found.to_text())
+    say(found.to_text())
     sys.exit(0 if found.ok else 1)
 
 
 @app.command
 def benchmark(
     *models: str,
-    videos: str | None = None,
-    threads: int = 0,
+    videos: Text | None = None,
+    threads: Threads = 0,
     mode: Literal["latency", "throughput"] = "latency",
-    device: str = "auto",
-    repeat: int = 20,
-    out: str | None = None,
+    device: Text = "auto",
+    repeat: Count = 20,
+    out: Text | None = None,
 ) -> None:
     """Measure how fast trained and exported models are on this machine, decoding and network apart.
 
@@ -289,17 +300,17 @@ def benchmark(
     found = clipshift.benchmark(
         *models, videos=videos, threads=threads, mode=mode, device=device, repeat=repeat, out=out
     )
-    _stdout.print(found.to_text())
+    say(found.to_text())
 
 
 @app.command
 def convert(
     file: str,
     *settings: str,
-    to: str,
-    model: str | None = None,
+    to: Text,
+    model: Text | None = None,
     segments: int | None = None,
-    classes: str | None = None,
+    classes: Text | None = None,
     ema: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Turn published weights of PaddleVideo, mmaction2, MIT's TSM, timm or torchvision into a model.
@@ -319,15 +330,15 @@ def convert(
         file, to, model=model, segments=segments, classes=classes, settings=settings, ema=ema
     )
     for line in conversion.lines():
-        _stdout.print(line)
-    _stdout.print(f"\nclipshift predict {to} VIDEO")
+        say(line)
+    say(f"\nclipshift predict {to} VIDEO")
 
 
 @app.command
 def config(
     recipe: str | None = None,
     *settings: str,
-    file: Annotated[str | None, Parameter(name="--config")] = None,
+    file: Annotated[Text | None, Parameter(name="--config")] = None,
     schema: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Show every setting: its value, where that came from, and what it means.
@@ -342,12 +353,12 @@ def config(
     from clipshift.config.recipes import DEFAULT_RECIPE
 
     if schema:
-        _stdout.print(json.dumps(Config.model_json_schema(), indent=1))
+        say(json.dumps(Config.model_json_schema(), indent=1))
         return
     if recipe is not None and "=" in recipe:  # only settings were given
         recipe, settings = DEFAULT_RECIPE, (recipe, *settings)
     resolved = resolve(recipe or DEFAULT_RECIPE, file=file, settings=settings)
-    _stdout.print(describe(resolved.config, resolved.origin), end="")
+    say(describe(resolved.config, resolved.origin).removesuffix("\n"))
 
 
 @app.command
@@ -364,17 +375,17 @@ def models(name: str | None = None, *, fetch: Annotated[bool, Parameter(negative
     if fetch:
         from clipshift.weights import cache
 
-        with _progress("fetching") as progress:
-            _stdout.print(str(cache.fetch(name or "", progress=progress)))
+        with progress_bar("fetching") as progress:
+            say(str(cache.fetch(name or "", progress=progress)))
     elif name is not None:
-        _stdout.print(_described(name))
+        say(_described(name))
     else:
         for model, description in describe_models():
-            _stdout.print(f"{model:24}{description}")
-        _stdout.print("Any other network of timm works too: clipshift models NAME shows where TSM shifts in it.")
-        _stdout.print("\nPublished weights (clipshift models NAME shows where they come from, --fetch fetches them):")
+            say(f"{model:24}{description}")
+        say("Any other network of timm works too: clipshift models NAME shows where TSM shifts in it.")
+        say("\nPublished weights (clipshift models NAME shows where they come from, --fetch fetches them):")
         for weights, description in published.list_published():
-            _stdout.print(f"{weights:42}{description}")
+            say(f"{weights:42}{description}")
 
 
 def _described(name: str) -> str:
@@ -395,24 +406,35 @@ def _described(name: str) -> str:
 
 
 @app.command
-def check(data: str, *settings: str, json_file: Annotated[str | None, Parameter(name="--json")] = None) -> None:
+def check(data: str, *settings: str, json_file: Annotated[Text | None, Parameter(name="--json")] = None) -> None:
     """Look for what spoils a data set: unreadable clips, empty classes, imbalance, leaks; exit code 1 on errors.
 
     Args:
         data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml.
         settings: key=value; those of the section data and input.segments count.
-        json_file: File for the findings.
+        json_file: File for the findings; '-' for standard output instead of the text.
     """
     import clipshift
     from clipshift.config import resolve
 
     config = resolve(settings=settings).config
-    with _progress("checking") as progress:
+    with progress_bar("checking") as progress:
         report = clipshift.check_data(data, config.data, segments=config.input.segments, progress=progress)
     if json_file:
-        Path(json_file).write_text(json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    _stdout.print(report.to_text())
+        _write_json(json_file, report.to_json())
+    if json_file != "-":
+        say(report.to_text())
     sys.exit(0 if report.ok else 1)
+
+
+def _write_json(file: str, value: object) -> None:
+    if file == "-":
+        say(json.dumps(value, indent=1))
+        return
+    try:
+        write_whole(Path(file), to_json(value, indent=1) + "\n")
+    except OSError as error:
+        raise OutputError.of(error, file) from error
 
 
 @app.command
@@ -424,7 +446,7 @@ def report(run: str) -> None:
     """
     from clipshift.evaluation.report import write_report
 
-    _stdout.print(str(write_report(Path(run))))
+    say(str(write_report(Path(run))))
 
 
 @app.command
@@ -433,7 +455,7 @@ def doctor() -> None:
     from clipshift.doctor import examine
 
     lines, well = examine()
-    _stdout.print("\n".join(lines))
+    say("\n".join(lines))
     sys.exit(0 if well else 1)
 
 
@@ -441,7 +463,7 @@ def doctor() -> None:
 def lists(
     data: str,
     *,
-    to: str,
+    to: Text,
     form: Annotated[ListFormat, Parameter(name="--format")] = "clipshift",
     multi_label: MultiLabel = False,
 ) -> None:
@@ -456,19 +478,19 @@ def lists(
     import clipshift
 
     for line in clipshift.write_lists(data, to, form=form, multi_label=multi_label).lines():
-        _stdout.print(line)
+        say(line)
 
 
 @app.command
 def frames(
     data: str,
     *settings: str,
-    to: str,
+    to: Text,
     short_side: int | None = None,
     quality: int = 95,
     plain_names: Annotated[bool, Parameter(negative=())] = False,
     multi_label: MultiLabel = False,
-    workers: int | None = None,
+    workers: Processes = None,
 ) -> None:
     """Write every clip as a folder of JPEG frames; the same command again goes on; exit code 1 if one failed.
 
@@ -485,7 +507,7 @@ def frames(
     import clipshift
     from clipshift.config import resolve
 
-    with _progress("writing frames") as progress:
+    with progress_bar("writing frames") as progress:
         written = clipshift.extract_frames(
             data,
             to,
@@ -504,13 +526,13 @@ def frames(
 def repack(
     data: str,
     *settings: str,
-    to: str,
+    to: Text,
     short_side: int = 256,
     crf: int = 20,
     group: int = 6,
     plain_names: Annotated[bool, Parameter(negative=())] = False,
     multi_label: MultiLabel = False,
-    workers: int | None = None,
+    workers: Processes = None,
 ) -> None:
     """Write every clip as H.264, small and quick to seek in; the same command again goes on; exit code 1 if one failed.
 
@@ -528,7 +550,7 @@ def repack(
     import clipshift
     from clipshift.config import resolve
 
-    with _progress("repacking") as progress:
+    with progress_bar("repacking") as progress:
         written = clipshift.repack_videos(
             data,
             to,
@@ -546,7 +568,7 @@ def repack(
 
 def _print_rewritten(written: Rewritten) -> NoReturn:
     for line in written.lines():
-        _stdout.print(line)
+        say(line)
     sys.exit(0 if written.ok else 1)
 
 
@@ -564,12 +586,12 @@ def motion(folder: str, *, seed: int = 0) -> None:
     """
     from clipshift.data.motion import write_motion_clips
 
-    _stdout.print(f"Wrote {write_motion_clips(Path(folder), seed=seed)}")
+    say(f"Wrote {write_motion_clips(Path(folder), seed=seed)}")
 
 
 @prepare.command
 def ucf101(
-    videos: str, *, to: str, lists: str | None = None, split: int = 1, decode: bool = False, fetch: Fetch = False
+    videos: str, *, to: Text, lists: Text | None = None, split: int = 1, decode: bool = False, fetch: Fetch = False
 ) -> None:
     """Lists of UCF-101 with an official split; exit code 1 if clips are missing or broken.
 
@@ -586,7 +608,7 @@ def ucf101(
 
 @prepare.command
 def hmdb51(
-    videos: str, *, to: str, lists: str | None = None, split: int = 1, decode: bool = False, fetch: Fetch = False
+    videos: str, *, to: Text, lists: Text | None = None, split: int = 1, decode: bool = False, fetch: Fetch = False
 ) -> None:
     """Lists of HMDB51 with an official split; exit code 1 if clips are missing or broken.
 
@@ -602,7 +624,9 @@ def hmdb51(
 
 
 @prepare.command
-def kinetics400(videos: str, *, to: str, lists: str | None = None, decode: bool = False, fetch: Fetch = False) -> None:
+def kinetics400(
+    videos: str, *, to: Text, lists: Text | None = None, decode: bool = False, fetch: Fetch = False
+) -> None:
     """Lists of Kinetics-400; clips that are gone from their home are noted.
 
     Args:
@@ -617,7 +641,7 @@ def kinetics400(videos: str, *, to: str, lists: str | None = None, decode: bool 
 
 
 @prepare.command
-def sthv2(videos: str, *, to: str, lists: str | None = None, decode: bool = False, fetch: Fetch = False) -> None:
+def sthv2(videos: str, *, to: Text, lists: Text | None = None, decode: bool = False, fetch: Fetch = False) -> None:
     """Lists of Something-Something V2; exit code 1 if clips are missing or broken.
 
     Args:
@@ -631,7 +655,7 @@ def sthv2(videos: str, *, to: str, lists: str | None = None, decode: bool = Fals
 
 
 @prepare.command
-def jester(videos: str, *, to: str, lists: str | None = None, decode: bool = False, fetch: Fetch = False) -> None:
+def jester(videos: str, *, to: Text, lists: Text | None = None, decode: bool = False, fetch: Fetch = False) -> None:
     """Lists of Jester; exit code 1 if clips are missing or broken.
 
     Args:
@@ -645,7 +669,7 @@ def jester(videos: str, *, to: str, lists: str | None = None, decode: bool = Fal
 
 
 @prepare.command
-def folder(videos: str, *, to: str, lists: str | None = None, split: int = 1, decode: bool = False) -> None:
+def folder(videos: str, *, to: Text, lists: Text | None = None, split: int = 1, decode: bool = False) -> None:
     """Lists of an own folder with split lists as UCF-101's; exit code 1 if clips are missing or broken.
 
     Args:
@@ -670,49 +694,66 @@ def _prepare(
 ) -> None:
     import clipshift
 
-    with _progress("fetching and decoding" if fetch else "decoding") as progress:
+    with progress_bar("fetching and decoding" if fetch else "decoding") as progress:
         prepared = clipshift.prepare_data(
             name, videos, to, lists=lists, split=split, decode=decode, fetch=fetch, progress=progress
         )
     for line in prepared.lines():
-        _stdout.print(line)
+        say(line)
     sys.exit(0 if prepared.ok else 1)
 
 
 def main() -> NoReturn:
     """Run the command line; user errors end in a few lines, bugs keep their traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    prepare_streams()
+    code: int | str | None = 0
     try:
-        app(sys.argv[1:])
+        try:
+            app(_with_standard_input(sys.argv[1:]))
+        except SystemExit as end:
+            code = end.code
+        flush_stdout()
     except (UserError, ModuleNotFoundError) as error:
         known = error if isinstance(error, UserError) else MissingDependencyError.of(error)
         if known is None:
             raise
         if _speaks():
-            errors.print(f"error: {known}")
-        sys.exit(2)
+            complain(f"error: {known}")
+        code = 2
     except TrainingInterrupted as interruption:
         if _speaks():
-            errors.print(str(interruption))
-        sys.exit(interruption.exit_code)
+            complain(str(interruption))
+        code = interruption.exit_code
     except KeyboardInterrupt:
-        sys.exit(130)
+        code = 130
     except BrokenPipeError:
-        # The reader of a pipe went away (`| head`): what is left is not wanted.
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    sys.exit(0)
+        code = 0  # the reader of a pipe went away (`| head`): what is left is not wanted
+    _end_output()
+    sys.exit(code)
 
 
-@contextmanager
-def _progress(title: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar on a terminal, nothing elsewhere; gives a function that takes what is done and the total, if known."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as live:
-        task = live.add_task(title, total=None, visible=False)
-        yield lambda done, total: live.update(task, completed=done, total=total, visible=True)
+def _end_output() -> None:
+    """Write what is left, and see to it that the end of Python does not complain where that failed."""
+    try:
+        flush_stdout()
+    except (OutputError, BrokenPipeError):
+        give_up_stdout()
+
+
+_STANDARD_INPUT = "\0standard input"
+"""In place of an input `-`, which cyclopts takes for an option without a name."""
+
+
+def _with_standard_input(words: list[str]) -> list[str]:
+    """The words of a command with `-` as an input in a form that is not taken for an option.
+
+    After an option that takes a value (`--json -`), `-` is that value.
+    """
+    return [
+        _STANDARD_INPUT if word == "-" and (number == 0 or not words[number - 1].startswith("--")) else word
+        for number, word in enumerate(words)
+    ]
 
 
 def _speaks() -> bool:

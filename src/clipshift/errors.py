@@ -6,6 +6,7 @@ traceback. Any other exception is a bug of clipshift and keeps its traceback.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -32,7 +33,7 @@ class UserError(Exception):
     ) -> None:
         self.what = what
         self.where = None if where is None else str(where)
-        self.got = None if got is None else str(got)
+        self.got = None if got is None else _shown(got)
         if allowed is not None and not isinstance(allowed, str):
             allowed = ", ".join(str(value) for value in allowed)
         self.allowed = allowed
@@ -52,6 +53,24 @@ class UserError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions cross process borders (data loader workers): keep the parts, not only the text.
         return _rebuild, (type(self), self.what, self.where, self.got, self.allowed, self.remedy)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 4, 200, 200
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 20
+_LONGEST = 2000
+
+
+def _shown(value: object) -> str:
+    """A value as text of a bounded length: what a file holds may be of any size.
+
+    A few lines of YAML whose parts refer to one another can stand for more text than fits in memory.
+    """
+    try:
+        text = _SHORT.repr(value) if isinstance(value, list | tuple | dict | set) else str(value)
+    except ValueError:  # Python's answer to a number of more than 4300 digits
+        text = f"{type(value).__name__}, too long to be shown"
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
 
 
 def _rebuild(
@@ -93,6 +112,20 @@ class DownloadError(UserError):
 
 class RunError(UserError):
     """A run folder or checkpoint cannot be used, or cannot be written."""
+
+
+class OutputError(UserError):
+    """What a command says or writes cannot be written."""
+
+    @classmethod
+    def of(cls, error: OSError, where: object = "standard output") -> OutputError:
+        """The error for what the system said."""
+        return cls(
+            "The output cannot be written.",
+            where=where,
+            got=error.strerror or error,
+            remedy="free disk space, or write to another place",
+        )
 
 
 class DivergedError(UserError):

@@ -130,3 +130,35 @@ def test_every_key_is_documented_or_self_explaining() -> None:
 def test_schema_is_json() -> None:
     schema = json.loads(json.dumps(Config.model_json_schema()))
     assert "epochs" in schema["$defs"]["TrainConfig"]["properties"]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "input.segments=99999999",
+        "input.resize=99999999",
+        "augment.crop_resize=99999999",
+        "evaluate.clips=99999999",
+        "evaluate.batch_size=99999999999999999999999",
+        "data.workers=99999999",
+    ],
+)
+def test_what_becomes_a_size_is_bounded(setting: str) -> None:
+    with pytest.raises(ConfigError, match="less than or equal to"):
+        resolve(settings=[setting])
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000, "2024-13-45"], ids=["digits", "brackets", "day"])
+def test_values_of_which_yaml_cannot_make_anything(value: str) -> None:
+    with pytest.raises(ConfigError, match="not valid YAML") as caught:
+        resolve(settings=[f"train.epochs={value}"])
+    assert len(str(caught.value)) < 1000
+
+
+def test_published_recipes_take_pixels_as_stored() -> None:
+    """As their systems do; those for own clips take them as players show them, as do all that are made from them."""
+    chosen = {name: resolve(name).config.input.pixel_aspect for name in recipe_names()}
+    published = {name for name in chosen if "k400" in name or "ucf101" in name}
+    assert {chosen[name] for name in published} == {"ignore"}
+    assert {chosen[name] for name in chosen if name not in published | {"motion-demo"}} == {"apply"}
+    assert resolve().config.input.pixel_aspect == "ignore"  # of models from before there was a choice

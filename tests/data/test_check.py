@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from av.stream import Disposition
 from PIL import Image
 
 from clipshift.config import DataConfig
 from clipshift.data.check import CheckReport, Finding, check_data
 from tests.data.clips import moving_frames, touch, write_classes, write_video
+from tests.video.making import make_streams, make_video
 
 DATA = DataConfig()
 
@@ -143,3 +146,16 @@ def test_progress_counts_the_clips(root: Path) -> None:
     seen: list[tuple[int, int]] = []
     check_data(root, DATA, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(number, 24) for number in range(1, 25)]
+
+
+def test_pixels_that_are_not_square_and_several_streams_are_told(root: Path) -> None:
+    frames = moving_frames(12, seed=77)
+    make_video(root / "train" / "a" / "dvd.mp4", frames, pixel_aspect=Fraction(64, 45))
+    (finding,) = found(check_data(root, DATA), "pixels")
+    assert (finding.severity, finding.clips) == ("info", ("train/a/dvd.mp4",))
+    assert finding.text.startswith(
+        "1 clip with pixels that are not square (such as train/a/dvd.mp4: 1.42 to 1); input."
+    )
+    make_streams(root / "train" / "b" / "two.mkv", [(frames, Disposition(0)), (frames[::-1], Disposition.default)])
+    (finding,) = found(check_data(root, DATA), "streams")
+    assert (finding.severity, finding.clips) == ("info", ("train/b/two.mkv",))

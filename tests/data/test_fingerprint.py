@@ -39,6 +39,7 @@ def test_data_jsonl_has_a_line_for_each_clip(dataset: DataSet, tmp_path: Path) -
         "height": 48,
         "fps": 25.0,
         "seconds": pytest.approx(0.48),
+        "pixel_aspect": 1.0,
         "bytes": path.stat().st_size,
         "mtime_ns": path.stat().st_mtime_ns,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),

@@ -211,3 +211,59 @@ def test_a_missing_clip_is_left_to_whoever_opens_it(tmp_path: Path) -> None:
 def test_lists_without_paths(tmp_path: Path, name: str, content: str, part: str) -> None:
     with pytest.raises(DataError, match=part):
         list(stream_paths(write(tmp_path, content, name)))
+
+
+HUGE = [
+    ("20240131123000", "a larger number"),
+    ("9" * 5000, "a larger number"),
+    ("999999999", "the label 1, 2, 3 and 999999995 more"),
+]
+
+
+@pytest.mark.parametrize(("label", "message"), HUGE, ids=["date", "digits", "gap"])
+@pytest.mark.parametrize("form", ["{} {}", "{},{}", '{{"path": "{}", "label": "{}"}}'], ids=["text", "csv", "json"])
+def test_labels_that_are_no_sensible_numbers(form: str, label: str, message: str, tmp_path: Path) -> None:
+    suffix = {"{} {}": "txt", "{},{}": "csv"}.get(form, "jsonl")
+    rows = [form.format("a.mp4", "0"), form.format("b.mp4", label)]
+    rows = ["path,label", *rows] if suffix == "csv" else rows
+    path = write(tmp_path, "\n".join(rows), f"list.{suffix}")
+    with pytest.raises(DataError, match=message) as caught:
+        read(path, strict=True)
+    assert len(str(caught.value)) < 600
+    # Where gaps are allowed the number alone is too large, and with known classes it is none of them.
+    with pytest.raises(DataError, match="a larger number"):
+        read(path)
+    (tmp_path / "classes.txt").write_text("x\ny\n")
+    with pytest.raises(DataError, match="not in the list of classes"):
+        read(path)
+
+
+def test_one_of_several_labels_is_no_sensible_number(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.mp4 0,1\nb.mp4 1,20240131123000\n")
+    with pytest.raises(DataError, match="a larger number"):
+        read_list(path, bases=(tmp_path,), root=tmp_path, several=True)
+
+
+@pytest.mark.parametrize("frames", ["9" * 5000, "99999999999", "0"])
+def test_numbers_of_frames_that_cannot_be(frames: str, tmp_path: Path) -> None:
+    write_frames(tmp_path / "x", moving_frames(2))
+    with pytest.raises(DataError, match="not understood"):
+        read(write(tmp_path, f"x {frames} 0\n"))
+
+
+def test_lines_that_are_too_long_or_too_deep(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not understood"):
+        read(write(tmp_path, "path,label\n" + "a" * 200_000 + ",1\n", "list.csv"))
+    with pytest.raises(DataError, match="not understood"):
+        read(write(tmp_path, "[" * 100_000, "list.jsonl"))
+
+
+def test_gaps_are_named_whatever_the_largest_label(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        read(write(tmp_path, "a.mp4 1\nb.mp4 4\n"), strict=True)
+    assert caught.value.what == "No clip has the label 0, 2, 3."
+
+
+def test_paths_that_are_longer_than_any(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="do not exist"):
+        read(write(tmp_path, "a" * 5000 + " 0\n"))

@@ -11,6 +11,7 @@ import pytest
 from clipshift.config import DataConfig, resolve
 from clipshift.data import Clip, read_dataset, read_manifest
 from clipshift.errors import DataError
+from clipshift.inference.sources import find_clips as find_sources
 from tests.data.clips import moving_frames, touch, write_frames
 
 DATA = DataConfig()
@@ -284,3 +285,38 @@ def test_jsonl_of_a_run_is_a_list(tmp_path: Path) -> None:
     rows.append({"path": "dog/dog_0.mp4", "label": "dog", "extra": 2})
     (tmp_path / "list.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     assert names(read_manifest(tmp_path / "list.jsonl", DATA).clips) == ["cat/cat_0.mp4", "dog/dog_0.mp4"]
+
+
+def test_what_systems_leave_in_folders_is_left_out(tmp_path: Path) -> None:
+    two_classes(tmp_path)
+    write_frames(tmp_path / "cat" / "folder", moving_frames(2))
+    expected = names(read_manifest(tmp_path, DATA).clips)
+    for folder in ("@eaDir", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found", ".Trashes"):
+        touch(
+            tmp_path / folder / "a.mp4", tmp_path / "cat" / folder / "b.mp4", tmp_path / "dog" / "x" / folder / "c.mp4"
+        )
+    touch(tmp_path / "cat" / "Thumbs.db", tmp_path / "._cat.mp4", tmp_path / "cat" / "folder" / "._img_00001.mp4")
+    manifest = read_manifest(tmp_path, DATA)
+    assert manifest.classes == ("cat", "dog")
+    assert names(manifest.clips) == expected
+    found = find_sources([tmp_path], DATA)
+    assert sorted(clip.path for clip in found) == sorted(clip.path for clip in manifest.clips)
+    matched = find_sources([str(tmp_path / "**" / "*.mp4")], DATA)
+    videos = [clip.path for clip in manifest.clips if clip.path.suffix == ".mp4"]
+    assert sorted({clip.path for clip in matched}) == sorted(videos)
+    named = find_sources([str(tmp_path / "@eaDir" / "*.mp4")], DATA)
+    assert [clip.path.name for clip in named] == ["a.mp4"]
+
+
+def test_yaml_that_stands_for_more_text_than_fits_in_memory(tmp_path: Path) -> None:
+    nested = "[" + ", ".join(["&a0 [x, x]", *(f"&a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12))]) + "]"
+    for text, message in (
+        (f"train: .\nclasses: {nested}\n", "must be a list of names"),
+        (f"train: {nested}\n", "must be a path"),
+        (f"train: {'9' * 5000}\n", "cannot be read as YAML"),
+        (f"train: {'[' * 5000}\n", "cannot be read as YAML"),
+    ):
+        (tmp_path / "data.yaml").write_text(text)
+        with pytest.raises(DataError, match=message) as caught:
+            read_manifest(tmp_path / "data.yaml", DATA)
+        assert len(str(caught.value)) < 4000

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -400,3 +401,16 @@ def test_several_labels_that_were_not_said(several: Path, tmp_path: Path) -> Non
     with pytest.raises(DataError, match="not in the list of classes") as caught:
         write_lists(several, tmp_path / "lists")
     assert "train.multi_label=true, or --multi-label" in str(caught.value)
+
+
+def test_pixels_that_are_not_square(tmp_path: Path) -> None:
+    write_classes(tmp_path / "old", ["a", "b"], 2)
+    make_video(tmp_path / "old" / "a" / "wide.mp4", pictures(9, width=96), pixel_aspect=Fraction(64, 45))
+    repacked = repack_videos(tmp_path / "old", tmp_path / "new", short_side=32, workers=0)
+    assert any("1 clip with pixels that are not square" in note for note in repacked.notes)
+    with open_clip(tmp_path / "new" / "a" / "wide.mp4", square_pixels=True) as reader:
+        assert (reader.info.width, reader.info.height) == (68, 32)
+    assert probe(tmp_path / "new" / "a" / "wide.mp4").width == 48
+    framed = extract_frames(tmp_path / "old", tmp_path / "frames", workers=0)
+    assert any("images are written as stored" in note for note in framed.notes)
+    assert probe(tmp_path / "frames" / "a" / "wide").width == 96

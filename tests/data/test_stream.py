@@ -3,19 +3,23 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
-from clipshift.config import DataConfig, InputConfig
-from clipshift.data import stream, transforms
-from clipshift.data.manifest import Clip, read_manifest
+from clipshift.config import AugmentConfig, Config, DataConfig, InputConfig
+from clipshift.data import dataset, stream, transforms
+from clipshift.data.dataset import TrainingClips
+from clipshift.data.manifest import Clip, Manifest, read_manifest
 from clipshift.data.stream import read_ahead, read_views, views_of_frames
 from clipshift.errors import ConfigError, VideoError
-from clipshift.video import decode, frame_sets, segment_middles
+from clipshift.video import decode, frame_sets, open_clip, segment_middles
 from tests.data.clips import touch, write_classes
+from tests.video.making import make_video, pictures
 
 DATA = DataConfig()
 SETTINGS = InputConfig(segments=4, resize=36, crop=32)
@@ -152,3 +156,37 @@ def test_an_error_of_the_source_and_a_bug_end_the_threads(
     with pytest.raises(ZeroDivisionError):
         list(read_ahead(clips, SETTINGS, DATA, workers=2))
     assert reading_threads() == []
+
+
+@pytest.mark.parametrize(("choice", "width"), [("ignore", 96), ("apply", 192)])
+def test_pixels_that_are_not_square(
+    choice: Literal["ignore", "apply"], width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The choice of the model's input, in tests and in training, before everything else that is done to frames."""
+    path = make_video(tmp_path / "a.mp4", pictures(9), pixel_aspect=Fraction(2))
+    settings = InputConfig(segments=3, resize=32, crop=32, pixel_aspect=choice)
+    with open_clip(path, square_pixels=choice == "apply") as reader:
+        frames_THWC = np.stack(list(reader.frames()))
+    assert frames_THWC.shape == (9, 64, width, 3)
+    clip = Clip(path, "a.mp4", 0)
+    expected = views_of_frames(frames_THWC, settings, crops="centre")
+    assert torch.equal(read_views(clip, settings, DataConfig(), crops="centre"), expected)
+    augment = AugmentConfig(scale="keep", crop_scales=(1.0,), flip=0.0)
+    manifest = Manifest(tmp_path, ("a",), (clip,))
+    sizes = []
+
+    def note(
+        frames_THWC: np.ndarray,
+        settings: InputConfig,
+        augment: AugmentConfig,
+        random: np.random.Generator,
+        *,
+        mirrors: bool,
+    ) -> tuple[torch.Tensor, bool]:
+        sizes.append(frames_THWC.shape)
+        return transforms.training_clip(frames_THWC, settings, augment, random, mirrors=mirrors)
+
+    monkeypatch.setattr(dataset, "training_clip", note)
+    sample = TrainingClips(manifest, Config(input=settings, augment=augment))[0, 0]
+    assert sample["bad"] is None
+    assert sizes == [(3, 64, width, 3)]

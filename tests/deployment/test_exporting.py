@@ -16,10 +16,11 @@ import pytest
 import clipshift
 from clipshift.deployment.comparison import LARGEST_DIFFERENCE, random_frames
 from clipshift.engines import EXPORT_FILE, Target, read_export
-from clipshift.engines.exported import METADATA_KEY, MODEL_FILES, Export, file_digest
+from clipshift.engines.exported import METADATA_KEY, MODEL_FILES, Export
 from clipshift.engines.openvino import the_core
 from clipshift.errors import ConfigError, ExportError
 from clipshift.evaluation.evaluator import evaluate
+from clipshift.files import sha256_of_file
 from clipshift.inference.results import Prediction
 from clipshift.video import decode, probe
 from tests.conftest import MakeExport
@@ -169,13 +170,13 @@ def test_what_lies_in_the_folder(target: Target, exported: MakeExport) -> None:
 def test_layers_that_were_kept_are_named(exported: MakeExport) -> None:
     done = exported("torch")
 
-    def said(*kept: str) -> list[str]:
-        lines = replace(done, export=done.export.model_copy(update={"kept": kept})).lines()
-        return [line for line in lines if line.startswith("kept")]
+    def said(*excluded: str) -> list[str]:
+        lines = replace(done, export=done.export.model_copy(update={"excluded_layers": excluded})).lines()
+        return [line for line in lines if line.startswith("excluded")]
 
     assert said() == []
-    assert said("classifier") == ["kept      in float32: classifier"]
-    assert said("a", "b", "c", "d", "e") == ["kept      in float32: a, b, c and 2 more"]
+    assert said("classifier") == ["excluded  from int8, in float32: classifier"]
+    assert said("a", "b", "c", "d", "e") == ["excluded  from int8, in float32: a, b, c and 2 more"]
 
 
 def test_clips_that_cannot_be_read_are_counted_and_said(small_model: Path, small_clips: Path, tmp_path: Path) -> None:
@@ -220,7 +221,7 @@ def test_evaluating_an_export(target: Target, small_model: Path, exported: MakeE
         evaluate(folder, small_clips, device="cpu", workers=0),
     )
     assert found.metrics.top1 == expected.metrics.top1
-    assert found.model["sha256"] == file_digest(folder / MODEL_FILES[target][-1])
+    assert found.model["sha256"] == sha256_of_file(folder / MODEL_FILES[target][-1])
     with pytest.raises(ConfigError, match="crops or averages in it than the protocol"):
         evaluate(folder, small_clips, protocol="uniform-1x10", device="cpu")
     with pytest.raises(ConfigError, match="own precision"):

@@ -43,7 +43,7 @@ def write_spoiled(monkeypatch: pytest.MonkeyPatch, spoil: Callable[[ModelProto],
     """Let the writer of ONNX files make a fault after its work."""
     right = WRITERS["onnx"]
 
-    def write(folder: Path, network: Recognizer, export: Export, quantise: targets.Quantise | None) -> Export:
+    def write(folder: Path, network: Recognizer, export: Export, quantise: targets.Quantize | None) -> Export:
         export = right(folder, network, export, quantise)
         file = onnx.load(folder / "model.onnx")
         spoil(file)
@@ -101,7 +101,7 @@ def test_swapped_colours_in_every_target(
 ) -> None:
     right = WRITERS[target]
 
-    def write(folder: Path, network: Recognizer, export: Export, quantise: targets.Quantise | None) -> Export:
+    def write(folder: Path, network: Recognizer, export: Export, quantise: targets.Quantize | None) -> Export:
         other = copy.deepcopy(network)
         first = next(other.backbone.parameters())
         assert first.shape[1] == 3
@@ -123,7 +123,7 @@ def test_another_resize(
 ) -> None:
     right = WRITERS["onnx"]
 
-    def write(folder: Path, network: Recognizer, export: Export, quantise: targets.Quantise | None) -> Export:
+    def write(folder: Path, network: Recognizer, export: Export, quantise: targets.Quantize | None) -> Export:
         other = export.spec.model_copy(update={"input": export.spec.input.model_copy(update=changes)})
         right(folder, network, export.model_copy(update={"spec": other}), quantise)
         return export
@@ -138,7 +138,7 @@ def test_fp16_that_gives_clips_other_classes(
 ) -> None:
     right = WRITERS["openvino"]
 
-    def write(folder: Path, network: Recognizer, export: Export, quantise: targets.Quantise | None) -> Export:
+    def write(folder: Path, network: Recognizer, export: Export, quantise: targets.Quantize | None) -> Export:
         other = copy.deepcopy(network)
         other.classifier.weight.data = other.classifier.weight.data.roll(1, 0)
         return right(folder, other, export, quantise)

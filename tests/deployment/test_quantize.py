@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from clipshift.config import InputConfig, ModelSpec
 from clipshift.config.schema import ModelConfig
-from clipshift.deployment.onnx_codes import move_codes
 from clipshift.deployment.onnx_graph import network_to_onnx
-from clipshift.deployment.quantize import agreement, quantize_onnx, quantize_openvino
+from clipshift.deployment.quantization.accuracy_control import Demands, TooManyExcludedError, agreement
+from clipshift.deployment.quantization.onnx import quantize_onnx
+from clipshift.deployment.quantization.onnx_rules import in_integers
+from clipshift.deployment.quantization.openvino import quantize_openvino
 from clipshift.engines.openvino import the_core
 from clipshift.models import Recognizer
 from clipshift.models.backbones import Activation
@@ -72,19 +74,19 @@ def _layers(model: Any) -> set[str]:  # noqa: ANN401
 
 def test_every_layer_is_in_int8_where_that_is_good_enough(model: Any, clips: list[NDArray[np.float32]]) -> None:  # noqa: ANN401
     expected = _logits(model, clips)
-    quantised = quantize_openvino(model, clips[:4], clips, score=agreement(expected), least=0.0)
-    assert quantised.kept == ()
-    assert quantised.score_before == 1
-    found = _logits(quantised.model, clips)
-    assert agreement(expected)(found) == quantised.score
+    quantized = quantize_openvino(model, clips[:4], clips, Demands(agreement(expected), 0.0))
+    assert quantized.excluded == ()
+    assert quantized.score_before == 1
+    found = _logits(quantized.model, clips)
+    assert agreement(expected)(found) == quantized.score
     assert 0 < np.abs(found - expected).max() < 0.2 * np.abs(expected).max()
     assert np.array_equal(_logits(model, clips), expected)
 
 
 def test_the_shift_stays_in_int8(model: Any, clips: list[NDArray[np.float32]]) -> None:  # noqa: ANN401
     """No convolution, those of the shift included, computes in floating point, and nothing is joined in it."""
-    quantised = quantize_openvino(model, clips[:4], clips[:4], score=lambda _: 1.0, least=0.0)
-    compiled = the_core().compile_model(quantised.model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    quantized = quantize_openvino(model, clips[:4], clips[:4], Demands(lambda _: 1.0, 0.0))
+    compiled = the_core().compile_model(quantized.model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     seen = []
     for node in compiled.get_runtime_model().get_ordered_ops():
         information = {key: node.get_rt_info()[key].astype(str) for key in ("layerType", "runtimePrecision")}
@@ -105,9 +107,9 @@ def test_one_number_behind_a_convolution_may_be_its_bias() -> None:
     mean = operators.reduce_mean(gates, np.array([2, 3]), keep_dims=False)
     model = openvino.Model([mean], [clip], "gates")
     clips = [random.standard_normal((1, 3, 8, 8)).astype(np.float32) for _ in range(4)]
-    quantised = quantize_openvino(model, clips, clips, score=lambda _: 1.0, least=0.0)
-    assert quantised.kept == ()
-    assert np.abs(_logits(quantised.model, clips) - _logits(model, clips)).max() < 0.02
+    quantized = quantize_openvino(model, clips, clips, Demands(lambda _: 1.0, 0.0))
+    assert quantized.excluded == ()
+    assert np.abs(_logits(quantized.model, clips) - _logits(model, clips)).max() < 0.02
 
 
 def signal_stack() -> bytes:
@@ -132,16 +134,22 @@ def test_layers_go_back_to_floating_point_until_the_score_is_reached(
     def closeness(outputs: NDArray[np.float32]) -> float:
         return float(1 - np.abs(outputs - expected).max() / scale)
 
-    all_int8 = quantize(given, clips[:4], clips, score=closeness, least=0.0)
+    all_int8 = quantize(given, clips[:4], clips, Demands(closeness, 0.0))
     least = 1 - (1 - all_int8.score) / 2
     stack = signal_stack()
-    better = quantize(given, clips[:4], clips, score=closeness, least=least)
+    better = quantize(given, clips[:4], clips, Demands(closeness, least))
     assert better.score >= least > all_int8.score
-    (said,) = [record.getMessage() for record in caplog.records if record.name == "clipshift.deployment.quantize"]
+    (said,) = [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "clipshift.deployment.quantization.accuracy_control"
+    ]
     assert f"the score is {all_int8.score:.3f}, at least {least:.3f} " in said
-    assert all_int8.kept == ()
-    assert 0 < len(better.kept) < better.layers
-    assert len(set(better.kept)) == len(better.kept)
+    assert all_int8.excluded == ()
+    with pytest.raises(TooManyExcludedError):  # and not at the end of the search
+        quantize(given, clips[:4], clips, Demands(closeness, least, most_excluded=0.5 / better.layers))
+    assert 0 < len(better.excluded) < better.layers
+    assert len(set(better.excluded)) == len(better.excluded)
     # Many cores of OpenVINO came and went; a stack for signal handlers that one of them freed would kill the process.
     assert signal_stack() == stack
 
@@ -154,17 +162,17 @@ def test_integers_throughout_in_onnx_runtime(
     network = small_network(MODEL.model_copy(update={"activation": activation}))
     model = network_to_onnx(network, SPEC)
     expected = np.concatenate([network(torch.from_numpy(clip)).detach().numpy() for clip in clips])
-    quantised = quantize_onnx(model, clips[:4], clips, score=agreement(expected), least=0.0)
-    assert quantised.kept == ()
-    assert quantised.layers == sum(node.op_type in ("Conv", "Gemm") for node in model.graph.node)
+    quantized = quantize_onnx(model, clips[:4], clips, Demands(agreement(expected), 0.0))
+    assert quantized.excluded == ()
+    assert quantized.layers == sum(node.op_type in ("Conv", "Gemm") for node in model.graph.node)
     settings = onnxruntime.SessionOptions()
     settings.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    session = onnxruntime.InferenceSession(quantised.model.SerializeToString(), settings)
+    session = onnxruntime.InferenceSession(quantized.model.SerializeToString(), settings)
     found = np.concatenate([session.run(None, {"clips": clip})[0] for clip in clips])
-    assert agreement(expected)(found) == quantised.score
+    assert agreement(expected)(found) == quantized.score
     assert 0 < np.abs(found - expected).max() < 0.2 * np.abs(expected).max()
     executed = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
-    assert executed["QLinearConv"] == quantised.layers - 1
+    assert executed["QLinearConv"] == quantized.layers - 1
     assert executed["QGemm"] == 1
     assert not executed.keys() & {"Conv", "FusedConv", "Gemm", "Relu", "LeakyRelu", "Add"}
     assert ("QLinearLeakyRelu" in executed) == (activation == "leaky_relu")
@@ -189,7 +197,7 @@ def test_codes_keep_their_numbers(clips: list[NDArray[np.float32]]) -> None:
     biased = [node for node in model.graph.node if node.op_type == "Conv" and len(node.input) == 3]
     first, second = next((a, b) for a, b in pairwise(biased) if sizes[a.input[2]] == sizes[b.input[2]])
     second.input[2] = first.input[2]  # as exporters let layers share what is equal
-    moved = move_codes(model)
+    moved = in_integers(model)
     literally = onnxruntime.SessionOptions()  # and not as an engine that looks for integers
     literally.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     before, after = (
@@ -197,7 +205,7 @@ def test_codes_keep_their_numbers(clips: list[NDArray[np.float32]]) -> None:
         for each in (model, moved)
     )
     assert np.abs(before - after).max() < 0.02 * np.abs(before).max()
-    biases = [node for node in moved.graph.node if node.name.endswith("bias_dequantised")]
+    biases = [node for node in moved.graph.node if node.name.endswith("bias_dequantized")]
     assert len(biases) > 5
 
 
@@ -224,7 +232,7 @@ def activation_to_codes(name: str, scale: float, zero: int, **attributes: Any) -
 def test_codes_in_front_of_a_leaky_relu_lose_one_code_at_most(zero: int, slope: float) -> None:
     scale = 0.02
     model = activation_to_codes("LeakyRelu", scale, zero, alpha=slope)
-    moved = move_codes(model)
+    moved = in_integers(model)
     assert [node.op_type for node in moved.graph.node] == [
         *("Neg", "QuantizeLinear", "DequantizeLinear", "LeakyRelu", "QuantizeLinear")
     ]
@@ -244,7 +252,7 @@ def test_codes_in_front_of_a_leaky_relu_lose_one_code_at_most(zero: int, slope: 
 def test_a_hard_swish_of_codes_loses_two_codes_at_most(scale: float, zero: int) -> None:
     """Up to 4.7, 1.7 and 25; as steep as 1.5, a hard swish makes more of a rounding."""
     model = activation_to_codes("HardSwish", scale, zero)
-    moved = move_codes(model)
+    moved = in_integers(model)
     operators = Counter(node.op_type for node in moved.graph.node)
     assert "HardSwish" not in operators
     assert operators["QuantizeLinear"] == 3  # of what enters, of its gate, and of what leaves
@@ -290,7 +298,7 @@ def test_a_mean_of_codes_needs_no_floats(axes: tuple[int, ...], keepdims: int, o
         ],
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
-    moved = move_codes(model)
+    moved = in_integers(model)
     assert operator in {node.op_type for node in moved.graph.node}
     x = np.random.default_rng(0).uniform(-1, 4, (2, 3, 5, 7)).astype(np.float32)
     options = onnxruntime.SessionOptions()
@@ -328,8 +336,13 @@ def test_what_is_joined_has_the_codes_of_the_wider_range() -> None:
         ],
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-    moved = move_codes(model)
-    assert all(name.endswith("_codes") for node in moved.graph.node if node.op_type == "Concat" for name in node.input)
+    moved = in_integers(model)
+    assert all(
+        name.endswith(("_codes", "_quantized"))
+        for node in moved.graph.node
+        if node.op_type == "Concat"
+        for name in node.input
+    )
     random = np.random.default_rng(0)
     given = {name: random.uniform(low, 0.2, (4, 4)).astype(np.float32) for name, low in (("a", -1), ("b", -1.2))}
     given["c"] = random.uniform(0, 0.25, (4, 4)).astype(np.float32)
@@ -341,6 +354,6 @@ def test_what_is_joined_has_the_codes_of_the_wider_range() -> None:
 
 def test_bad_input(model: Any, clips: list[NDArray[np.float32]]) -> None:  # noqa: ANN401
     with pytest.raises(ValueError, match=r"scores 0\.5, less than 0\.9"):
-        quantize_openvino(model, clips[:2], clips[:2], score=lambda _: 0.5, least=0.9)
+        quantize_openvino(model, clips[:2], clips[:2], Demands(lambda _: 0.5, 0.9))
     with pytest.raises(ValueError, match="needs inputs to measure ranges on"):
-        quantize_openvino(model, [], clips[:2], score=lambda _: 1.0, least=0.9)
+        quantize_openvino(model, [], clips[:2], Demands(lambda _: 1.0, 0.9))

@@ -12,8 +12,9 @@ import clipshift
 from clipshift.cli import app
 from clipshift.deployment.clips import find_labelled
 from clipshift.engines import read_export
-from clipshift.engines.exported import file_digest, write_description
+from clipshift.engines.exported import write_description
 from clipshift.errors import DataError, ExportError
+from clipshift.files import sha256_of_file
 from tests.conftest import MakeExport
 from tests.deployment.making import save_model
 
@@ -27,7 +28,7 @@ def _spoilt(exported: Path, folder: Path) -> Path:
     assert slopes
     folder.mkdir()
     onnx.save(model, folder / "model.onnx")
-    files = {"model.onnx": file_digest(folder / "model.onnx")}
+    files = {"model.onnx": sha256_of_file(folder / "model.onnx")}
     write_description(folder, read_export(exported).model_copy(update={"files": files}))
     return folder
 

@@ -96,7 +96,7 @@ def test_int8(target: Target, engine: str, run: Path, data: Path, tmp_path: Path
     assert "same class in 100.0%" in said
     assert "accuracy  100.0% of the clips; of the model 100.0%" in said
     export = read_export(out)
-    assert (export.target, export.precision, export.kept) == (target, "int8", ())
+    assert (export.target, export.precision, export.excluded_layers) == (target, "int8", ())
     assert export.checked is not None
     assert export.checked.clips == 48
     use(run, out, data, engine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shutil
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 import zipfile
 from contextlib import nullcontext
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
@@ -21,7 +23,7 @@ import torch
 import clipshift
 from clipshift.config import DataConfig, EvaluateConfig
 from clipshift.data.clips import Clip
-from clipshift.engines import EngineOptions, ExportScorer, Target, find_export, open_session, read_export
+from clipshift.engines import EngineOptions, Export, ExportScorer, Target, find_export, open_session, read_export
 from clipshift.engines.exported import MODEL_FILES
 from clipshift.engines.sessions import Mode
 from clipshift.engines.torch_program import TorchSession
@@ -29,6 +31,7 @@ from clipshift.errors import ConfigError, ExportError, MissingDependencyError, V
 from clipshift.inference.results import Prediction
 from tests.conftest import MakeExport
 from tests.deployment.making import noise
+from tests.video.making import make_video, pictures
 
 every_target = pytest.mark.parametrize("target", get_args(Target))
 ONE_THREAD = EngineOptions(device="cpu", threads=1)
@@ -67,6 +70,12 @@ def test_a_file_that_was_changed(target: Target, spoil: str, exported: MakeExpor
         text = rf"(?s)damaged or changed.*{file.name}.*got: +SHA-256 \w+\n.*allowed: +SHA-256 \w+\n.*export again"
     with pytest.raises(ExportError, match=text):
         clipshift.load(folder)
+
+
+def test_layers_in_float32_under_the_key_of_earlier_versions(exported: MakeExport) -> None:
+    described = read_export(exported("onnx").folder).model_dump(mode="json")
+    assert described.pop("excluded_layers") == []
+    assert Export.model_validate_json(json.dumps({**described, "kept": ["a", "b"]})).excluded_layers == ("a", "b")
 
 
 def test_a_file_without_its_description(exported: MakeExport, tmp_path: Path) -> None:
@@ -352,3 +361,27 @@ def test_no_pickle_is_read_from_a_program(exported: MakeExport, tmp_path: Path) 
     with pytest.raises(ExportError, match="PyTorch cannot read the file"):
         TorchSession(program, read_export(folder), ONE_THREAD)
     assert not marker.exists()
+
+
+@pytest.mark.parametrize(("choice", "width"), [("ignore", 96), ("apply", 192)])
+def test_frames_reach_the_engine_with_the_pixels_of_the_model(
+    choice: str, width: int, exported: MakeExport, tmp_path: Path
+) -> None:
+    export = exported("onnx").export
+    spec = export.spec.model_copy(update={"input": export.spec.input.model_copy(update={"pixel_aspect": choice})})
+    shapes = []
+
+    class FakeSession:
+        engine, side_by_side = "noting", 1
+
+        def run(self, inputs: np.ndarray) -> np.ndarray:
+            shapes.append(inputs.shape[2:])
+            return np.zeros((len(inputs), 4), dtype=np.float32)
+
+        probabilities = run
+
+    path = make_video(tmp_path / "a.mp4", pictures(9), pixel_aspect=Fraction(2))
+    scorer = ExportScorer(FakeSession(), export.model_copy(update={"spec": spec}))
+    scored = list(scorer.stream([Clip(path, "a", None)], DataConfig(), EvaluateConfig(), workers=0))
+    assert [each.error for each in scored] == [None]
+    assert shapes == [(64, width, 3)]

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import logging
+
 import pytest
 import torch
 from torch import nn
 
 from clipshift.config.schema import ModelConfig
 from clipshift.errors import WeightsError
-from clipshift.models import Recognizer
+from clipshift.models import Recognizer, folding
 from clipshift.models.folding import inference_form
 from clipshift.models.shift import TemporalShift
 from clipshift.models.zoo import ZOO
@@ -63,3 +65,46 @@ def test_inference_form_of_a_broken_network() -> None:
         next(network.parameters())[0] = float("nan")
     with pytest.raises(WeightsError, match="infinity or not-a-number"):
         inference_form(network)
+
+
+class _Beside(nn.Module):
+    """A batch norm whose input something else reads, too."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.add(self.norm(x), x, alpha=0.5)
+
+
+def test_inference_form_keeps_the_norm_of_a_convolution_that_something_else_reads() -> None:
+    network = _with_statistics(Recognizer(ZOO["tsm-r18"].model, segments=2, classes=3))
+    network.backbone.set_submodule("bn1", _Beside(network.backbone.get_submodule("bn1")))
+    form = inference_form(network)
+    assert [name for name, m in form.named_modules() if isinstance(m, nn.BatchNorm2d)] == ["backbone.bn1.norm"]
+    with torch.no_grad():
+        expected, got = network(_clips(2)), form(_clips(2))
+    assert float((got - expected).abs().max() / expected.abs().max()) < 1e-5
+
+
+def test_inference_form_is_the_trained_form_where_folding_is_not_exact_enough(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = _with_statistics(Recognizer(ZOO["tsm-r18"].model, segments=2, classes=3))
+    monkeypatch.setattr(folding, "TOLERANCE", 1e-12)
+    with caplog.at_level(logging.WARNING), torch.inference_mode():
+        form = inference_form(network)
+    assert [record.name for record in caplog.records] == ["clipshift.models.folding"]
+    assert "trained form" in caplog.text
+    assert form.state_dict().keys() == network.state_dict().keys()
+    assert form is not network
+    with torch.no_grad():
+        torch.testing.assert_close(form(_clips(2)), network(_clips(2)))
+
+
+def test_inference_form_is_folded_in_inference_mode_too() -> None:
+    network = _with_statistics(Recognizer(ZOO["tsm-r18"].model, segments=2, classes=3))
+    with torch.inference_mode():
+        form = inference_form(network)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in form.modules())

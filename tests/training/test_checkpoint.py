@@ -85,7 +85,7 @@ def test_all_damaged_is_an_error_that_says_so(tmp_path: Path) -> None:
     assert len(str(caught.value).splitlines()) <= 8
 
 
-@pytest.mark.parametrize("step", ["save_file", "_sha256", "_sync"])
+@pytest.mark.parametrize("step", ["save_file", "sha256_of_file", "sync"])
 def test_killed_while_writing_leaves_the_old_one(tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path, 1)
 

@@ -22,6 +22,8 @@ from clipshift.training.checkpoint import load_checkpoint
 from clipshift.training.distill import LiveTeachers, StoredTeachers, TrainedTeacher, blend_targets, load_teachers
 from clipshift.training.loop import Trainer
 from clipshift.training.losses import classification_loss, mutual_loss, soft_target_loss
+from clipshift.training.objectives import LabelLoss, LearnFromTeachers
+from tests.training.objectives import objective_for
 from tests.training.test_loop import ALONE, batch, config, same, state
 
 SMALL = (
@@ -39,7 +41,7 @@ def network(seed: int, *settings: str) -> Recognizer:
 
 def pair(*settings: str) -> Trainer:
     made = config(*MUTUAL, "train.label_smoothing=0", "augment.mixup=0", *settings)
-    return Trainer(network(0), made, ALONE, updates_per_epoch=4, partner=network(1))
+    return Trainer(network(0), made, ALONE, updates_per_epoch=4, objective=objective_for(made, network(1)))
 
 
 def test_mutual_loss_is_both_labels_losses_and_the_symmetric_divergence() -> None:
@@ -56,7 +58,7 @@ def test_mutual_loss_is_both_labels_losses_and_the_symmetric_divergence() -> Non
         + 0.5 * mutual_loss(student, partner, temperature=2)
     )
     before = one.partner.classifier.weight.detach().clone()
-    assert one.update([batch(0)]) == pytest.approx(float(expected), rel=1e-5)
+    assert one.update([batch(0)]).loss == pytest.approx(float(expected), rel=1e-5)
     assert not torch.equal(one.partner.classifier.weight, before)
     assert set(one.parts) == {"labels_loss", "soft_loss", "partner_loss"}
 
@@ -110,14 +112,16 @@ def test_a_trained_teacher_stays_as_it_is_and_the_loss_is_the_sum() -> None:
     live = LiveTeachers(
         [TrainedTeacher("x", teacher, spec(("a", "b", "c")), torch.arange(3))], made.input, torch.device("cpu")
     )
-    one = Trainer(network(0), made, ALONE, updates_per_epoch=4, teachers=live)
+    one = Trainer(
+        network(0), made, ALONE, updates_per_epoch=4, objective=LearnFromTeachers(LabelLoss(made), live, made)
+    )
     one.train_mode()
     pixels = normalise(batch(0)["clips"], made.input.mean, made.input.std)
     logits = network(0).train()(pixels).detach()
     with torch.no_grad():
         targets = (teacher(pixels) / 3).softmax(1)
     expected = classification_loss(logits, batch(0)["labels"]) + 2 * soft_target_loss(logits, targets, temperature=3)
-    assert one.update([batch(0)]) == pytest.approx(float(expected), rel=1e-5)
+    assert one.update([batch(0)]).loss == pytest.approx(float(expected), rel=1e-5)
     assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
     assert not [name for name in one.tensors() if not name.startswith(("network.", "optimizer."))]
 

@@ -15,6 +15,7 @@ from clipshift.models.recognizer import Recognizer
 from clipshift.training.distributed import Ranks
 from clipshift.training.interrupt import StopRequest
 from clipshift.training.loop import StopAsked, Trainer, batch_norms, train_epoch
+from clipshift.training.objectives import LabelLoss, LearnLabels
 from clipshift.training.reporting import Reporter
 
 ALONE = Ranks(0, 1, 1, torch.device("cpu"))
@@ -36,7 +37,7 @@ def trainer(*settings: str) -> Trainer:
     network = Recognizer(
         made.model, segments=made.input.segments, classes=3, generator=torch.Generator().manual_seed(0)
     )
-    return Trainer(network, made, ALONE, updates_per_epoch=4)
+    return Trainer(network, made, ALONE, updates_per_epoch=4, objective=LearnLabels(LabelLoss(made)))
 
 
 def batch(seed: int, clips: int = 4) -> Batch:
@@ -105,7 +106,7 @@ def test_updates_in_bf16_are_near_those_in_float32(backbone: str) -> None:
     for amp in ("fp32", "bf16"):
         one = trainer(f"model.backbone={backbone}", f"train.amp={amp}", "optim.optimizer=adamw", "optim.lr=0.001")
         one.train_mode()
-        losses.append([one.update([batch(seed % 2)]) for seed in range(6)])
+        losses.append([one.update([batch(seed % 2)]).loss for seed in range(6)])
         assert all(p.dtype == p.grad.dtype == torch.float32 for p in one.network.parameters() if p.grad is not None)
     # bfloat16 has 8 binary digits; the batch norms of a small batch magnify what is rounded, from update to update.
     assert losses[0] != losses[1]
@@ -159,7 +160,8 @@ def test_not_finite_stops_before_the_update(kind: str) -> None:
             lambda *_: torch.full((4, 3), math.nan, requires_grad=True)
         )
     else:
-        broken = one.network.classifier.weight.register_hook(lambda gradient: gradient * math.inf)
+        weight = one.network.classifier.weight
+        broken = weight.register_hook(lambda gradient: gradient * math.inf)  # type: ignore[no-untyped-call]
     with pytest.raises(DivergedError):
         one.update([batch(1)])
     broken.remove()

@@ -15,6 +15,7 @@ from clipshift.models.zoo import ZOO
 from clipshift.training.distill import find_partner
 from clipshift.training.distributed import Ranks
 from clipshift.training.loop import Trainer
+from tests.training.objectives import objective_for
 
 # The rates of one device's share would be lost in the rounding of scales near 1.
 _SETTINGS = ["model.pretrained=false", "input.crop=32", "input.resize=32", "optim.lr=0.1", "optim.lr_batch_size=1"]
@@ -28,12 +29,12 @@ def test_one_update(recipe: str) -> None:
     if config.distill.method == "mutual":
         partner = Recognizer(find_partner(config).config.model, segments=config.input.segments, classes=3)
     ranks = Ranks(0, 1, 1, torch.device("cpu"))
-    trainer = Trainer(network, config, ranks, updates_per_epoch=10, partner=partner)
+    trainer = Trainer(network, config, ranks, updates_per_epoch=10, objective=objective_for(config, partner))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     trainer.train_mode()
     clips = torch.randint(0, 256, (2, config.input.segments, 3, 32, 32), dtype=torch.uint8)
-    loss = trainer.update([Batch(clips=clips, labels=torch.tensor([0, 2]), indices=torch.arange(2), bad=[])])
-    assert math.isfinite(loss)
+    updated = trainer.update([Batch(clips=clips, labels=torch.tensor([0, 2]), indices=torch.arange(2), bad=[])])
+    assert math.isfinite(updated.loss)
     moved = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
     learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     assert learning <= moved

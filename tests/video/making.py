@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import av
 import numpy as np
+from av.stream import Disposition
 from av.video.stream import VideoStream
 from PIL import Image
 
@@ -40,6 +41,7 @@ def make_video(
     container_options: dict[str, str] | None = None,
     format_name: str | None = None,
     with_audio: bool = False,
+    pixel_aspect: Fraction | None = None,
 ) -> Path:
     """Encodes frames at 25 per second; `times` counts in 1/1000 s for clips of variable rate."""
     with av.open(str(path), "w", format=format_name, options=container_options or {}) as container:
@@ -48,6 +50,8 @@ def make_video(
         stream.height, stream.width = frames_THWC.shape[1:3]
         stream.pix_fmt = pix_fmt
         stream.codec_context.thread_count = 1
+        if pixel_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
             stream.time_base = Fraction(1, 1000)
@@ -66,6 +70,30 @@ def make_video(
             sound.pts = 0
             container.mux(audio.encode(sound))
             container.mux(audio.encode(None))
+    return path
+
+
+def make_streams(path: Path, streams: Sequence[tuple[np.ndarray, Disposition]]) -> Path:
+    """A file with several video streams, whose packets alternate."""
+    with av.open(str(path), "w") as container:
+        outputs = []
+        for frames_THWC, disposition in streams:
+            cover = bool(disposition & Disposition.attached_pic)
+            stream = container.add_stream("mjpeg" if cover else "libx264", rate=25)
+            assert isinstance(stream, VideoStream)
+            stream.height, stream.width = frames_THWC.shape[1:3]
+            stream.pix_fmt = "yuvj420p" if cover else "yuv420p"
+            stream.codec_context.thread_count = 1
+            stream.disposition = disposition
+            outputs.append((stream, frames_THWC))
+        for number in range(max(len(frames) for _, frames in outputs)):
+            for stream, frames_THWC in outputs:
+                if number < len(frames_THWC):
+                    frame = av.VideoFrame.from_ndarray(frames_THWC[number], format="rgb24")
+                    frame.pts, frame.time_base = number, Fraction(1, 25)
+                    container.mux(stream.encode(frame))
+        for stream, _ in outputs:
+            container.mux(stream.encode(None))
     return path
 
 

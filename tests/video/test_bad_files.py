@@ -15,7 +15,7 @@ from PIL import Image
 
 from clipshift.config.schema import DataConfig
 from clipshift.errors import VideoError
-from clipshift.video import Limits, decode, open_clip, probe
+from clipshift.video import Limits, boxes, decode, open_clip, probe
 from tests.video.making import make_video, pictures
 
 if TYPE_CHECKING:
@@ -279,3 +279,50 @@ def test_indices_outside_the_clip_are_a_bug_of_the_caller(folder: Path) -> None:
     with pytest.raises(ValueError, match="closed"):
         clip.read([0])
     clip.close()
+
+
+def test_tables_that_announce_billions_of_frames_take_no_memory(tmp_path: Path) -> None:
+    data = bytearray(make_video(tmp_path / "a.mp4", pictures(8), options={"bf": "0"}).read_bytes())
+    sizes, chunks, times = (data.index(name) for name in (b"stsz", b"stsc", b"stts"))
+    for place in (sizes + 12, chunks + 16, times + 12):
+        data[place : place + 4] = struct.pack(">I", 2**31 - 1)
+    data[sizes + 8 : sizes + 12] = struct.pack(">I", 1)  # of one byte each: no table follows
+    (tmp_path / "b.mp4").write_bytes(data)
+    with pytest.raises(VideoError, match="announces more frames") as caught:
+        probe(tmp_path / "b.mp4")
+    assert caught.value.got == "2147483647 samples"
+
+
+def test_fragments_that_announce_billions_of_frames(tmp_path: Path) -> None:
+    options = {"movflags": "frag_keyframe+empty_moov"}
+    path = make_video(tmp_path / "a.mp4", pictures(8), container_options=options)
+    assert probe(path).frames == 8
+    data = bytearray(path.read_bytes())
+    place = data.index(b"trun") + 8
+    data[place : place + 4] = struct.pack(">I", 2**31 - 1)
+    (tmp_path / "b.mp4").write_bytes(data)
+    with pytest.raises(VideoError, match="announces more frames"):
+        probe(tmp_path / "b.mp4")
+
+
+def test_boxes_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boxes, "_MOST_BOXES", 50)
+    (tmp_path / "a.mp4").write_bytes(struct.pack(">I4s", 8, b"free") * 60)
+    with pytest.raises(VideoError, match="more boxes"):
+        probe(tmp_path / "a.mp4")
+
+
+def test_sound_of_a_sample_each_tick_is_not_counted(tmp_path: Path) -> None:
+    def box(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I4s", 8 + len(content), kind) + content
+
+    def track(handler: bytes) -> bytes:
+        tables = box(b"stts", struct.pack(">IIII", 0, 1, 48_000, 1)) + box(b"stsz", struct.pack(">III", 0, 2, 48_000))
+        media = box(b"hdlr", struct.pack(">II4s", 0, 0, handler)) + box(b"minf", box(b"stbl", tables))
+        return box(b"trak", box(b"mdia", media))
+
+    file = tmp_path / "a.mp4"
+    file.write_bytes(box(b"moov", track(b"soun") + track(b"vide")))
+    with file.open("rb") as opened:
+        found = boxes.read_boxes(opened, file.stat().st_size)
+    assert found == boxes.Boxes(end=file.stat().st_size, indexed=True, samples=48_000)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from clipshift.data.folders import is_frame_folder
 from clipshift.errors import ConfigError, VideoError
 from clipshift.video import Limits, decode, open_clip, probe
 from tests.video.making import make_folder, pictures
@@ -137,3 +140,25 @@ def test_limits(tmp_path: Path) -> None:
 def test_a_pattern_without_one_number_is_an_error_of_the_configuration(pattern: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data\.frame_pattern"):
         probe(make_folder(tmp_path / "clip", pictures(1)), frame_pattern=pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["img_{:0999999999d}.jpg", "img_{.jpg", "img.jpg", "{:05d}_{:05d}.jpg", "}{:05d}.jpg"]
+)
+def test_patterns_that_name_no_frames(pattern: str, tmp_path: Path) -> None:
+    make_folder(tmp_path / "a", pictures(2))
+    with pytest.raises(ConfigError, match="pattern of frame names"):
+        probe(tmp_path / "a", frame_pattern=pattern)
+    with pytest.raises(ConfigError, match="pattern of frame names"):
+        is_frame_folder(tmp_path / "a", pattern)
+
+
+def test_an_image_that_announces_more_than_pillow_opens(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a", pictures(1), pattern="img_{:05d}.png")
+    file = tmp_path / "a" / "img_00001.png"
+    data = bytearray(file.read_bytes())
+    data[16:24] = struct.pack(">II", 10**6, 10**6)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    file.write_bytes(data)
+    with pytest.raises(VideoError, match="larger than Pillow opens"):
+        probe(tmp_path / "a", frame_pattern="img_{:05d}.png")

@@ -20,6 +20,7 @@ from clipshift.config.schema import Config
 from clipshift.config.text import flatten, valid_keys
 from clipshift.config.yaml import YamlError, read_yaml, write_yaml
 from clipshift.errors import ConfigError
+from clipshift.files import write_whole
 
 Settings = str | Mapping[str, Any]
 """One `"key=value"`, or a mapping with dotted or nested keys."""
@@ -84,7 +85,7 @@ def load_config(path: Path) -> Config:
 
 def save_config(config: Config, path: Path) -> None:
     """Write a configuration as plain YAML."""
-    path.write_text(write_yaml(json.loads(config.model_dump_json())), encoding="utf-8")
+    write_whole(path, write_yaml(json.loads(config.model_dump_json())))
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:

@@ -12,6 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
+# What becomes the size of an array has an upper bound, too: a slip of the finger must not take all memory.
+Frames = Annotated[int, Field(ge=1, le=1024)]
+Pixels = Annotated[int, Field(ge=1, le=8192)]
+Clips = Annotated[int, Field(ge=1, le=1000)]
+BatchSize = Annotated[int, Field(ge=1, le=65_536)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Colour = tuple[float, float, float]
@@ -82,20 +87,23 @@ class ModelConfig(Section):
 class InputConfig(Section):
     """How frames are taken from a clip and become the network's input; travels with the trained model."""
 
-    segments: PositiveInt = 8
+    pixel_aspect: Literal["ignore", "apply"] = "ignore"
+    """Videos whose pixels are not square (DVD, DV, anamorphic): their frames are taken as stored (`ignore`: all
+    published systems), or scaled in width as players show them (`apply`), before everything else."""
+    segments: Frames = 8
     """Frames per clip: the video is cut into as many equal parts and one frame is taken from each."""
     sampling: Sampling = "middle"
     """The frame of each part in a test: its `middle`; the same in floating point (`middle_float`: mmaction2, MIT);
     that or, of videos with at most `segments` frames, always the first one (`middle_or_first`: PaddleVideo's left);
     the middle of a whole number of frames (`block_middle`: its mid); evenly from first to last (`ends`: linspace); or
     every (64 // `segments`)-th frame of windows of 64 frames, one for each clip (`dense`)."""
-    resize: PositiveInt = 256
+    resize: Pixels = 256
     """Short side in pixels to which frames are scaled before a test crop."""
     aspect: Literal["keep", "four_thirds"] = "keep"
     """Shape of the scaled frame: its own, or always 4:3 unless the short side is `resize` already (PaddleVideo)."""
     resize_rounding: Literal["nearest", "down"] = "nearest"
     """How the long side is rounded that keeps the aspect: half up (mmaction2), or down (torchvision, PaddleVideo)."""
-    crop: PositiveInt = 224
+    crop: Pixels = 224
     """Side in pixels of the square that the network sees."""
     crop_rounding: Literal["down", "even"] = "down"
     """Where a centre crop begins if the space around it is odd: half of it rounded down (mmaction2), or to the even
@@ -132,7 +140,7 @@ class AugmentConfig(Section):
     crop_scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 0.875, 0.75, 0.66)
     """Multi-scale crop (TSN, section 3.2): width and height are each one of these shares of the short side, at
     most one step apart; the crop is then scaled to `crop_resize`."""
-    crop_resize: Annotated[int, Field(ge=0)] = 0
+    crop_resize: Annotated[int, Field(ge=0, le=8192)] = 0
     """Side to which the multi-scale crop is scaled and from which a square of `input.crop` is then cut at random
     (PP-TSM: 256); 0: scaled to `input.crop`, nothing cut."""
     crop_positions: Literal["five", "thirteen", "any"] = "thirteen"
@@ -192,7 +200,7 @@ class DataConfig(Section):
     """Longest video, in frames, that is decoded."""
     max_seconds: Positive = 36_000.0
     """Longest video, in seconds, that is decoded."""
-    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    workers: Annotated[int, Field(ge=0, le=1024)] | Literal["auto"] = "auto"
     """Processes that decode clips, per device; 0 decodes in the main process; `auto`: as the cores allow."""
 
 
@@ -245,7 +253,7 @@ class TrainConfig(Section):
     """The training loop."""
 
     epochs: PositiveInt = 25
-    batch_size: PositiveInt = 8
+    batch_size: BatchSize = 8
     """Clips per device and forward pass."""
     accumulate: PositiveInt = 1
     """Forward passes whose gradients are averaged into one update."""
@@ -352,9 +360,9 @@ class EvaluateConfig(Section):
     crops: Crops = "centre"
     """Crops per frame, as published: one; left, centre and right of full height (`three`) or of side `input.crop`
     (`three_small`: PaddleVideo's dense test); corners and centre, mirrored too (`ten`)."""
-    clips: PositiveInt = 1
+    clips: Clips = 1
     """Sets of frames per video, spread evenly in time."""
-    batch_size: PositiveInt = 8
+    batch_size: BatchSize = 8
     """Videos per forward pass; does not change the result."""
     bad: Literal["wrong", "exclude"] = "wrong"
     """How unreadable videos count: as wrong, or not at all. They are listed in any case."""

@@ -41,7 +41,10 @@ def read_yaml(text: str) -> Any:  # noqa: ANN401 - whatever the text says
     Raises:
         YamlError: It is not valid, has a key twice, or asks for a Python object.
     """
-    return yaml.load(text, _Loader)  # noqa: S506 - derives from SafeLoader
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 - derives from SafeLoader
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, a day that there is not, brackets
+        raise YamlError(f"a value that cannot be made: {error}") from error
 
 
 def write_yaml(value: object) -> str:

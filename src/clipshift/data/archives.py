@@ -9,6 +9,7 @@ import zlib
 from lzma import LZMAError
 from pathlib import Path
 
+from clipshift.data.folders import is_left_out
 from clipshift.errors import DataError
 
 _ZIP = (".zip",)
@@ -45,7 +46,7 @@ def open_source(path: Path, scratch: Path) -> list[Path]:
     packed = [
         _unpack(entry, scratch / entry.relative_to(path))
         for entry in entries
-        if entry.is_file() and not entry.name.startswith(".") and is_archive(entry)
+        if entry.is_file() and not is_left_out(entry.name) and is_archive(entry)
     ]
     return [path, *packed]
 
@@ -53,7 +54,7 @@ def open_source(path: Path, scratch: Path) -> list[Path]:
 def unpacked_by_hand(folders: list[Path]) -> str | None:
     """The command that unpacks the rar files or parts of archives in the folders; None where there are none."""
     for folder in folders:
-        names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+        names = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and not is_left_out(entry.name))
         rar = [name for name in names if name.lower().endswith(".rar")]
         if len(rar) == 1:
             return f"cd '{folder}' && unrar x '{rar[0]}' (or: bsdtar -xf, 7z x)"

@@ -16,7 +16,7 @@ from clipshift.config import DataConfig
 from clipshift.data.ahead import map_ahead
 from clipshift.data.alike import LOOK_FRAMES, find_alike, look_of
 from clipshift.data.clips import Clip, DataSet, absolute, plural, some
-from clipshift.data.fingerprint import file_hash
+from clipshift.data.fingerprint import describe_aspects, file_hash
 from clipshift.data.manifest import read_dataset
 from clipshift.errors import DataError, VideoError
 from clipshift.video import Limits, open_clip, segment_middles
@@ -96,6 +96,9 @@ class Inspected:
     fps: float | None = None
     seconds: float = 0.0
     """Length; of a frame folder as if at 25 frames a second."""
+    pixel_aspect: float = 1.0
+    """Width of a stored pixel by its height."""
+    video_streams: int = 1
     look: np.ndarray | None = None
 
 
@@ -132,6 +135,7 @@ def check_data(
         *_class_findings(dataset),
         *_copies(dataset.classes, inspected),
         *_shapes(inspected, segments),
+        *_ways_of_reading(inspected),
         *(Finding("info", "reading", note) for note in dataset.notes),
     ]
     rank = {"error": 0, "warning": 1, "info": 2}
@@ -184,7 +188,19 @@ def _inspect(clip: Clip, split: str, data: DataConfig, segments: int) -> Inspect
     except OSError as error:
         return Inspected(clip, split, error=error.strerror or str(error))
     seconds = info.seconds if info.seconds is not None else info.frames / 25
-    return Inspected(clip, split, None, size, info.frames, info.width, info.height, info.fps, seconds, look)
+    return Inspected(
+        clip,
+        split,
+        bytes=size,
+        frames=info.frames,
+        width=info.width,
+        height=info.height,
+        fps=info.fps,
+        seconds=seconds,
+        pixel_aspect=info.pixel_aspect,
+        video_streams=info.video_streams,
+        look=look,
+    )
 
 
 def _unreadable(inspected: list[Inspected], data: DataConfig) -> list[Finding]:
@@ -343,3 +359,22 @@ def _shapes(inspected: list[Inspected], segments: int) -> list[Finding]:
             listed = some([f"{value} ({count})" for value, count in counts], 5)
             findings.append(Finding("info", kind, f"{len(counts)} different {text}: {listed}."))
     return findings
+
+
+def _ways_of_reading(inspected: list[Inspected]) -> Iterable[Finding]:
+    """Clips of which more than one picture could be meant."""
+    good = [item for item in inspected if item.error is None]
+    aspects = describe_aspects((item.clip.name, item.pixel_aspect) for item in good)
+    if aspects is not None:
+        yield Finding(
+            "info",
+            "pixels",
+            f"{aspects}; input.pixel_aspect=apply (as in the recipe finetune) scales frames as players do, "
+            "ignore takes them as stored.",
+            tuple(item.clip.name for item in good if item.pixel_aspect != 1),
+        )
+    several = tuple(item.clip.name for item in good if item.video_streams > 1)
+    if several:
+        count = plural(len(several), "clip")
+        text = f"{count} of several videos (such as {several[0]}): the one that players show is read."
+        yield Finding("info", "streams", text, several)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipshift.errors import DataError
+from clipshift.files import printable
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,16 @@ class Manifest:
     clips: tuple[Clip, ...]
     notes: tuple[str, ...] = ()
     """What a user should know about the reading: ignored files, unused folders."""
+
+    def __post_init__(self) -> None:
+        for name in self.classes:  # they travel with the model, into engines and other languages
+            if printable(name) != name:
+                raise DataError(
+                    "The name of a class is no text in UTF-8, or has characters that cannot be shown.",
+                    where=self.source,
+                    got=printable(name),
+                    remedy="rename the class (its folder, or the word in the lists)",
+                )
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -83,6 +94,14 @@ def name_of(path: Path, root: Path) -> str:
 def absolute(path: str | Path) -> Path:
     """The path from the file system's root, `~` expanded, links kept as they are written."""
     return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() would follow links
+
+
+def exists(path: Path) -> bool:
+    """Whether a path is there; one that cannot be one, such as a longer one than the system allows, is not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def shown(path: Path) -> str:

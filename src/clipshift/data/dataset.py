@@ -140,7 +140,10 @@ class TrainingClips(Dataset[Sample]):
         began = time.thread_time()
         random = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, index, _SAMPLE_TAG]))
         limits, pattern = Limits.of(self.data), self.data.frame_pattern
-        with open_clip(clip.path, limits=limits, frame_pattern=pattern, frames=clip.frames) as reader:
+        square = self.input.pixel_aspect == "apply"
+        with open_clip(
+            clip.path, limits=limits, frame_pattern=pattern, frames=clip.frames, square_pixels=square
+        ) as reader:
             wanted = training_frames(self.augment.sampling, reader.frame_count, self.input.segments, random)
             frames_THWC = reader.read(wanted)
         decoded = time.thread_time()

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from clipshift.config import DataConfig
 from clipshift.data.ahead import map_ahead
-from clipshift.data.clips import Clip, DataSet
+from clipshift.data.clips import Clip, DataSet, plural
+from clipshift.data.folders import is_left_out
 from clipshift.errors import RunError, VideoError
+from clipshift.files import path_bytes, sha256_of_file, to_json, write_whole
 from clipshift.video import Limits, probe
 
 
@@ -36,6 +37,8 @@ class Fingerprint:
     fps: float | None
     """Frames a second; null for frame folders."""
     seconds: float | None
+    pixel_aspect: float | None
+    """Width of a stored pixel by its height."""
     bytes: int | None
     """Size of the file, or of all files of a frame folder."""
     mtime_ns: int | None
@@ -57,10 +60,10 @@ def file_hash(path: Path) -> str:
     """
     try:
         if not path.is_dir():
-            return _hash_file(path)
+            return sha256_of_file(path)
         whole = hashlib.sha256()
         for file in _frame_files(path):
-            whole.update(f"{file.name}\0{file.stat().st_size}\0{_hash_file(file)}\0".encode())
+            whole.update(path_bytes(f"{file.name}\0{file.stat().st_size}\0{sha256_of_file(file)}\0"))
         return whole.hexdigest()
     except OSError as error:
         raise VideoError("The clip cannot be read.", where=path, got=error.strerror or error) from error
@@ -85,17 +88,52 @@ def fingerprint(clip: Clip, classes: tuple[str, ...], split: str, data: DataConf
         old = cache.get(str(clip.path))
         if old is not None and (old.bytes, old.mtime_ns) == (size, changed) and old.error is None:
             return Fingerprint(
-                *who, old.frames, old.width, old.height, old.fps, old.seconds, size, changed, old.sha256, None
+                *who,
+                old.frames,
+                old.width,
+                old.height,
+                old.fps,
+                old.seconds,
+                old.pixel_aspect,
+                size,
+                changed,
+                old.sha256,
+                None,
             )
     except OSError as error:
-        return Fingerprint(*who, *(None,) * 8, error=error.strerror or str(error))
+        return Fingerprint(*who, *(None,) * 9, error=error.strerror or str(error))
     sha256 = None
     try:
         sha256 = file_hash(clip.path)
         info = probe(clip.path, limits=Limits.of(data), frame_pattern=data.frame_pattern, frames=clip.frames)
     except VideoError as error:
-        return Fingerprint(*who, *(None,) * 5, bytes=size, mtime_ns=changed, sha256=sha256, error=error.what)
-    return Fingerprint(*who, info.frames, info.width, info.height, info.fps, info.seconds, size, changed, sha256, None)
+        return Fingerprint(*who, *(None,) * 6, bytes=size, mtime_ns=changed, sha256=sha256, error=error.what)
+    return Fingerprint(
+        *who,
+        info.frames,
+        info.width,
+        info.height,
+        info.fps,
+        info.seconds,
+        info.pixel_aspect,
+        size,
+        changed,
+        sha256,
+        None,
+    )
+
+
+def describe_aspects(clips: Iterable[tuple[str, float | None]]) -> str | None:
+    """How many clips have pixels that are not square, and an example; None where there are none.
+
+    Args:
+        clips: Name, and width of a stored pixel by its height, of each clip; None of those that could not be read.
+    """
+    odd = [(name, aspect) for name, aspect in clips if aspect not in (None, 1)]
+    if not odd:
+        return None
+    name, aspect = odd[0]
+    return f"{plural(len(odd), 'clip')} with pixels that are not square (such as {name}: {aspect:.3g} to 1)"
 
 
 def fingerprints(
@@ -156,13 +194,8 @@ def write_data_jsonl(
     """
     known = read_data_jsonl(path) | (read_data_jsonl(cache) if cache is not None else {})
     lines = fingerprints(dataset, data, cache=known, workers=workers, progress=progress)
-    temporary = path.with_name(path.name + ".part")
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(_to_json(line) + "\n" for line in lines)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_whole(path, (_to_json(line) + "\n" for line in lines))
     except OSError as error:
         raise RunError("The list of clips cannot be written.", where=path, got=error.strerror or error) from error
     return lines
@@ -171,7 +204,7 @@ def write_data_jsonl(
 def read_data_jsonl(path: Path) -> Cache:
     """Reads a `data.jsonl` as a cache; a missing file is an empty cache, a line that is not understood is left out."""
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError):
         return {}
     cache = {}
@@ -190,16 +223,11 @@ def read_data_jsonl(path: Path) -> Cache:
 
 def _to_json(line: Fingerprint) -> str:
     row = {("class" if name == "class_name" else name): value for name, value in asdict(line).items()}
-    return json.dumps(row, ensure_ascii=False)
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return to_json(row)
 
 
 def _frame_files(folder: Path) -> Iterable[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if path.is_file() and not is_left_out(path.name))
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +12,23 @@ from clipshift.config import DataConfig
 from clipshift.data.clips import Clip, Manifest, name_of, plural, read_class_names, some
 from clipshift.errors import DataError
 from clipshift.video import is_video_file
+from clipshift.video.frames import frame_names
 
 CLASSES_FILE = "classes.txt"
 TRAIN_NAMES = ("train", "training")
 VALIDATION_NAMES = ("val", "validation", "valid")
 TEST_NAMES = ("test", "testing")
 _NUMBERED_IMAGE = re.compile(r".*\d\.(jpe?g|png)", re.IGNORECASE)
+_OF_SYSTEMS = frozenset(
+    {
+        *("__macosx", "icon\r"),  # archives and disks of macOS
+        *("$recycle.bin", "recycler", "system volume information"),  # Windows
+        *("thumbs.db", "ehthumbs.db", "desktop.ini"),
+        *("@eadir", "@tmp", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"),  # network storage
+        "lost+found",
+    }
+)
+"""Names, in lower case, of folders and files that systems leave in folders of others."""
 
 
 @dataclass
@@ -28,9 +38,19 @@ class Found:
     clips: list[Path] = field(default_factory=list)
     """Videos and frame folders, sorted by their path from the folder."""
     ignored: list[str] = field(default_factory=list)
-    """Names of hidden files and folders, and of files that are neither video nor frame."""
+    """Names of files and folders that are hidden or a system's, and of files that are neither video nor frame."""
     misnamed: list[Path] = field(default_factory=list)
     """A frame of each frame folder in which no name fits the pattern."""
+
+
+def is_left_out(name: str) -> bool:
+    """Whether a file or folder of this name is passed over wherever folders are searched.
+
+    Hidden ones are (`.Trashes`, and `._clip.mp4`, which macOS writes beside `clip.mp4`), and those that systems make
+    for themselves (`@eaDir`, `__MACOSX`, `$RECYCLE.BIN`, `Thumbs.db`). What a user names by its path is read all the
+    same.
+    """
+    return name.startswith(".") or name.lower() in _OF_SYSTEMS
 
 
 def find_clips(folder: Path, frame_pattern: str) -> Found:
@@ -40,7 +60,7 @@ def find_clips(folder: Path, frame_pattern: str) -> Found:
         DataError: A folder cannot be listed.
     """
     found = Found()
-    _walk(folder, _frame_name(frame_pattern), found, seen=set())
+    _walk(folder, frame_names(frame_pattern), found, seen=set())
     found.clips.sort(key=lambda path: path.relative_to(folder).as_posix())
     return found
 
@@ -51,25 +71,25 @@ def is_frame_folder(folder: Path, frame_pattern: str) -> bool:
     Raises:
         DataError: The folder cannot be listed.
     """
-    return _holds_frames(file_names(folder), _frame_name(frame_pattern))
+    return _holds_frames(file_names(folder), frame_names(frame_pattern))
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders directly inside a folder, sorted by name; hidden ones are left out.
+    """The folders directly inside a folder, sorted by name, without those that are left out everywhere.
 
     Raises:
         DataError: The folder cannot be listed.
     """
-    return [Path(entry.path) for entry in _entries(folder) if entry.is_dir() and not entry.name.startswith(".")]
+    return [Path(entry.path) for entry in _entries(folder) if entry.is_dir() and not is_left_out(entry.name)]
 
 
 def file_names(folder: Path) -> list[str]:
-    """The names of the files directly inside a folder, sorted.
+    """The names of the files directly inside a folder, sorted, without those that are left out everywhere.
 
     Raises:
         DataError: The folder cannot be listed.
     """
-    return [entry.name for entry in _entries(folder) if entry.is_file()]
+    return [entry.name for entry in _entries(folder) if entry.is_file() and not is_left_out(entry.name)]
 
 
 def read_class_folders(
@@ -192,7 +212,7 @@ def _check_known(folder: Path, found: list[str], classes: tuple[str, ...]) -> No
 
 def _notes(folder: Path, ignored: list[str]) -> tuple[str, ...]:
     notes = []
-    videos = [name for name in ignored if is_video_file(name) and not name.startswith(".")]
+    videos = [name for name in ignored if is_video_file(name) and not is_left_out(name)]
     if videos:
         notes.append(f"{folder.name}: not used, because outside the class folders: {some(videos)}")
     others = [name for name in ignored if name not in videos]
@@ -208,11 +228,11 @@ def _walk(folder: Path, frame_name: re.Pattern[str], found: Found, seen: set[str
         return
     seen.add(real)
     for entry in _entries(folder):
-        if entry.name.startswith("."):
+        if is_left_out(entry.name):
             found.ignored.append(entry.name)
         elif entry.is_dir():
             inside = Path(entry.path)
-            names = [item.name for item in _entries(inside)]
+            names = [item.name for item in _entries(inside) if not is_left_out(item.name)]
             if _holds_frames(names, frame_name):
                 found.clips.append(inside)
                 if not any(frame_name.fullmatch(name) for name in names):
@@ -231,12 +251,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise DataError("The folder cannot be listed.", where=folder, got=error.strerror or error) from error
-
-
-def _frame_name(frame_pattern: str) -> re.Pattern[str]:
-    """The names that a pattern like `img_{:05d}.jpg` can give."""
-    parts = string.Formatter().parse(frame_pattern)
-    return re.compile("".join(re.escape(text) + (r"\d+" if key is not None else "") for text, key, _, _ in parts))
 
 
 def _holds_frames(names: Sequence[str], frame_name: re.Pattern[str]) -> bool:

@@ -17,12 +17,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clipshift.data.clips import Clip, Manifest, name_of, plural, read_class_names, read_lines, some
+from clipshift.data.clips import Clip, Manifest, exists, name_of, plural, read_class_names, read_lines, some
 from clipshift.data.folders import CLASSES_FILE
 from clipshift.errors import DataError
 from clipshift.video import is_video_file
 
 LIST_SUFFIXES = frozenset({".txt", ".lst", ".list", ".csv", ".tsv", ".jsonl"})
+
+_LARGEST_NUMBER = 10**9
+_MOST_CLASSES = 100_000
+"""Where only the numbers in a list tell how many classes there are: a slip of the finger must not take all memory."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,7 @@ def gives_labels(path: Path) -> bool:
         return any("label" in _json_object(path, line) for line in lines)
     if _is_csv(path, lines):
         return "label" in _csv_table(path, lines, needed=("path",))[0]
-    return not all((path.parent / text.strip()).exists() or is_video_file(text.strip()) for _, text in lines)
+    return not all(exists(path.parent / text.strip()) or is_video_file(text.strip()) for _, text in lines)
 
 
 def _unlabelled(folder: Path, text: str) -> str:
@@ -142,7 +146,7 @@ def _unlabelled(folder: Path, text: str) -> str:
     if "\t" in text:
         return text.split("\t")[0].strip()
     candidates = [text, text.rsplit(maxsplit=1)[0], text.rsplit(maxsplit=2)[0]]
-    existing = (candidate for candidate in candidates if (folder / candidate).exists())
+    existing = (candidate for candidate in candidates if exists(folder / candidate))
     like_video = (candidate for candidate in candidates if is_video_file(candidate))
     return next(existing, None) or next(like_video, text)
 
@@ -154,7 +158,7 @@ def _read_rows(path: Path, bases: Sequence[Path], several: bool) -> list[Row]:
     missing: list[str] = []
 
     def find(text: str) -> Path | None:
-        return next((base / text for base in bases if (base / text).exists()), None)
+        return next((base / text for base in bases if exists(base / text)), None)
 
     def note_missing(text: str, line: int) -> Path:
         missing.append(f"{text} (line {line})")
@@ -245,13 +249,13 @@ def _csv_table(
     header = lines[0][1]
     delimiter = max(",;\t", key=header.count)
     # The module csv sees one string a line, so that the line of an error is known; a path cannot span lines.
-    fields = [next(csv.reader([text], delimiter=delimiter, skipinitialspace=True)) for _, text in lines]
+    fields = [_csv_fields(path, line, delimiter) for line in lines]
     columns = [name.strip().lower() for name in fields[0]]
     if not set(needed) <= set(columns):
         raise DataError(
             "The first line does not name the columns.",
             where=f"{path}:{lines[0][0]}",
-            got=header,
+            got=_shortened(header),
             allowed="path,label or path,label,frames, in any order and among others",
             remedy=f"write {','.join(needed)} above the first clip",
         )
@@ -262,6 +266,14 @@ def _csv_table(
     if not rows:
         raise DataError("The list is empty.", where=path, remedy="write one clip a line below the first line")
     return columns, rows
+
+
+def _csv_fields(path: Path, line: Line, delimiter: str) -> list[str]:
+    number, text = line
+    try:
+        return next(csv.reader([text], delimiter=delimiter, skipinitialspace=True))
+    except csv.Error as error:  # a value longer than any path or name
+        raise _malformed(path, number, text, f"values of at most {csv.field_size_limit()} characters") from error
 
 
 def _csv_rows(path: Path, lines: list[Line]) -> list[Parsed]:
@@ -282,7 +294,7 @@ def _json_object(path: Path, line: Line) -> dict[str, Any]:
     number, text = line
     try:
         row = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _malformed(path, number, text, _JSON_ALLOWED) from error
     if not isinstance(row, dict) or not isinstance(row.get("path"), str) or not row["path"]:
         raise _malformed(path, number, text, _JSON_ALLOWED)
@@ -306,14 +318,29 @@ def _json_row(path: Path, line: Line, several: bool) -> Parsed:
 def _frames(path: Path, number: int, text: str | None) -> int | None:
     if text is None:
         return None
-    if not text.isdecimal() or int(text) == 0:
-        raise _malformed(path, number, text, "a number of frames, 1 or more")
-    return int(text)
+    frames = _whole_number(text)
+    if not frames:
+        raise _malformed(path, number, text, f"a number of frames, 1 to {_LARGEST_NUMBER}")
+    return frames
+
+
+def _whole_number(text: str) -> int | None:
+    """The number that a text of digits says; None for anything else, and what is larger than any index or count."""
+    # Bounded by its digits: of thousands of them, Python refuses to make a number.
+    if not text.isdecimal() or len(text.lstrip("0")) > 10:
+        return None
+    number = int(text)
+    return number if number <= _LARGEST_NUMBER else None
 
 
 def _malformed(path: Path, number: int, text: str, allowed: str) -> DataError:
-    shown = text if len(text) <= 120 else text[:117] + "..."
-    return DataError("A line of the list is not understood.", where=f"{path}:{number}", got=shown, allowed=allowed)
+    return DataError(
+        "A line of the list is not understood.", where=f"{path}:{number}", got=_shortened(text), allowed=allowed
+    )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def _resolve_labels(
@@ -323,12 +350,10 @@ def _resolve_labels(
     texts = {row.label for row in rows}
     indices = all(text.isdecimal() for text in texts)
     if names is None:
-        names = [str(index) for index in range(max(map(int, texts)) + 1)] if indices else sorted(texts)
-        if indices and strict:
-            _check_gaps(path, {int(text) for text in texts}, names)
+        names = _numbered_classes(path, rows, strict=strict) if indices else sorted(texts)
     if indices and not texts.issubset(names):
-        known = {str(index): index for index in range(len(names))}
-        labels = [known.get(str(int(row.label))) for row in rows]
+        numbers = [_whole_number(row.label) for row in rows]
+        labels = [number if number is not None and number < len(names) else None for number in numbers]
     else:
         known = {name: index for index, name in enumerate(names)}
         labels = [known.get(row.label) for row in rows]
@@ -347,22 +372,46 @@ def _unknown_label(path: Path, row: Row, names: Sequence[str]) -> DataError:
     return DataError(
         "A label is not in the list of classes.",
         where=f"{path}:{row.line}",
-        got=row.label,
+        got=_shortened(row.label),
         allowed=f"0 to {len(names) - 1}, or a name: {some(list(names), 8)}",
         remedy=remedy,
     )
 
 
-def _check_gaps(path: Path, used: set[int], names: Sequence[str]) -> None:
-    gaps = [name for name in names if int(name) not in used]
-    if gaps:
+def _numbered_classes(path: Path, rows: list[Row], *, strict: bool) -> list[str]:
+    """The classes "0" to the largest label; nothing here grows with a label before it is known to be a sensible one."""
+    used = set()
+    for row in rows:
+        number = _whole_number(row.label)
+        if number is None:
+            raise _large_label(path, row)
+        used.add(number)
+    classes = max(used) + 1
+    if strict and len(used) < classes:
+        # Below the first gap every label is used: it lies within as many labels as there are, and three gaps further.
+        gaps = [str(label) for label in range(min(classes, len(used) + 3)) if label not in used]
+        missing = classes - len(used)
+        more = f" and {missing - 3} more" if missing > 3 else ""
         raise DataError(
-            f"No clip has the label {some(gaps)}.",
+            f"No clip has the label {', '.join(gaps[:3])}{more}.",
             where=path,
             got=f"labels from {min(used)} to {max(used)}",
             allowed="labels that count from 0 without gaps",
             remedy=f"renumber the labels, or name all classes in {path.parent / CLASSES_FILE}",
         )
+    if classes > _MOST_CLASSES:
+        raise _large_label(path, max(rows, key=lambda row: int(row.label)))
+    return [str(label) for label in range(classes)]
+
+
+def _large_label(path: Path, row: Row) -> DataError:
+    return DataError(
+        "A label is a larger number than there can be classes.",
+        where=f"{path}:{row.line}",
+        got=_shortened(row.label),
+        allowed=f"0 to {_MOST_CLASSES - 1}",
+        remedy=f"correct the label, or name all classes in {path.parent / CLASSES_FILE}",
+    )
 
 
 def _map_to(path: Path, rows: list[Row], names: list[str], classes: tuple[str, ...]) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from clipshift.config import DataConfig
-from clipshift.data.clips import Clip, DataSet, Manifest, absolute, name_of, plural, read_class_names, some
+from clipshift.data.clips import Clip, DataSet, Manifest, absolute, exists, name_of, plural, read_class_names, some
 from clipshift.data.folders import (
     CLASSES_FILE,
     TEST_NAMES,
@@ -179,9 +179,9 @@ def read_parts(source: str | Path, data: DataConfig, *, several: bool = False) -
 
 
 def _check_exists(path: Path) -> None:
-    if not path.exists():
+    if not exists(path):
         near = path.parent
-        while not near.exists():
+        while not exists(near):
             near = near.parent
         raise DataError(
             "The data was not found.", where=path, remedy=f"check the path; the part of it that exists is {near}"
@@ -241,7 +241,7 @@ def _unused_lists(source: Path) -> tuple[str, ...]:
 def _yaml_parts(source: Path) -> Parts:
     try:
         content: Any = yaml.safe_load(source.read_bytes())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # thousands of digits, or of brackets
         raise DataError("The file cannot be read as YAML.", where=source, got=" ".join(str(error).split())) from error
     if not isinstance(content, dict):
         raise DataError("The file does not describe a data set.", where=source, allowed=_YAML_KEYS)
@@ -271,7 +271,7 @@ def _yaml_path(source: Path, key: str, value: object, bases: Sequence[Path]) -> 
     if not isinstance(value, str):
         raise DataError(f"`{key}` must be a path.", where=source, got=value)
     candidates = [absolute(base / Path(value).expanduser()) for base in bases]
-    found = next((path for path in candidates if path.exists()), None)
+    found = next((path for path in candidates if exists(path)), None)
     if found is None:
         tried = " and ".join(str(path) for path in candidates)
         raise DataError(f"The path of `{key}` does not exist.", where=source, got=value, remedy=f"looked for {tried}")

@@ -12,6 +12,7 @@ from typing import Any
 
 from clipshift.data.class_names import class_names
 from clipshift.data.clips import read_lines, some
+from clipshift.data.folders import is_left_out
 from clipshift.errors import DataError
 from clipshift.video import is_video_file
 
@@ -151,7 +152,7 @@ def read_kinetics400(lists: list[Path], split: int) -> Official:  # noqa: ARG001
                 )
             try:
                 start, end = (int(float(row[key])) for key in ("time_start", "time_end"))
-            except ValueError as error:
+            except (ValueError, OverflowError) as error:
                 raise _malformed(path, number, str(row), "seconds in time_start and time_end") from error
             name = row["youtube_id"]
             wanted.append(Wanted(f"{name}_{start:06d}_{end:06d}", label, others=(name,)))
@@ -234,7 +235,8 @@ def search(folders: Iterable[Path], name: str) -> Path | None:
     for folder in folders:
         if (folder / name).is_file():
             return folder / name
-        found = sorted(path for path in folder.glob(f"*/{name}") if path.is_file())
+        places = (path for path in folder.glob(f"*/{name}") if not is_left_out(path.parent.name))
+        found = sorted(path for path in places if path.is_file())
         if found:
             return found[0]
     return None
@@ -266,7 +268,7 @@ def _class_index(path: Path) -> tuple[str, ...]:
     classes = {}
     for number, line in read_lines(path):
         words = line.strip().split(maxsplit=1)
-        if len(words) != 2 or not words[0].isdecimal():
+        if len(words) != 2 or not words[0].isdecimal() or len(words[0]) > 9:
             raise _malformed(path, number, line, "a number from 1 and the name of a class")
         classes[int(words[0])] = words[1]
     if sorted(classes) != list(range(1, len(classes) + 1)):
@@ -344,7 +346,7 @@ def _numbered_labels(path: Path) -> list[tuple[int, str, str]]:
 def _read_json(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError("The file cannot be read as JSON.", where=path, got=error) from error
 
 

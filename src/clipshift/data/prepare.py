@@ -20,8 +20,9 @@ from clipshift.data.fetching import fetch_public
 from clipshift.data.folders import find_clips
 from clipshift.data.official import READERS, Official, Wanted
 from clipshift.data.public import PUBLIC, PublicSet
-from clipshift.data.writing import WrittenLists, listed_path, write_parts, write_whole
+from clipshift.data.writing import WrittenLists, listed_path, write_parts
 from clipshift.errors import DataError, VideoError
+from clipshift.files import write_whole
 from clipshift.video import Limits, open_clip, segment_middles
 
 PrepareName = Literal["ucf101", "hmdb51", "kinetics400", "sthv2", "jester", "folder"]

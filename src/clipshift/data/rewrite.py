@@ -26,10 +26,12 @@ from PIL import Image
 
 from clipshift.config import DataConfig
 from clipshift.data.clips import Clip, absolute, plural, shown
+from clipshift.data.fingerprint import describe_aspects
 from clipshift.data.manifest import LabelledParts, read_parts
 from clipshift.data.processes import available_cores, map_processes
-from clipshift.data.writing import WrittenLists, alone, check_folder, write_parts, write_whole
+from clipshift.data.writing import WrittenLists, alone, check_folder, write_parts
 from clipshift.errors import DataError, VideoError
+from clipshift.files import printable, write_whole
 from clipshift.video import ClipReader, Limits, is_video_file, open_clip
 
 Progress = Callable[[int, int], None]
@@ -96,6 +98,8 @@ class _Made:
     height: int
     files: int
     bytes: int
+    pixel_aspect: float = 1.0
+    """Of the original; videos are written with it, images cannot have it."""
 
 
 class _Kept(Enum):
@@ -169,6 +173,9 @@ class _Video:
         ) as container:
             stream = container.add_stream("libx264", rate=rate, options=options)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            if info.pixel_aspect != 1:
+                aspect = info.pixel_aspect * (info.width / width) / (info.height / height)
+                stream.codec_context.sample_aspect_ratio = Fraction(aspect).limit_denominator(4096)
             stream.thread_count = 1
             for picture_HWC in reader.frames():
                 frame = av.VideoFrame.from_ndarray(picture_HWC, format="rgb24")
@@ -387,8 +394,16 @@ def _rewrite(
         failed=tuple(failed),
         bytes_before=sum(item.source_bytes for item in made.values()),
         bytes_after=sum(item.bytes for item in made.values()),
-        notes=found.notes,
+        notes=(*found.notes, *_notes(form, made.values())),
     )
+
+
+def _notes(form: _Frames | _Video, made: Iterable[_Made]) -> tuple[str, ...]:
+    aspects = describe_aspects((item.target, item.pixel_aspect) for item in made)
+    if aspects is None:
+        return ()
+    images = "images are written as stored, and input.pixel_aspect has no effect on them"
+    return (f"{aspects}: {images if isinstance(form, _Frames) else 'the new files say the same'}",)
 
 
 def _make_all(
@@ -441,11 +456,11 @@ def _work(job: _Job, *, folder: Path, form: _Frames | _Video, settings: DataConf
             job.clip.path, limits=limits, frame_pattern=settings.frame_pattern, frames=job.clip.frames
         ) as reader:
             count, width, height = form.write(reader, place)
-            expected = reader.info.frames
+            expected, aspect = reader.info.frames, reader.info.pixel_aspect
         _verify(place, (expected, width, height), limits)
         files, size_after = _measure(place)
         _move(place, target)
-        return _Made(job.name, str(job.clip.path), size, time, count, width, height, files, size_after)
+        return _Made(job.name, str(job.clip.path), size, time, count, width, height, files, size_after, aspect)
     except VideoError as error:
         return error.what if error.got is None else f"{error.what} ({error.got})"
     except MemoryError:
@@ -566,7 +581,7 @@ def _read_record(path: Path) -> dict[str, _Made]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         with suppress(ValueError, TypeError):
             made = _Made(**json.loads(line))
             known[made.target] = made
@@ -577,9 +592,9 @@ def _read_record(path: Path) -> dict[str, _Made]:
 
 
 def _write_failed(path: Path, failed: Iterable[tuple[str, str]]) -> None:
-    lines = [f"{name}: {reason}\n" for name, reason in failed]
+    lines = [f"{printable(name)}: {printable(reason)}\n" for name, reason in failed]
     if lines:
-        write_whole(path, "".join(lines).encode(errors="replace").decode())
+        write_whole(path, lines)
     else:
         path.unlink(missing_ok=True)
 

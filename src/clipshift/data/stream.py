@@ -47,7 +47,8 @@ def read_views(clip: Clip, settings: InputConfig, data: DataConfig, *, crops: Cr
         ConfigError: `settings.sampling` does not know so many sets of frames.
     """
     limits, pattern = Limits.of(data), data.frame_pattern
-    with open_clip(clip.path, limits=limits, frame_pattern=pattern, frames=clip.frames) as reader:
+    square = settings.pixel_aspect == "apply"
+    with open_clip(clip.path, limits=limits, frame_pattern=pattern, frames=clip.frames, square_pixels=square) as reader:
         # Large frames of many sets are decoded and scaled piece by piece: the scaled ones are small.
         piece = max(1, _PIECE_BYTES // (reader.info.width * reader.info.height * 3))
         return _views(reader.read, reader.info.frames, settings, crops=crops, clips=clips, piece=piece)

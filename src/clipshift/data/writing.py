@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +15,7 @@ from clipshift.data.clips import Clip, absolute, plural, shown, some
 from clipshift.data.folders import CLASSES_FILE
 from clipshift.data.manifest import read_parts
 from clipshift.errors import DataError
+from clipshift.files import printable, to_json, write_whole
 from clipshift.video import probe
 
 ListFormat = Literal["clipshift", "mmaction2", "paddlevideo"]
@@ -158,16 +157,6 @@ def alone(folder: Path) -> Generator[None]:
         yield
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a UTF-8 file that is never seen half written."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def listed_path(path: Path, root: Path) -> str:
     """A clip's path from the root, or the whole path where it lies elsewhere; forward slashes."""
     normal = absolute(path)
@@ -185,12 +174,7 @@ def _line(clip: Clip, classes: Sequence[str], root: Path, form: ListFormat) -> s
         row["frames"] = clip.frames
     if clip.labels:
         row["label"] = [classes[label] for label in clip.labels]
-    text = json.dumps(row, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # a file name that is not UTF-8
-        return json.dumps(row)
-    return text
+    return to_json(row)
 
 
 def _with_frames(clips: Sequence[Clip], settings: DataConfig) -> tuple[Clip, ...]:
@@ -250,6 +234,15 @@ def _check_writable(classes: Sequence[str], parts: Mapping[str, Sequence[Clip]],
             allowed="paths without blanks, tabs and line breaks",
             remedy="rename them, or write copies without blanks: clipshift repack DATA --to FOLDER --plain-names",
         )
+    unnameable = [printable(path) for path in (listed_path(clip.path, root) for clip in clips) if not _is_text(path)]
+    if unnameable:
+        raise DataError(
+            f"{plural(len(unnameable), 'path')} not in UTF-8, which lists of {form} are written in.",
+            where=root,
+            got=some(unnameable),
+            allowed="the format clipshift, which can write any name",
+            remedy="rename them, or clipshift lists DATA --to FOLDER --format clipshift",
+        )
     if form == "paddlevideo" and any(len(clip.labels) > 1 for clip in clips):
         raise DataError(
             "Clips have several labels; a list of paddlevideo gives each clip one.",
@@ -270,3 +263,11 @@ def _check_writable(classes: Sequence[str], parts: Mapping[str, Sequence[Clip]],
             got=some([name for name in classes if name.isdecimal()]),
             remedy="rename these classes",
         )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

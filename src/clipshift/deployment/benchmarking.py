@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import statistics
@@ -21,6 +20,7 @@ from clipshift.data.ahead import pick_threads
 from clipshift.data.clips import Clip
 from clipshift.deployment.clips import GENERATED, generated_clips, spread
 from clipshift.errors import ExportError, VideoError
+from clipshift.files import to_json, write_whole
 from clipshift.inference.predictor import Model, load
 from clipshift.inference.sources import find_clips
 from clipshift.video import Limits, frame_sets, open_clip
@@ -119,7 +119,7 @@ class Benchmark:
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / JSON_FILE).write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
+            write_whole(folder / JSON_FILE, to_json(self.to_json(), indent=1) + "\n")
             self._draw(folder / CHART_FILE)
         except OSError as error:
             raise ExportError("The benchmark cannot be written.", where=folder, got=error.strerror) from error
@@ -216,7 +216,8 @@ def _read(model: Model, clip: Clip) -> np.ndarray | None:
     """The first set of frames of a clip; None if it cannot be read."""
     settings = model.spec.input
     try:
-        with open_clip(clip.path, limits=Limits.of(DataConfig()), frames=clip.frames) as reader:
+        square = settings.pixel_aspect == "apply"
+        with open_clip(clip.path, limits=Limits.of(DataConfig()), frames=clip.frames, square_pixels=square) as reader:
             indices = frame_sets(settings.sampling, reader.info.frames, settings.segments)[0]
             wanted = sorted(set(indices))
             frames_THWC = reader.read(wanted)

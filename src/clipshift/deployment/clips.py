@@ -110,7 +110,7 @@ def validation_clips(run: Path) -> list[Clip]:
     if not file.is_file():
         return []
     try:
-        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
         return [
             Clip(Path(line["path"]), line["name"], line["label"])
             for line in lines

@@ -27,11 +27,12 @@ from clipshift.deployment.clips import (
     validation_clips,
 )
 from clipshift.deployment.comparison import Progress
-from clipshift.deployment.targets import WRITERS, Quantise, check_target, give_name, package_versions
+from clipshift.deployment.targets import WRITERS, Quantize, check_target, give_name, package_versions
 from clipshift.engines import Export, Precision, Target, find_export
-from clipshift.engines.exported import MODEL_FILES, InputForm, file_digest, write_description
+from clipshift.engines.exported import MODEL_FILES, InputForm, write_description
 from clipshift.errors import ConfigError, ExportError
 from clipshift.evaluation.scoring import NetworkScorer
+from clipshift.files import printable, sha256_of_file, write_whole
 from clipshift.inference.predictor import Model, load
 from clipshift.models.bundle import MODEL_FOLDER, load_bundle
 from clipshift.models.recognizer import Recognizer
@@ -85,8 +86,8 @@ class Exported:
                     f"accuracy  {checked.accuracy:.1%} of the clips; "
                     f"of the model {checked.accuracy_of_model:.1%}{wrong}"
                 )
-        if export.kept:
-            lines.append(f"kept      in float32: {some(list(export.kept))}")
+        if export.excluded_layers:
+            lines.append(f"excluded  from int8, in float32: {some(list(export.excluded_layers))}")
         return [*lines, *(f"note      {note}" for note in self.notes), "", f"clipshift predict {self.folder} VIDEO"]
 
 
@@ -158,16 +159,16 @@ def export(  # noqa: PLR0913
     reference = _reference(network, spec)
     calibration = None if calibrate is None else calibration_clips(calibrate, spec)
     with _staging(out) as staging, _clips(model, data, calibration, spec) as (clips, source):
-        quantise = None
+        quantize = None
         if calibration is not None:
-            from clipshift.deployment.quantising import quantiser
+            from clipshift.deployment.quantization.calibration import quantizer
 
-            quantise = quantiser(description, calibration, reference)
-        description = write_files(staging, network, description, quantise)
+            quantize = quantizer(description, calibration, reference)
+        description = write_files(staging, network, description, quantize)
         checked = check(reference, load(staging, device="cpu"), clips, source, description, progress=progress)
         description = description.model_copy(update={"checked": checked})
         write_description(staging, description)
-        (staging / "README.md").write_text(card_text(description, out), encoding="utf-8")
+        write_whole(staging / "README.md", card_text(description, out))
         give_name(staging, out)
     notes = []
     if is_unfinished(_run_of(model)):
@@ -177,20 +178,20 @@ def export(  # noqa: PLR0913
     return Exported(out, description, tuple(notes))
 
 
-def write_files(folder: Path, network: Recognizer, description: Export, quantise: Quantise | None = None) -> Export:
+def write_files(folder: Path, network: Recognizer, description: Export, quantize: Quantize | None = None) -> Export:
     """Write what an engine needs to run a network; whether it gives the network's numbers is not looked at.
 
     Args:
         folder: Where to; is there, and empty.
         network: In evaluation mode.
         description: Target, precision, input and preprocessing.
-        quantise: Makes the int8 form; needed for that precision.
+        quantize: Makes the int8 form; needed for that precision.
 
     Returns:
         The description with the hashes of the files and the layers that stayed in float32, as it lies in the folder.
     """
-    description = WRITERS[description.target](folder, network, description, quantise)
-    files = {name: file_digest(folder / name) for name in MODEL_FILES[description.target]}
+    description = WRITERS[description.target](folder, network, description, quantize)
+    files = {name: sha256_of_file(folder / name) for name in MODEL_FILES[description.target]}
     description = description.model_copy(update={"files": files})
     write_description(folder, description)
     return description
@@ -247,7 +248,7 @@ def _clips(
         yield calibration.all(), "of the calibration and its validation"
         return
     if data is not None:
-        yield spread(find_labelled(data, spec), MOST_CLIPS), str(data)
+        yield spread(find_labelled(data, spec), MOST_CLIPS), printable(str(data))
         return
     clips = validation_clips(_run_of(model))
     if spec.labels == "several":  # a run folder does not tell all labels of a clip

@@ -23,7 +23,7 @@ _PACKAGES: dict[Target, tuple[str, ...]] = {
     "openvino": ("onnx", "onnxscript", "openvino"),
     "torch": (),
 }
-Quantise = Callable[[Any], tuple[Any, tuple[str, ...]]]
+Quantize = Callable[[Any], tuple[Any, tuple[str, ...]]]
 """From a network as the target's model, clips to logits, to its int8 form and the names of the layers that are not."""
 
 
@@ -62,16 +62,16 @@ def package_versions(target: Target) -> dict[str, str]:
     return {package: version(package) for package in ("torch", "timm", *_PACKAGES[target])}
 
 
-def write_onnx(folder: Path, network: Recognizer, export: Export, quantise: Quantise | None) -> Export:
+def write_onnx(folder: Path, network: Recognizer, export: Export, quantize: Quantize | None) -> Export:
     """Write `model.onnx`; in all precisions, pixels are prepared and answers given in float32."""
     from clipshift.deployment.onnx_graph import add_ends, halve, network_to_onnx, write_metadata
 
     model = network_to_onnx(network, export.spec)
     if export.precision == "fp16":
         model = halve(model)
-    elif quantise is not None:
-        model, kept = quantise(model)
-        export = export.model_copy(update={"kept": kept})
+    elif quantize is not None:
+        model, excluded = quantize(model)
+        export = export.model_copy(update={"excluded_layers": excluded})
     if export.input == "frames":
         model = add_ends(model, export.spec)
     write_metadata(model, export.to_text())
@@ -79,7 +79,7 @@ def write_onnx(folder: Path, network: Recognizer, export: Export, quantise: Quan
     return export
 
 
-def write_openvino(folder: Path, network: Recognizer, export: Export, quantise: Quantise | None) -> Export:
+def write_openvino(folder: Path, network: Recognizer, export: Export, quantize: Quantize | None) -> Export:
     """Write `model.xml` and `model.bin`; with fp16 the weights are stored in half, bf16 is chosen when they are run."""
     import openvino
 
@@ -89,9 +89,9 @@ def write_openvino(folder: Path, network: Recognizer, export: Export, quantise: 
     model = from_onnx(network_to_onnx(network, export.spec))
     if export.precision == "fp16":
         store_half(model)
-    elif quantise is not None:
-        model, kept = quantise(model)
-        export = export.model_copy(update={"kept": kept})
+    elif quantize is not None:
+        model, excluded = quantize(model)
+        export = export.model_copy(update={"excluded_layers": excluded})
     if export.input == "frames":
         model = add_ends(model, export.spec)
     model.set_rt_info(export.to_text(), ["framework", METADATA_KEY])
@@ -99,7 +99,7 @@ def write_openvino(folder: Path, network: Recognizer, export: Export, quantise: 
     return export
 
 
-def write_torch(folder: Path, network: Recognizer, export: Export, _: Quantise | None) -> Export:
+def write_torch(folder: Path, network: Recognizer, export: Export, _: Quantize | None) -> Export:
     """Write `model.pt2`, a program of `torch.export`."""
     import torch
 
@@ -118,7 +118,7 @@ def write_torch(folder: Path, network: Recognizer, export: Export, _: Quantise |
     return export
 
 
-WRITERS: dict[Target, Callable[[Path, Recognizer, Export, Quantise | None], Export]] = {
+WRITERS: dict[Target, Callable[[Path, Recognizer, Export, Quantize | None], Export]] = {
     "onnx": write_onnx,
     "openvino": write_openvino,
     "torch": write_torch,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from clipshift.deployment.comparison import (
 from clipshift.engines import Precision, find_export, read_export
 from clipshift.engines.exported import Export
 from clipshift.errors import ExportError
+from clipshift.files import to_json, write_whole
 from clipshift.inference.predictor import Model, load
 
 JSON_FILE, HTML_FILE = "verification.json", "verification.html"
@@ -114,8 +114,8 @@ class Verification:
         )
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / JSON_FILE).write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
-            (folder / HTML_FILE).write_text(page, encoding="utf-8")
+            write_whole(folder / JSON_FILE, to_json(self.to_json(), indent=1) + "\n")
+            write_whole(folder / HTML_FILE, page)
         except OSError as error:
             raise ExportError("The verification cannot be written.", where=folder, got=error.strerror) from error
 

@@ -7,11 +7,12 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 
 from clipshift.config import ModelSpec
 from clipshift.config.schema import Section
 from clipshift.errors import ExportError
+from clipshift.files import sha256_of_file, to_json, write_whole
 
 Target = Literal["onnx", "openvino", "torch"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -63,12 +64,13 @@ class Export(Section):
     target: Target
     precision: Precision
     input: InputForm = "frames"
-    """`frames`: uint8 (B, T, H, W, 3), RGB, as decoded, to `probabilities` and `logits` (B, K); `clips`: float32
+    """`frames`: uint8 (B, T, H, W, 3), RGB, as decoded (scaled to square pixels where `spec.input.pixel_aspect` is
+    `apply`), to `probabilities` and `logits` (B, K); `clips`: float32
     (B, T, 3, side, side), normalised, to `logits`, each crop of a frame in a clip of its own."""
     spec: ModelSpec
     """Classes, frames, preprocessing, views and origin of the model."""
-    kept: tuple[str, ...] = ()
-    """Layers of an int8 export that stay in higher precision."""
+    excluded_layers: tuple[str, ...] = Field(default=(), validation_alias=AliasChoices("excluded_layers", "kept"))
+    """Layers of an int8 export that stay in float32 (clipshift 0.x wrote them as `kept`)."""
     licence: str
     training: dict[str, Any] = Field(default_factory=dict)
     """All settings of the training, where they are known."""
@@ -80,7 +82,7 @@ class Export(Section):
 
     def to_text(self) -> str:
         """JSON, as it lies inside the files; `model.json` has their hashes, too, and its own."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+        return to_json(self.model_dump(mode="json"), indent=2) + "\n"
 
 
 def write_description(folder: Path, export: Export) -> None:
@@ -90,8 +92,8 @@ def write_description(folder: Path, export: Export) -> None:
         OSError: It cannot be written.
     """
     described = export.model_dump(mode="json")
-    text = json.dumps({**described, _DIGEST: _description_digest(described)}, indent=2, ensure_ascii=False)
-    (folder / EXPORT_FILE).write_text(text + "\n", encoding="utf-8")
+    text = to_json({**described, _DIGEST: _description_digest(described)}, indent=2)
+    write_whole(folder / EXPORT_FILE, text + "\n")
 
 
 def _description_digest(described: dict[str, Any]) -> str:
@@ -161,15 +163,9 @@ def read_export(folder: Path) -> Export:
     return export
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _check_file(path: Path, expected: str | None) -> None:
     try:
-        digest = file_digest(path)
+        digest = sha256_of_file(path)
     except OSError as error:
         raise ExportError("A file of the export cannot be read.", where=path, got=error.strerror) from error
     if digest != expected:

@@ -126,8 +126,13 @@ class ExportScorer:
         return frame_sets(settings.sampling, frames, settings.segments, clips)
 
     def _read(self, clip: Clip, data: DataConfig, clips: int, reserve: Reserve) -> tuple[np.ndarray, ...]:
-        limits = Limits.of(data)
-        with open_clip(clip.path, limits=limits, frame_pattern=data.frame_pattern, frames=clip.frames) as reader:
+        with open_clip(
+            clip.path,
+            limits=Limits.of(data),
+            frame_pattern=data.frame_pattern,
+            frames=clip.frames,
+            square_pixels=self.export.spec.input.pixel_aspect == "apply",
+        ) as reader:
             sets = self._sets(reader.info.frames, clips)
             wanted = sorted({index for indices in sets for index in indices})
             alone = sets == [wanted]  # as most often; every other way copies the frames

@@ -21,13 +21,14 @@ from clipshift.data.ahead import pick_threads
 from clipshift.data.manifest import Clip, Manifest, read_manifest
 from clipshift.data.transforms import VIEWS
 from clipshift.engines import EngineOptions, ExportScorer, ScoredClip, Scorer, find_export, open_session, read_export
-from clipshift.engines.exported import MODEL_FILES, file_digest
+from clipshift.engines.exported import MODEL_FILES
 from clipshift.errors import ConfigError, DataError, DivergedError
 from clipshift.evaluation.device import Amp, check_amp, pick_device
 from clipshift.evaluation.metrics import Metrics, compute_metrics, compute_multilabel_metrics
 from clipshift.evaluation.protocols import with_protocol
 from clipshift.evaluation.results import ClipScore, Evaluation
 from clipshift.evaluation.scoring import NetworkScorer, network_engine, score_stream
+from clipshift.files import sha256_of_file
 from clipshift.models.bundle import load_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.weights.by_name import find_model
@@ -375,4 +376,4 @@ def _label(clip: Clip) -> int:
 
 
 def _identity(file: Path) -> dict[str, str]:
-    return {"path": str(file.parent), "sha256": file_digest(file)}
+    return {"path": str(file.parent), "sha256": sha256_of_file(file)}

@@ -26,6 +26,7 @@ from clipshift.evaluation.plots import evaluation_plots, training_plots
 from clipshift.evaluation.results import ClipScore, Evaluation
 from clipshift.evaluation.run_files import RunFiles, read_run
 from clipshift.evaluation.strips import clip_strip, data_uri, tensor_strip
+from clipshift.files import printable, write_whole
 from clipshift.video import Limits
 
 REPORT = "report.html"
@@ -85,22 +86,25 @@ def write_report(run: str | Path, *, title: str | None = None) -> Path:
         commands=_commands(found),
     )
     path = folder / REPORT
-    partial = path.with_name(f".{REPORT}.partial")
     try:
-        # A file name that is no valid text cannot be shown as it is.
-        partial.write_text(html, encoding="utf-8", errors="replace")
-        partial.replace(path)
+        write_whole(path, html)
     except OSError as error:
         raise RunError("The report cannot be written.", where=path, got=error) from error
     return path
 
 
 def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_printable
+    )
     environment.filters["percent"] = _percent
     environment.filters["plural"] = _plural
     source = files("clipshift.evaluation").joinpath("report.html").read_text(encoding="utf-8")
     return environment.from_string(source)
+
+
+def _printable(value: object) -> object:
+    return printable(value, line_breaks=True) if type(value) is str else value  # and not what is marked as safe
 
 
 def _percent(share: float | None) -> str:

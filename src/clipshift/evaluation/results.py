@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from clipshift.evaluation.metrics import (
     ranking,
     wilson_interval,
 )
+from clipshift.files import to_json, write_whole
 
 PREDICTIONS = "predictions.jsonl"
 METRICS = "metrics.json"
@@ -105,9 +105,9 @@ class Evaluation:
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lines = (json.dumps(self._prediction(score), ensure_ascii=False) for score in self.scores)
-            _write_lines(folder / PREDICTIONS, lines)
-            _write_lines(folder / METRICS, _rows(self._metrics_json()))
+            lines = (to_json(self._prediction(score)) for score in self.scores)
+            write_whole(folder / PREDICTIONS, (f"{line}\n" for line in lines))
+            write_whole(folder / METRICS, (f"{line}\n" for line in _rows(self._metrics_json())))
         except OSError as error:
             raise RunError("The evaluation cannot be written.", where=folder, got=error) from error
 
@@ -215,28 +215,18 @@ def _score(line: dict[str, Any]) -> ClipScore:
     )
 
 
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    # A file name that is no valid text holds lone surrogates: backslashreplace makes of them JSON's own escapes.
-    with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-        file.writelines(f"{line}\n" for line in lines)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
 def _rows(values: dict[str, Any]) -> Iterable[str]:
     """JSON with one line per key, and one per entry of a list: a confusion matrix stays readable."""
     yield "{"
     for number, (key, value) in enumerate(values.items(), start=1):
         comma = "," if number < len(values) else ""
         if isinstance(value, list) and value:
-            rows = [json.dumps(entry, ensure_ascii=False) for entry in value]
+            rows = [to_json(entry) for entry in value]
             yield f"  {json.dumps(key)}: ["
             yield ",\n".join(f"    {row}" for row in rows)
             yield f"  ]{comma}"
         else:
-            yield f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}{comma}"
+            yield f"  {json.dumps(key)}: {to_json(value)}{comma}"
     yield "}"
 
 

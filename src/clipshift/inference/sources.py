@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from clipshift.config import DataConfig
 from clipshift.data.clips import Clip
-from clipshift.data.folders import is_frame_folder
+from clipshift.data.folders import is_frame_folder, is_left_out
 from clipshift.data.lists import LIST_SUFFIXES, stream_paths
 from clipshift.errors import DataError
 from clipshift.video import is_video_file
@@ -20,7 +21,8 @@ def find_clips(sources: Iterable[str | Path], data: DataConfig) -> Iterator[Clip
 
     Args:
         sources: A video file (any suffix: what is named is tried), a folder (its videos and frame folders, also in
-            folders below, in the order of their names), a glob pattern, or a list (`.txt`, `.csv`, `.jsonl`).
+            folders below, in the order of their names), a glob pattern, a list (`.txt`, `.csv`, `.jsonl`), or `-`:
+            standard input, with any of these a line.
         data: How frame folders are recognised.
 
     Yields:
@@ -29,7 +31,7 @@ def find_clips(sources: Iterable[str | Path], data: DataConfig) -> Iterator[Clip
     Raises:
         DataError: A source does not exist, or holds no clip.
     """
-    for source in map(str, sources):
+    for source in _each(sources):
         found = False
         for clip in _clips_of(source, data):
             found = True
@@ -60,6 +62,8 @@ def _clips_of(source: str, data: DataConfig) -> Iterator[Clip]:
             yield Clip(path=path.absolute(), name=source, label=None)
     elif glob.has_magic(source):
         for match in map(Path, sorted(glob.iglob(source, recursive=True))):  # noqa: PTH207 - keeps the pattern's form
+            if _is_left_out_below(match, path):
+                continue
             if match.is_dir():
                 yield from _clips_below(match, data)
             elif is_video_file(match):
@@ -68,12 +72,33 @@ def _clips_of(source: str, data: DataConfig) -> Iterator[Clip]:
         raise DataError("There is no such file or folder.", where=source)
 
 
+def _is_left_out_below(match: Path, pattern: Path) -> bool:
+    """Whether a match is left out as in a folder; not so where the pattern itself names what is left out.
+
+    Hidden files and folders only match where the pattern asks for them.
+    """
+    named = set(pattern.parts)
+    return any(is_left_out(part) and not part.startswith(".") and part not in named for part in match.parts)
+
+
+def _each(sources: Iterable[str | Path]) -> Iterator[str]:
+    """The sources, and for `-` the lines of standard input, as they come; a name need not be UTF-8."""
+    for source in map(str, sources):
+        if source != "-":
+            yield source
+            continue
+        for line in sys.stdin.buffer:
+            name = os.fsdecode(line.rstrip(b"\r\n"))
+            if name and name != "-":
+                yield name
+
+
 def _clips_below(folder: Path, data: DataConfig) -> Iterator[Clip]:
     if is_frame_folder(folder, data.frame_pattern):
         yield Clip(path=folder.absolute(), name=str(folder), label=None)
         return
     with os.scandir(folder) as entries:
-        ordered = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
+        ordered = sorted((entry.name, entry.is_dir()) for entry in entries if not is_left_out(entry.name))
     for name, is_folder in ordered:
         if is_folder:
             yield from _clips_below(folder / name, data)

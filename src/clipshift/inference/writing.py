@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from typing import TextIO
 
-from clipshift.errors import RunError
+from clipshift.errors import OutputError
+from clipshift.files import open_text, printable, to_json
 from clipshift.inference.results import Failure, Prediction
 
 
@@ -27,32 +28,40 @@ def write_predictions(
         How many videos failed.
 
     Raises:
-        RunError: The file cannot be written.
+        OutputError: The file or standard output cannot be written.
     """
     failed = 0
-    with ExitStack() as stack:
-        file: TextIO | None = None
-        try:
-            if json_file == "-":
-                file = sys.stdout
-            elif json_file is not None:
-                file = stack.enter_context(open(json_file, "w", encoding="utf-8"))  # noqa: PTH123
+    try:
+        with _open(json_file) as file:
             for answer in answers:
                 failed += isinstance(answer, Failure)
                 if file is not None:
-                    file.write(json.dumps(answer.to_json(), ensure_ascii=False) + "\n")
+                    file.write(_line(answer, file) + "\n")
                     file.flush()
                 if json_file != "-":
                     say(as_text(answer, top))
-        except OSError as error:
-            if isinstance(error, BrokenPipeError):
-                raise
-            raise RunError("The predictions cannot be written.", where=json_file, got=error.strerror) from error
+    except OSError as error:  # also of closing the file, which writes what is left
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise OutputError.of(error, json_file if json_file not in (None, "-") else "standard output") from error
     return failed
+
+
+def _open(json_file: str | None) -> AbstractContextManager[TextIO | None]:
+    if json_file is None:
+        return nullcontext()
+    return nullcontext(sys.stdout) if json_file == "-" else open_text(json_file, "w")
+
+
+def _line(answer: Prediction | Failure, file: TextIO) -> str:
+    # A standard output that is not UTF-8, as a pipe of Windows, still gets JSON that everybody reads.
+    if (file.encoding or "utf-8").lower().replace("-", "") != "utf8":
+        return json.dumps(answer.to_json())
+    return to_json(answer.to_json())
 
 
 def as_text(answer: Prediction | Failure, top: int) -> str:
     """One line: the path, then the best classes and their probabilities, or why it failed."""
     if isinstance(answer, Failure):
-        return f"{answer.path}: ERROR {answer.error}"
-    return f"{answer.path}: " + ", ".join(f"{name} {chance:.1%}" for name, chance in answer.top(top))
+        return f"{printable(answer.path)}: ERROR {answer.error}"
+    return f"{printable(answer.path)}: " + ", ".join(f"{name} {chance:.1%}" for name, chance in answer.top(top))

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from clipshift.config.model_spec import FORMAT, ModelSpec
 from clipshift.errors import WeightsError
+from clipshift.files import sync, to_json
 from clipshift.models.recognizer import Recognizer
 
 WEIGHTS_FILE = "model.safetensors"
@@ -49,7 +50,7 @@ def save_bundle(folder: Path, network: Recognizer, spec: ModelSpec) -> None:
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
     weights = safetensors.torch.save(tensors, metadata={"clipshift": spec.clipshift})
     digest = hashlib.sha256(weights).hexdigest()
-    text = json.dumps({**spec.model_dump(mode="json"), _DIGEST: digest}, indent=2, ensure_ascii=False) + "\n"
+    text = to_json({**spec.model_dump(mode="json"), _DIGEST: digest}, indent=2) + "\n"
 
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / (WEIGHTS_FILE + _COMING), weights)
@@ -58,7 +59,7 @@ def save_bundle(folder: Path, network: Recognizer, spec: ModelSpec) -> None:
     # reader then finds the spec that belongs to them under its coming name.
     (folder / (WEIGHTS_FILE + _COMING)).replace(folder / WEIGHTS_FILE)
     (folder / (SPEC_FILE + _COMING)).replace(folder / SPEC_FILE)
-    _sync_folder(folder)
+    sync(folder)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -66,16 +67,6 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # Windows has no handles of folders to flush
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def find_bundle(path: str | Path) -> Path:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 import torch
 from timm.layers.norm_act import BatchNormAct2d
 from timm.models import reparameterize_model
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 from clipshift.errors import WeightsError
 from clipshift.models.backbones import fixed_size
 from clipshift.models.recognizer import Recognizer
+
+_LOG = logging.getLogger(__name__)
 
 TOLERANCE = 1e-4
 """Largest allowed difference of the logits before and after folding, relative to the largest logit."""
@@ -50,6 +58,9 @@ def inference_form(network: Recognizer) -> Recognizer:
     in its weights (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
     Inference", CVPR 2018, section 3.2).
 
+    Where rounding makes the logits of that differ by more than `TOLERANCE`, as it can in the deepest networks, the copy
+    has the trained form, which is slower, and a warning is logged.
+
     Args:
         network: Any recognizer; not changed.
 
@@ -57,48 +68,97 @@ def inference_form(network: Recognizer) -> Recognizer:
         The copy, in evaluation mode, with other names in its state dict. It cannot be trained on.
 
     Raises:
-        WeightsError: See [fold_branches][clipshift.models.folding.fold_branches].
+        WeightsError: The network gives no finite numbers.
     """
-    folded = _fold_branches(network)
-    for norm_name, conv in _convolutions_of_norms(folded).items():
-        norm = cast("nn.BatchNorm2d", folded.get_submodule(norm_name))
-        _fold_norm(conv, norm)
-        # timm's batch norms have the activation in them.
-        after = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
-        folded.set_submodule(norm_name, after.eval())
-    _check_same(network, folded)
+    with torch.inference_mode(mode=False):  # whose tensors tell nothing of where they come from
+        folded = _fold_branches(network)
+        for norm_name, conv in _convolutions_of_norms(folded).items():
+            norm = cast("nn.BatchNorm2d", folded.get_submodule(norm_name))
+            _fold_norm(conv, norm)
+            # timm's batch norms have the activation in them.
+            after = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
+            folded.set_submodule(norm_name, after.eval())
+        error = _difference(network, folded)
+        if not error <= TOLERANCE:
+            _LOG.warning(
+                "%s runs in its trained form, which is slower: folded, its logits differ by %.1e (allowed: %.0e).",
+                network.model.backbone,
+                error,
+                TOLERANCE,
+            )
+            folded = deepcopy(network).eval()
     return folded.to(memory_format=torch.channels_last)
 
 
+@dataclass
+class _Watched:
+    """What a forward pass showed; its steps are the nodes of the graph that PyTorch keeps for gradients."""
+
+    convolutions: dict[Node, nn.Conv2d] = field(default_factory=dict)
+    """By the step that made their output."""
+    norms: dict[str, Node | None] = field(default_factory=dict)
+    """The step that made what each batch norm reads, by the batch norm's name."""
+    calls: Counter[nn.Module] = field(default_factory=Counter)
+    readers: Counter[Node] = field(default_factory=Counter)
+    """How many steps on the way to the logits read the result of each step."""
+
+    def after_convolution(self, module: nn.Module, _: object, output: Tensor) -> None:
+        self.calls[module] += 1
+        if output.grad_fn is not None:
+            self.convolutions[output.grad_fn] = cast("nn.Conv2d", module)
+
+    def before_norm(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.calls[module] += 1
+        self.norms[name] = inputs[0].grad_fn
+
+
 def _convolutions_of_norms(network: Recognizer) -> dict[str, nn.Conv2d]:
-    """The batch norms, by name, that read what a convolution gives, and nothing else reads, with that convolution.
-
-    Which module reads what stands in the networks' code alone, so it is watched in a forward pass.
-    """
-    given: dict[int, tuple[Tensor, nn.Conv2d]] = {}  # keeps the tensors, so that no other gets their identity
-    pairs: dict[str, nn.Conv2d] = {}
-
-    def remember(module: nn.Module, _: object, output: Tensor) -> None:
-        given[id(output)] = output, cast("nn.Conv2d", module)
-
-    def find(name: str, inputs: tuple[Tensor, ...]) -> None:
-        tensor, conv = given.get(id(inputs[0]), (None, None))
-        if tensor is not None and conv is not None:
+    """The batch norms, by name, that read what a convolution gives, and nothing else reads, with that convolution."""
+    watched = _watch(network)
+    pairs = {}
+    for name, node in watched.norms.items():
+        conv = None if node is None else watched.convolutions.get(node)
+        if node is None or conv is None or watched.readers[node] != 1:
+            continue
+        # What is called twice has no one partner.
+        if watched.calls[conv] == watched.calls[network.get_submodule(name)] == 1:
             pairs[name] = conv
+    return pairs
 
+
+def _watch(network: Recognizer) -> _Watched:
+    """Which module reads what stands in the networks' code alone, so one clip is sent through."""
+    watched = _Watched()
     hooks = []
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
-            hooks.append(module.register_forward_hook(remember))
+            hooks.append(module.register_forward_hook(watched.after_convolution))
         elif isinstance(module, nn.BatchNorm2d) and module.running_var is not None:
-            hooks.append(module.register_forward_pre_hook(lambda _, inputs, name=name: find(name, inputs)))
+            hooks.append(module.register_forward_pre_hook(partial(watched.before_norm, name)))
     try:
-        with torch.no_grad():
-            network(_random_clips(network))
+        with torch.enable_grad():
+            logits = network(_random_clips(network).requires_grad_())
     finally:
         for hook in hooks:
             hook.remove()
-    return pairs
+    watched.readers = _count_readers(logits)
+    return watched
+
+
+def _count_readers(output: Tensor) -> Counter[Node]:
+    """How many steps read the result of each step on the way to a tensor."""
+    readers: Counter[Node] = Counter()
+    waiting = [] if output.grad_fn is None else [output.grad_fn]
+    seen = set(waiting)
+    while waiting:
+        for node, _ in waiting.pop().next_functions:
+            if node is None:
+                continue
+            readers[node] += 1
+            if node not in seen:
+                seen.add(node)
+                waiting.append(node)
+    return readers
 
 
 def _fold_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
@@ -124,6 +184,22 @@ def _random_clips(network: Recognizer) -> Tensor:
 
 
 def _check_same(network: Recognizer, folded: Recognizer) -> None:
+    error = _difference(network, folded)
+    if not error <= TOLERANCE:
+        raise WeightsError(
+            "The folded network does not give the numbers of the trained one.",
+            where=network.model.backbone,
+            got=f"a relative difference of {error:.1e} in the logits",
+            allowed=f"{TOLERANCE:.0e}",
+        )
+
+
+def _difference(network: Recognizer, folded: Recognizer) -> float:
+    """The largest difference of two networks' logits for one clip, relative to the largest logit of the first.
+
+    Raises:
+        WeightsError: The first one's logits are not finite.
+    """
     clips_BTCHW = _random_clips(network)
     training = network.training
     with torch.no_grad():
@@ -133,11 +209,4 @@ def _check_same(network: Recognizer, folded: Recognizer) -> None:
         raise WeightsError(
             "The network answers with infinity or not-a-number: its weights are broken.", where=network.model.backbone
         )
-    error = float((got - expected).abs().max() / expected.abs().max())
-    if not error <= TOLERANCE:
-        raise WeightsError(
-            "The folded network does not give the numbers of the trained one.",
-            where=network.model.backbone,
-            got=f"a relative difference of {error:.1e} in the logits",
-            allowed=f"{TOLERANCE:.0e}",
-        )
+    return float((got - expected).abs().max() / expected.abs().max())

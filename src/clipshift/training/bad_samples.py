@@ -9,6 +9,7 @@ from pathlib import Path
 
 from clipshift.data.dataset import BadSample
 from clipshift.errors import DataError
+from clipshift.files import append_line, to_json
 
 
 class BadSamples:
@@ -27,7 +28,7 @@ class BadSamples:
     def restore(self) -> None:
         """Read the names that an earlier start of the same run wrote down."""
         if self._path.exists():
-            lines = self._path.read_text(encoding="utf-8").splitlines()
+            lines = self._path.read_text(encoding="utf-8").split("\n")
             self._known = {json.loads(line)["name"] for line in lines if line.endswith("}")}
 
     def add(self, samples: Iterable[BadSample]) -> None:
@@ -41,8 +42,7 @@ class BadSamples:
                 continue
             self._known.add(sample.name)
             self._path.parent.mkdir(parents=True, exist_ok=True)  # on a machine of its own, a rank has no run folder
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(sample), ensure_ascii=False) + "\n")
+            append_line(self._path, to_json(asdict(sample)))
             if len(self._known) > self._most * self._total:
                 raise DataError(
                     f"{len(self._known)} of {self._total} training clips cannot be read: more than data.max_bad.",

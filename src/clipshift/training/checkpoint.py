@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clipshift.errors import RunError
+from clipshift.files import sha256_of_file, sync
 
 FORMAT = 1
 _KEPT = 2  # the newest, and one before it in case the newest is damaged
@@ -84,14 +85,14 @@ def save_checkpoint(
             partial / "state.safetensors",
         )
         state = {"format": FORMAT, "progress": asdict(progress), "identity": dict(identity)}
-        state["sha256"] = _sha256(partial / "state.safetensors")
+        state["sha256"] = sha256_of_file(partial / "state.safetensors")
         state["json_sha256"] = _digest(state)
         (partial / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
         for path in (*partial.iterdir(), partial):
-            _sync(path)
+            sync(path)
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
-        _sync(folder)
+        sync(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         kept = newest_checkpoint_name(folder)
@@ -147,7 +148,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Progress, dict[str, Any]]:
         raise ValueError("state.json does not match its checksum")
     if state["format"] != FORMAT:
         raise ValueError(f"it has format {state['format']}, this version reads {FORMAT}")
-    if state["sha256"] != _sha256(path / "state.safetensors"):
+    if state["sha256"] != sha256_of_file(path / "state.safetensors"):
         raise ValueError("state.safetensors does not match its checksum")
     progress = Progress(**state["progress"])
     if progress.best is not None:
@@ -167,23 +168,5 @@ def _remove_old(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _digest(state: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
-
-
-def _sync(path: Path) -> None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError:
-        # Some file systems (network mounts) refuse to sync a folder; the rename is then as safe as they make it.
-        if not path.is_dir():
-            raise

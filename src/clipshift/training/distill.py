@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from clipshift.config import Config, InputConfig, ModelSpec, OptimConfig, resolve
@@ -21,12 +21,13 @@ from clipshift.config.recipes import recipe_names
 from clipshift.config.schema import EvaluateConfig
 from clipshift.data import DataSet
 from clipshift.errors import ConfigError, RunError
-from clipshift.evaluation.device import Amp
+from clipshift.evaluation.device import Amp, autocast
 from clipshift.evaluation.evaluator import score_clips
 from clipshift.models.bundle import load_bundle, read_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
 from clipshift.training.distributed import Ranks
+from clipshift.training.objectives import SeenBatch
 from clipshift.training.reporting import Reporter
 from clipshift.weights.by_name import find_model
 
@@ -91,19 +92,6 @@ def find_partner(config: Config) -> Partner:
     # The same seed would make twins of two networks of one kind, and twins have nothing to tell each other.
     train = config.train.model_copy(update={"seed": config.train.seed + 1})
     return Partner(name, config.model_copy(update={"model": own.model, "optim": optim, "train": train}), weights)
-
-
-class Pair(nn.Module):
-    """Two networks that see the same clips; one module, so that one DDP wrapper sends the gradients of both."""
-
-    def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
-        super().__init__()
-        self.student = student
-        self.teacher = teacher
-
-    def forward(self, clips_BTCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits `(B, K)` of the student and of the teacher."""
-        return self.student(clips_BTCHW), self.teacher(clips_BTCHW)
 
 
 @dataclass(frozen=True)
@@ -173,12 +161,21 @@ class LiveTeachers:
         teachers: At least one; moved to the device.
         student: The student's input, whose normalisation the teachers' own takes the place of.
         device: Where they run.
+        amp: Precision of their forward pass.
     """
 
-    def __init__(self, teachers: Sequence[TrainedTeacher], student: InputConfig, device: torch.device) -> None:
+    def __init__(
+        self, teachers: Sequence[TrainedTeacher], student: InputConfig, device: torch.device, amp: Amp = "fp32"
+    ) -> None:
+        self._device, self._amp = device, amp
         self._teachers = [replace(each, network=each.network.to(device).eval()) for each in teachers]
         self._columns = [each.columns.to(device) for each in teachers]
         self._student = student
+
+    def targets(self, seen: SeenBatch, temperature: float) -> Tensor:
+        """The mean of the teachers' probabilities at a temperature, `(B, K)`, for clips as the student gets them."""
+        with autocast(self._device, self._amp):
+            return self.probabilities(seen.clips, temperature)
 
     def probabilities(self, clips_BTCHW: Tensor, temperature: float) -> Tensor:
         """The mean of the teachers' probabilities at a temperature, `(B, K)`.
@@ -206,6 +203,10 @@ class StoredTeachers:
     def __init__(self, logits: Tensor, device: torch.device) -> None:
         self._logits = logits
         self._device = device
+
+    def targets(self, seen: SeenBatch, temperature: float) -> Tensor:
+        """The mean of the stored probabilities at a temperature, `(B, K)`, of mixed clips blended as these are."""
+        return blend_targets(self.probabilities(seen.indices, temperature), seen.mixed_with, seen.share)
 
     def probabilities(self, indices: Tensor, temperature: float) -> Tensor:
         """The mean of the teachers' probabilities at a temperature, `(B, K)`; zeros where there are none.

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from clipshift.config import Config, OptimConfig
+from clipshift.config import Config
 from clipshift.data.loader import Batch
 from clipshift.data.transforms import normalise
 from clipshift.errors import DivergedError
@@ -31,11 +31,10 @@ from clipshift.evaluation.device import autocast
 from clipshift.models.backbones import early_layers
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.checkpoint import Progress
-from clipshift.training.distill import LiveTeachers, Pair, StoredTeachers, blend_targets
 from clipshift.training.distributed import Ranks
 from clipshift.training.interrupt import StopRequest
-from clipshift.training.losses import classification_loss, multilabel_loss, mutual_loss, soft_target_loss
 from clipshift.training.mixing import mix_clips, mixes
+from clipshift.training.objectives import Objective, SeenBatch
 from clipshift.training.optimizer import (
     build_optimizer,
     learning_rate_factor,
@@ -54,6 +53,15 @@ class StopAsked(Exception):  # noqa: N818 - not an error
     """Raised between two updates when a stop was asked for, on every rank at the same one."""
 
 
+class Updated(NamedTuple):
+    """What an update gave."""
+
+    loss: float
+    """The mean loss of this rank's clips."""
+    go_on: bool
+    """Whether no rank was asked to stop; the same on every rank."""
+
+
 class Trainer:
     """A network in training with all that changes while it trains.
 
@@ -62,49 +70,34 @@ class Trainer:
         config: All settings.
         ranks: This process's place.
         updates_per_epoch: Optimizer steps in an epoch.
-        partner: A second network that is trained along (mutual learning), on the CPU.
-        partner_optim: Its parameter groups.
-        teachers: Trained networks whose answers it learns from.
-        class_weights: Factors of the classes' losses `(K,)`; None for 1.
+        objective: What an update minimizes, and who else learns by it.
 
     Attributes:
         network: The network without wrappers, on this rank's device.
-        partner: The second one, or None.
+        partner: A second one that is trained along, or None.
         progress: Where the training stands.
         parts: Of the last update's loss, the means of its parts by name, where it has several.
     """
 
     def __init__(
-        self,
-        network: Recognizer,
-        config: Config,
-        ranks: Ranks,
-        updates_per_epoch: int,
-        *,
-        partner: Recognizer | None = None,
-        partner_optim: OptimConfig | None = None,
-        teachers: LiveTeachers | StoredTeachers | None = None,
-        class_weights: Tensor | None = None,
+        self, network: Recognizer, config: Config, ranks: Ranks, updates_per_epoch: int, objective: Objective
     ) -> None:
         self.config, self.ranks, self.updates_per_epoch = config, ranks, updates_per_epoch
-        layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
-        self.network = network.to(ranks.device, memory_format=layout)  # type: ignore[call-overload]
-        self._frozen = _freeze(self.network, config)
-        self.optimizer = build_optimizer(self.network, config.optim)
-        self._learners = [(self.network, self.optimizer)]
-        self.teachers = teachers
-        self._class_weights = None if class_weights is None else class_weights.to(ranks.device)
-        self.partner: Recognizer | None = None
-        if partner is not None:
-            self.partner = partner.to(ranks.device, memory_format=layout)  # type: ignore[call-overload]
-            self._frozen += _freeze(self.partner, config)
-            optimizer = build_optimizer(self.partner, partner_optim or config.optim)
-            self._learners.append((self.partner, optimizer))
+        self._objective = objective
+        self._learners: list[tuple[Recognizer, torch.optim.Optimizer]] = []
+        self._frozen: list[nn.Module] = []
+        for learner, optim in [(network, config.optim), *objective.learners()]:
+            layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
+            learner.to(ranks.device, memory_format=layout)  # type: ignore[call-overload]
+            self._frozen += _freeze(learner, config)
+            self._learners.append((learner, build_optimizer(learner, optim)))
+        self.network, self.optimizer = self._learners[0]
+        self.partner = self._learners[1][0] if len(self._learners) > 1 else None
         self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=config.train.amp == "fp16")
         self._ema = None
         if config.train.ema:
             self._ema = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.train.ema))  # type: ignore[no-untyped-call]
-        self._forward: nn.Module = self.network if self.partner is None else Pair(self.network, self.partner)
+        self._forward = objective.joined(self.network)
         if ranks.count > 1:
             devices = [ranks.device] if ranks.device.type == "cuda" else None
             self._forward = DistributedDataParallel(self._forward, device_ids=devices)
@@ -112,7 +105,6 @@ class Trainer:
         self.peak_rate = config.optim.lr * clips / config.optim.lr_batch_size
         self.progress = Progress()
         self.parts: dict[str, float] = {}
-        self._parts: dict[str, list[Tensor]] = {}
 
     @property
     def best_network(self) -> Recognizer:
@@ -131,19 +123,22 @@ class Trainer:
         for module in self._frozen:
             module.eval()
 
-    def update(self, batches: list[Batch]) -> float:
+    def update(self, batches: list[Batch], stop: StopRequest | None = None) -> Updated:
         """One optimizer step over one or more batches, whose gradients are averaged.
+
+        The host waits for the device once, when it reads the loss and the gradients' norm, and the ranks agree once,
+        on whether these are finite and nobody was asked to stop.
 
         Args:
             batches: What the loader gives, `accumulate` of them or, at the epoch's end, fewer.
+            stop: Whether this rank was asked to stop; the update is made all the same.
 
         Returns:
-            The mean loss of this rank's clips.
+            The loss, and whether to go on.
 
         Raises:
             DivergedError: The loss or a gradient is not finite on some rank; nothing was updated on any.
         """
-        train, optim = self.config.train, self.config.optim
         # Dropout draws from the global generator: a function of the step, it needs no saving.
         seed = self._seed()
         torch.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
@@ -151,38 +146,57 @@ class Trainer:
         for _, optimizer in self._learners:
             set_learning_rate(optimizer, self.learning_rate)
             optimizer.zero_grad(set_to_none=True)
-        losses = []
-        self._parts = {}
-        for number, batch in enumerate(batches, start=1):
-            with self._gradients_stay_local(number < len(batches)):
-                loss = self._loss(batch, random) / len(batches)
-                self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.detach())
-        loss = torch.stack(losses).sum()
-
+        losses, parts = self._backward(batches, random)
         norms = []
         for network, optimizer in self._learners:
             self.scaler.unscale_(optimizer)
             norms.append(get_total_norm([p.grad for p in network.parameters() if p.grad is not None]))
-        loss_value, norm_value, *parts = _read(
-            loss, torch.stack(norms).sum(), *(torch.stack(values).mean() for values in self._parts.values())
+        loss, norm, *means = _read(
+            torch.stack(losses).sum(),
+            torch.stack(norms).sum(),
+            *(torch.stack(values).mean() for values in parts.values()),
         )
-        if not self._all_finite(loss_value, norm_value):
+        asked = stop is not None and stop.made
+        finite, go_on = self.ranks.all_true(self._is_finite(loss, norm), not asked)
+        if not finite:
             raise DivergedError("The loss or a gradient became infinite or not a number.")
+        self._step(norms)
+        self.parts = dict(zip(parts, means, strict=True))
+        done = self.progress
+        self.progress = replace(done, step=done.step + 1, update=done.update + 1, loss_sum=done.loss_sum + loss)
+        if self.config.train.amp == "fp16":
+            self.progress = replace(self.progress, scaler=self.scaler.state_dict())
+        return Updated(loss, go_on)
+
+    def _backward(
+        self, batches: list[Batch], random: np.random.Generator
+    ) -> tuple[list[Tensor], dict[str, list[Tensor]]]:
+        """Add up the gradients of some batches; their losses, and the parts of these by name."""
+        losses = []
+        parts: dict[str, list[Tensor]] = {}
+        for number, batch in enumerate(batches, start=1):
+            with self._gradients_stay_local(number < len(batches)):
+                seen = self._see(batch, random)
+                with training_autocast(self.ranks.device, self.config.train.amp):
+                    outputs = self._forward(seen.clips)
+                whole, of_it = self._objective.loss(outputs, seen)
+                loss = whole / len(batches)
+                self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+            for name, value in of_it.items():
+                parts.setdefault(name, []).append(value.detach())
+        return losses, parts
+
+    def _step(self, norms: list[Tensor]) -> None:
+        """Change the weights by the gradients, which are scaled down where their norms are too large."""
+        optim = self.config.optim
         for (network, optimizer), norm in zip(self._learners, norms, strict=True):
             if optim.clip_norm:  # each network by its own norm: the student's step does not depend on the partner's
                 clip_grads_with_norm_([p for p in network.parameters() if p.grad is not None], optim.clip_norm, norm)
             self.scaler.step(optimizer)
         self.scaler.update()
-        self.parts = dict(zip(self._parts, parts, strict=True))
         if self._ema is not None:
             self._ema.update_parameters(self.network)
-        done = self.progress
-        loss_sum = done.loss_sum + loss_value
-        self.progress = replace(done, step=done.step + 1, update=done.update + 1, loss_sum=loss_sum)
-        if train.amp == "fp16":
-            self.progress = replace(self.progress, scaler=self.scaler.state_dict())
-        return loss_value
 
     def measure_batch_norms(self, batches: Iterator[Batch], stop: StopRequest) -> None:
         """Give the network to be validated the batch norm statistics of some batches; see `train.precise_bn`.
@@ -242,67 +256,17 @@ class Trainer:
             self.scaler.load_state_dict(dict(progress.scaler))
         self.progress = progress
 
-    def _loss(self, batch: Batch, random: np.random.Generator) -> Tensor:
-        train, device = self.config.train, self.ranks.device
-        labels = batch["labels"].to(device, non_blocking=True)
+    def _see(self, batch: Batch, random: np.random.Generator) -> SeenBatch:
+        labels = batch["labels"].to(self.ranks.device, non_blocking=True)
         clips_BTCHW = self._clips(batch)
-        mixed_with, share = None, 1.0
-        if mixes(self.config.augment):
-            clips_BTCHW, mixed_with, share = mix_clips(clips_BTCHW, self.config.augment, random)
-        with training_autocast(device, train.amp):
-            logits = self._forward(clips_BTCHW)
-        others = None
-        if self.partner is not None:
-            logits, others = logits
-        labels_loss = partial(
-            multilabel_loss if train.multi_label else classification_loss,
-            smoothing=train.label_smoothing,
-            mixed_with=mixed_with,
-            share=share,
-            weights=self._class_weights,
-            gamma=train.focal_gamma if train.loss == "focal" else 0.0,
-        )
-        loss = labels_loss(logits, labels)
-        if self.config.distill.method == "none":
-            return loss
-        soft = self._soft_loss(logits, others, clips_BTCHW, batch["indices"], mixed_with, share)
-        self._note("labels_loss", loss)
-        self._note("soft_loss", soft)
-        distill = self.config.distill
-        total = distill.label_weight * loss + distill.weight * soft
-        if others is None:
-            return total
-        partner_loss = labels_loss(others, labels)
-        self._note("partner_loss", partner_loss)
-        return total + partner_loss
+        if not mixes(self.config.augment):
+            return SeenBatch(clips_BTCHW, labels, batch["indices"])
+        mixed_BTCHW, mixed_with, share = mix_clips(clips_BTCHW, self.config.augment, random)
+        return SeenBatch(mixed_BTCHW, labels, batch["indices"], mixed_with, share)
 
     def _clips(self, batch: Batch) -> Tensor:
         pixels = batch["clips"].to(self.ranks.device, non_blocking=True)
         return normalise(pixels, self.config.input.mean, self.config.input.std)
-
-    def _soft_loss(
-        self,
-        logits: Tensor,
-        others: Tensor | None,
-        clips_BTCHW: Tensor,
-        indices: Tensor,
-        mixed_with: Tensor | None,
-        share: float,
-    ) -> Tensor:
-        temperature = self.config.distill.temperature
-        if others is not None:
-            return mutual_loss(logits, others, temperature=temperature)
-        if isinstance(self.teachers, StoredTeachers):
-            targets = blend_targets(self.teachers.probabilities(indices, temperature), mixed_with, share)
-        elif self.teachers is not None:
-            with autocast(self.ranks.device, self.config.train.amp):
-                targets = self.teachers.probabilities(clips_BTCHW, temperature)
-        else:
-            raise ValueError("distillation needs a partner or teachers")
-        return soft_target_loss(logits, targets, temperature=temperature)
-
-    def _note(self, name: str, value: Tensor) -> None:
-        self._parts.setdefault(name, []).append(value.detach())
 
     def _seed(self) -> np.random.SeedSequence:
         done = self.progress
@@ -313,12 +277,11 @@ class Trainer:
             return self._forward.no_sync()
         return nullcontext()
 
-    def _all_finite(self, loss: float, norm: float) -> bool:
+    def _is_finite(self, loss: float, norm: float) -> bool:
         # An overflow of scaled fp16 gradients is ordinary: the scaler skips that step and lowers its scale. Once the
         # scale has nothing left to give, it is not.
         scaled = self.scaler.is_enabled() and self.scaler.get_scale() > 1
-        finite = math.isfinite(loss) and (scaled or math.isfinite(norm))
-        return self.ranks.all_true(finite)[0]
+        return math.isfinite(loss) and (scaled or math.isfinite(norm))
 
 
 def _read(*scalars: Tensor) -> list[float]:
@@ -361,7 +324,7 @@ def train_epoch(
         trainer: The network and its state.
         batches: The rest of this epoch's batches.
         reporter: Shows and records progress.
-        stop: Looked at before every update.
+        stop: Looked at before every update; of several ranks in it, and these stop behind it.
         on_batch: Called with every batch before it is used.
         checkpoint: Called every `train.checkpoint_minutes`.
         keep_diverged: Called with the batches of an update that is not finite; returns where they lie.
@@ -376,6 +339,8 @@ def train_epoch(
     train, total = trainer.config.train, trainer.updates_per_epoch
     meter, saved = Meter.start(), time.monotonic()
     trainer.train_mode()
+    if not trainer.ranks.all_true(not stop.made)[0]:
+        raise StopAsked
     title = f"epoch {trainer.progress.epoch + 1}/{train.epochs}"
     with reporter.phase(title, total, done=trainer.progress.step) as phase:
         while trainer.progress.step < total:
@@ -384,11 +349,11 @@ def train_epoch(
             meter.note_wait(time.monotonic() - asked)
             for batch in group:
                 on_batch(batch)
-            if not trainer.ranks.all_true(not stop.made)[0]:
+            if trainer.ranks.count == 1 and stop.made:  # several ranks have to agree, which they do in the update
                 raise StopAsked
             rate = trainer.learning_rate
             try:
-                loss = trainer.update(group)
+                loss, go_on = trainer.update(group, stop)
             except DivergedError as error:
                 raise diverged(trainer, rate, keep_diverged(group)) from error
             meter.clips += sum(len(batch["labels"]) for batch in group) * trainer.ranks.count
@@ -401,6 +366,8 @@ def train_epoch(
             if time.monotonic() - saved > train.checkpoint_minutes * 60 and progress.step < total:
                 checkpoint()
                 saved = time.monotonic()
+            if not go_on:
+                raise StopAsked
     return meter
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from clipshift.console import stderr_console
 from clipshift.data.dataset import ReadingCost
+from clipshift.files import append_line, printable, to_json, write_whole
 
 ACCEPTED_WAITING = 0.05
 """Share of an epoch that may be spent waiting for clips before the log says what would help."""
@@ -73,7 +74,7 @@ class Reporter:
     def __init__(self, run: Path, *, speaks: bool) -> None:
         self._speaks = speaks
         self._run = run
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = stderr_console()
         self._live: Progress | None = None
         self._last_line = float("-inf")
         self._log = logging.getLogger("clipshift.training")
@@ -84,7 +85,7 @@ class Reporter:
         if not self._speaks:
             yield
             return
-        handler = logging.FileHandler(self._run / "train.log", encoding="utf-8")
+        handler = logging.FileHandler(self._run / "train.log", encoding="utf-8", errors="backslashreplace")
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         level = self._log.level
         self._log.addHandler(handler)
@@ -101,14 +102,13 @@ class Reporter:
     def say(self, text: str) -> None:
         """One line or more to the user and to `train.log`."""
         if self._speaks:
-            self._console.print(text, markup=False)
+            self._console.print(printable(text, line_breaks=True))
             self._log.info(text)
 
     def record(self, values: dict[str, Any]) -> None:
         """One line of `metrics.jsonl`."""
         if self._speaks:
-            with (self._run / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(values) + "\n")
+            append_line(self._run / "metrics.jsonl", to_json(values))
 
     @contextmanager
     def phase(self, title: str, total: int, done: int = 0) -> Iterator[Phase]:
@@ -170,14 +170,14 @@ def truncate_metrics(path: Path, *, update: int, epoch: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").split("\n"):
         try:
             values = json.loads(line)
         except ValueError:
             continue
         if values["update"] <= update and (values["kind"] == "step" or values["epoch"] < epoch):
             kept.append(line)
-    path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    write_whole(path, (f"{line}\n" for line in kept))
 
 
 def waiting_advice(waiting: float, cost: ReadingCost, *, workers: int, most_workers: int) -> str | None:

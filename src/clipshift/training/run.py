@@ -20,11 +20,13 @@ from clipshift.config.text import yaml_value
 from clipshift.data import DataSet, Fingerprint, read_dataset, write_data_jsonl
 from clipshift.data.clips import some
 from clipshift.data.dataset import BadSample, TrainingClips, mirror_partners
+from clipshift.data.fingerprint import describe_aspects
 from clipshift.data.loader import Batch, TrainingLoader, training_loader, worker_count
 from clipshift.errors import ConfigError, RunError, TrainingInterrupted
 from clipshift.evaluation import Evaluation, evaluate_manifest, load_evaluation
 from clipshift.evaluation.device import check_amp
 from clipshift.evaluation.report import write_report
+from clipshift.files import printable
 from clipshift.models.bundle import MODEL_FOLDER, save_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.bad_samples import BadSamples
@@ -43,6 +45,15 @@ from clipshift.training.distributed import Ranks, join_ranks
 from clipshift.training.interrupt import StopRequest, stop_on_signals
 from clipshift.training.loop import StopAsked, Trainer, train_epoch
 from clipshift.training.losses import inverse_frequency
+from clipshift.training.objectives import (
+    LabelLoss,
+    LearnFromTeachers,
+    LearnLabels,
+    LearnMutually,
+    Objective,
+    Teachers,
+    on_device,
+)
 from clipshift.training.reporting import Meter, Reporter, duration, truncate_metrics, waiting_advice
 from clipshift.training.run_folder import (
     check_same_run,
@@ -228,10 +239,7 @@ def _prepare(
         config,
         ranks,
         updates_per_epoch=-(-loader.steps // config.train.accumulate),
-        partner=_partner_network(partner, dataset, found is not None, ranks, reporter),
-        partner_optim=None if partner is None else partner.config.optim,
-        teachers=_teachers(others.trained, dataset, config, folder, ranks, reporter),
-        class_weights=_class_weights(config, dataset, reporter),
+        objective=_objective(others, dataset, config, folder, found is not None, ranks, reporter),
     )
     if found is not None:
         tensors, progress, _, damaged = found
@@ -246,11 +254,21 @@ def _prepare(
     return _Run(folder, config, dataset, identity, ranks, reporter, trainer, loader, bad, command)
 
 
-def _partner_network(
-    partner: Partner | None, dataset: DataSet, resumed: bool, ranks: Ranks, reporter: Reporter
-) -> Recognizer | None:
-    if partner is None:
-        return None
+def _objective(
+    others: _Others, dataset: DataSet, config: Config, folder: Path, resumed: bool, ranks: Ranks, reporter: Reporter
+) -> Objective:
+    """What the run minimizes, with the networks that it learns from."""
+    partner = None
+    if others.partner is not None:
+        partner = _partner_network(others.partner, dataset, resumed, ranks, reporter)
+    teachers = _teachers(others.trained, dataset, config, folder, ranks, reporter) if others.trained else None
+    labels = LabelLoss(config, on_device(_class_weights(config, dataset, reporter), ranks.device))
+    if others.partner is not None and partner is not None:
+        return LearnMutually(labels, partner, others.partner.config.optim, config)
+    return LearnLabels(labels) if teachers is None else LearnFromTeachers(labels, teachers, config)
+
+
+def _partner_network(partner: Partner, dataset: DataSet, resumed: bool, ranks: Ranks, reporter: Reporter) -> Recognizer:
     reporter.say(f"Mutual learning with {partner.name}: {partner.config.model.backbone}, trained along.")
     weights = None if resumed else starting_weights(partner.config.model, partner.weights)
     return starting_network(dataset, partner.config, weights, resumed, ranks, reporter)
@@ -274,14 +292,12 @@ def _class_weights(config: Config, dataset: DataSet, reporter: Reporter) -> torc
 
 def _teachers(
     trained: list[TrainedTeacher], dataset: DataSet, config: Config, folder: Path, ranks: Ranks, reporter: Reporter
-) -> LiveTeachers | StoredTeachers | None:
-    if not trained:
-        return None
+) -> Teachers:
     for each in trained:
         where = ", ".join(f"{key} {value}" for key, value in each.spec.provenance.items())
         reporter.say(f"Teacher {each.name}: {each.spec.model.architecture} {each.spec.model.backbone} ({where})")
     if not config.distill.stored:
-        return LiveTeachers(trained, config.input, ranks.device)
+        return LiveTeachers(trained, config.input, ranks.device, config.train.amp)
     teachers = StoredTeachers(store_logits(trained, dataset, config, folder, ranks, reporter), ranks.device)
     targets = teachers.probabilities(torch.arange(len(dataset.train)), config.distill.temperature)
     right = agreement(targets.cpu(), torch.tensor(dataset.train.labels()))
@@ -417,7 +433,7 @@ def _keep_if_best(run: _Run, evaluation: Evaluation) -> None:
     trainer.progress = replace(trainer.progress, best=rank, best_epoch=trainer.progress.epoch)
     if run.ranks.first:
         provenance: dict[str, str | int | float] = {
-            "data": run.dataset.train.source.name,
+            "data": printable(run.dataset.train.source.name),
             "split": run.dataset.split,
             "epoch": trainer.progress.epoch + 1,
             "seed": train.seed,
@@ -517,7 +533,12 @@ def _finish(run: _Run) -> TrainResult:
 def _fingerprints(dataset: DataSet, folder: Path, config: Config, reporter: Reporter) -> list[Fingerprint]:
     """Hash and probe every clip; written to `data.jsonl`, which also spares a second reading."""
     with reporter.phase("reading clips", len(dataset.train) + len(dataset.validation)) as phase:
-        return write_data_jsonl(folder / "data.jsonl", dataset, config.data, progress=phase.advance_to)
+        lines = write_data_jsonl(folder / "data.jsonl", dataset, config.data, progress=phase.advance_to)
+    aspects = describe_aspects((line.name, line.pixel_aspect) for line in lines)
+    if aspects is not None:
+        taken = {"ignore": "taken as stored", "apply": "scaled as players show them"}[config.input.pixel_aspect]
+        reporter.say(f"{aspects}: frames are {taken} (input.pixel_aspect={config.input.pixel_aspect})")
+    return lines
 
 
 def _check_labels(config: Config) -> None:

@@ -19,6 +19,7 @@ from clipshift._version import __version__
 from clipshift.config import Config, Resolved, describe, flatten, save_config
 from clipshift.data.manifest import DataSet
 from clipshift.errors import RunError, UserError
+from clipshift.files import path_bytes, sha256_of_file, to_json, write_whole
 
 CONFIG, IDENTITY, FINISHED = "config.yaml", "run.json", "finished.json"
 _LEFTOVERS = {"train.log", "data.jsonl"}  # all that a start leaves which failed before training
@@ -54,7 +55,8 @@ def run_identity(
     for part, manifest in (("training clips", dataset.train), ("validation clips", dataset.validation)):
         digest = hashlib.sha256()
         for clip in manifest.clips:
-            digest.update(f"{clip.name}\0{clip.labels or clip.label}\0{hashes.get(str(clip.path), '')}\n".encode())
+            line = f"{clip.name}\0{clip.labels or clip.label}\0{hashes.get(str(clip.path), '')}\n"
+            digest.update(path_bytes(line))
         identity[part] = f"{len(manifest.clips)} clips {digest.hexdigest()[:16]}"
     return identity | {"classes": list(dataset.classes), "weights": weights, "processes": ranks}
 
@@ -115,7 +117,7 @@ def check_same_run(out: Path, identity: Mapping[str, Any]) -> None:
 
 def describe_run(out: Path, resolved: Resolved, identity: Mapping[str, Any], command: str) -> None:
     """Write what the run is, its settings with their origin, and what this machine has."""
-    write_file(out / IDENTITY, json.dumps(identity, indent=1, ensure_ascii=False) + "\n")
+    write_file(out / IDENTITY, to_json(identity, indent=1) + "\n")
     save_config(resolved.config, out / CONFIG)
     write_file(out / "config_explained.yaml", describe(resolved.config, resolved.origin))
     write_file(out / "environment.json", json.dumps(environment() | {"command": command}, indent=1) + "\n")
@@ -164,12 +166,9 @@ def write_file(path: Path, text: str) -> None:
     Raises:
         RunError: It cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, text)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise RunError("A file of the run cannot be written.", where=path, got=error) from error
 
 
@@ -184,8 +183,7 @@ def file_or_folder_hash(path: str | Path) -> str:
     digest = hashlib.sha256()
     try:
         for file in files:
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+            digest.update(bytes.fromhex(sha256_of_file(file)))
     except OSError as error:
         raise UserError("The weights cannot be read.", where=path, got=error.strerror) from error
     return digest.hexdigest()[:16]
@@ -201,5 +199,5 @@ def _processor() -> str:
 
 
 def _short(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    text = to_json(value)
     return text if len(text) <= 40 else text[:37] + "..."

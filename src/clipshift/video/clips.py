@@ -41,6 +41,7 @@ def open_clip(
     frame_pattern: str = DEFAULT_PATTERN,
     frames: int | None = None,
     threads: int = 1,
+    square_pixels: bool = False,
 ) -> ClipReader:
     """Opens a clip for reading; use it in a `with` statement.
 
@@ -49,12 +50,16 @@ def open_clip(
     of one whose frames may differ in size the first frame is decoded with those that are asked for first). A folder
     holds the frames as images.
 
+    Of several video streams the one is read that players and FFmpeg choose.
+
     Args:
         path: A video file, or a folder of images.
         limits: What is larger is refused before decoding.
         frame_pattern: Names of the images of a folder, numbered from 1; a folder that starts at 0 is recognised.
         frames: How many frames of a folder a list declares: fewer than there are means the first ones.
         threads: Threads of the decoder. One is the cheapest where several clips are read side by side.
+        square_pixels: Whether frames whose pixels the file declares not to be square (DVD, DV, anamorphic video) are
+            scaled in width as players do, by FFmpeg's bicubic scaler. All others are the same either way.
 
     Returns:
         The reader; its `frame_count` is known.
@@ -69,7 +74,7 @@ def open_clip(
     if not stat.S_ISREG(mode):
         # A pipe or a device could be read without end.
         raise VideoError("The path is neither a file nor a folder.", where=path)
-    return VideoFile(path, limits=limits, threads=threads)
+    return VideoFile(path, limits=limits, threads=threads, square_pixels=square_pixels)
 
 
 def probe(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -10,6 +9,7 @@ import av
 from av.stream import Discard
 
 from clipshift.errors import VideoError
+from clipshift.video.boxes import TooManyBoxesError, read_boxes
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -48,12 +48,14 @@ class Structure:
         size: Bytes that the file has.
         announced: Bytes that it should have; None where it does not say.
         indexed: Whether the index that an MP4 file cannot do without is there.
+        samples: Frames and pieces of sound that the tables of an MP4 file announce; FFmpeg makes room for all of them.
     """
 
     kind: str
     size: int
     announced: int | None = None
     indexed: bool = True
+    samples: int = 0
 
     @property
     def short(self) -> bool:
@@ -77,6 +79,7 @@ def open_container(path: Path, structure: Structure, limits: Limits, *, quick: b
         raise VideoError("The file is empty.", where=path, got="0 bytes")
     if structure.kind == "mp4" and not structure.indexed:
         raise _cut_off(path, structure, "its index (moov) is missing")
+    limits.check_samples(path, structure.samples)
     try:
         return av.open(
             f"file:{path}",
@@ -101,17 +104,48 @@ def open_container(path: Path, structure: Structure, limits: Limits, *, quick: b
         ) from error
 
 
-def find_video(container: InputContainer, path: Path, limits: Limits) -> VideoStream:
-    """Chooses the video stream and checks what its header says of size and duration.
+def video_streams(container: InputContainer, path: Path) -> list[VideoStream]:
+    """The video streams of a file; pictures that are attached to it, such as a cover, are none.
 
     Raises:
-        VideoError: There is none, its codec is unknown, or it exceeds `limits`.
+        VideoError: There is none.
     """
-    videos = [stream for stream in container.streams.video if not stream.disposition & stream.disposition.attached_pic]
+    videos = [stream for stream in container.streams.video if not _is_attached(stream)]
     if not videos:
         kinds = sorted({str(stream.type) for stream in container.streams})
         raise VideoError("The file has no video stream.", where=path, got=f"only {', '.join(kinds) or 'nothing'}")
-    stream = videos[0]
+    return videos
+
+
+def choose_video(container: InputContainer, videos: list[VideoStream]) -> VideoStream:
+    """The one of several video streams that players show.
+
+    It is FFmpeg's choice (`av_find_best_stream`): the one that is marked as the default, else the one with more frames
+    (up to five), bits per second, and frames, of those that FFmpeg decoded when it opened the file.
+    """
+    if len(videos) == 1:
+        return videos[0]
+    best = container.streams.best("video")
+    if best is not None and any(best is stream for stream in videos):
+        return cast("VideoStream", best)
+    # FFmpeg lets an attached picture win against videos that are not marked: here it is no candidate.
+    return max(videos, key=lambda stream: (_is_default(stream), stream.codec_context.bit_rate or 0))
+
+
+def _is_attached(stream: VideoStream) -> bool:
+    return bool(stream.disposition & stream.disposition.attached_pic)
+
+
+def _is_default(stream: VideoStream) -> bool:
+    return bool(stream.disposition & stream.disposition.default)
+
+
+def check_header(stream: VideoStream, container: InputContainer, path: Path, limits: Limits) -> None:
+    """Checks what the header says of a video stream's size and duration.
+
+    Raises:
+        VideoError: Its codec is unknown, or it exceeds `limits`.
+    """
     if stream.codec_context is None:
         raise VideoError("The video's codec is unknown.", where=path)
     limits.check_size(path, stream.codec_context.width, stream.codec_context.height)
@@ -121,7 +155,6 @@ def find_video(container: InputContainer, path: Path, limits: Limits) -> VideoSt
     elif container.duration is not None:
         seconds = container.duration / av.time_base
     limits.check_seconds(path, seconds)
-    return stream
 
 
 def decoder_pixels(limits: Limits) -> str:
@@ -191,7 +224,7 @@ def read_structure(path: Path) -> Structure:
             file.seek(0)
             head = file.read(12)
             if head[4:8] in {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp"}:
-                return _read_boxes(file, size)
+                return _read_mp4(file, size, path)
             if head[:4] == b"RIFF" and head[8:] == b"AVI ":
                 return Structure("avi", size, 8 + int.from_bytes(head[4:8], "little"))
             if head[:4] == b"\x1a\x45\xdf\xa3":
@@ -202,22 +235,12 @@ def read_structure(path: Path) -> Structure:
         raise VideoError("The file cannot be read.", where=path, got=error.strerror or str(error)) from error
 
 
-def _read_boxes(file: BinaryIO, size: int) -> Structure:
-    """Walks the outermost boxes of an MP4 file (ISO/IEC 14496-12, 4.2)."""
-    position = 0
-    indexed = False
-    while position + 8 <= size:
-        file.seek(position)
-        length, kind = struct.unpack(">I4s", file.read(8))
-        if length == 1:
-            length = int.from_bytes(file.read(8), "big")
-        elif length == 0:  # up to the end of the file
-            length = size - position
-        indexed = indexed or (kind == b"moov" and position + length <= size)
-        if length < 8:
-            break
-        position += length
-    return Structure("mp4", size, position, indexed)
+def _read_mp4(file: BinaryIO, size: int, path: Path) -> Structure:
+    try:
+        boxes = read_boxes(file, size)
+    except TooManyBoxesError as error:
+        raise VideoError("The file is split into more boxes than any video.", where=path) from error
+    return Structure("mp4", size, boxes.end, boxes.indexed, boxes.samples)
 
 
 def _segment_end(file: BinaryIO) -> int | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Self
@@ -24,13 +25,15 @@ from av.video.reformatter import VideoReformatter
 from clipshift.errors import VideoError
 from clipshift.video.containers import (
     TELLING,
+    check_header,
     check_whole,
+    choose_video,
     decoder_pixels,
     demux,
-    find_video,
     open_container,
     read_structure,
     reason,
+    video_streams,
 )
 from clipshift.video.decoder import REMEDY, FrameDecoder
 from clipshift.video.index import PacketIndex, build_index
@@ -62,7 +65,7 @@ class VideoFile:
         irregular: Why frames are decoded from the first packet on; None where the short ways are taken.
     """
 
-    def __init__(self, path: Path, *, limits: Limits, threads: int) -> None:
+    def __init__(self, path: Path, *, limits: Limits, threads: int, square_pixels: bool = False) -> None:
         self._path = path
         opened = _open(path, limits)
         self._container: InputContainer | None = opened.container
@@ -76,13 +79,17 @@ class VideoFile:
             self._reformatter = VideoReformatter()
             self._threads = threads
             self._limits = limits
+            self._stream = stream
+            self._square_pixels = square_pixels
             self._stored: tuple[int, int] | None = None
+            self._read_width = 0
+            self._pixel_aspect = Fraction(1)
             self._orientation = Orientation()
             self._uniform = index.uniform
             self._together = max(1, min(8, _PIXELS_TOGETHER // (context.width * context.height)))
             self.irregular = index.irregular
             self._frame_count = self._count(self._decoder, index)
-            self._stream_facts = _read_facts(stream, index, self._frame_count)
+            self._stream_facts = _read_facts(opened, self._frame_count)
             limits.check_seconds(path, self._stream_facts.seconds)
         except BaseException:
             self.close()
@@ -107,6 +114,8 @@ class VideoFile:
             seconds=facts.seconds,
             rotation=self._orientation.rotation,
             codec=facts.codec,
+            pixel_aspect=float(1 / self._pixel_aspect if self._orientation.transposed else self._pixel_aspect),
+            video_streams=facts.video_streams,
         )
 
     @property
@@ -200,12 +209,16 @@ class VideoFile:
                 raise ValueError("the clip is closed")
             with closing(self._decoder.frames([0])) as first:
                 self._note_first(next(first)[1])
-        width, height = self._stored or (0, 0)
+        width, height = self._read_width, (self._stored or (0, 0))[1]
         return (height, width) if self._orientation.transposed else (width, height)
 
     def _note_first(self, frame: VideoFrame) -> None:
         self._limits.check_size(self._path, frame.width, frame.height)
-        self._stored = (frame.width, frame.height)
+        aspect = _pixel_aspect(self._stream, frame.width)
+        width = _square_width(frame.width, aspect) if self._square_pixels else frame.width
+        self._limits.check_size(self._path, width, frame.height)
+        self._stored, self._read_width = (frame.width, frame.height), width
+        self._pixel_aspect = Fraction(1) if self._square_pixels else aspect
         orientation = read_orientation(frame)
         if orientation is None:
             raise VideoError(
@@ -231,8 +244,13 @@ class VideoFile:
 
     def _picture(self, frame: VideoFrame) -> np.ndarray:
         """Converts a frame to RGB as shown, uint8 (H, W, 3); a view."""
+        width = None if self._read_width == frame.width else self._read_width
+        how = None if width is None else "BICUBIC"
         try:
-            picture_HWC = self._reformatter.reformat(frame, format="rgb24", threads=self._threads).to_ndarray()
+            picture = self._reformatter.reformat(
+                frame, width=width, format="rgb24", interpolation=how, threads=self._threads
+            )
+            picture_HWC = picture.to_ndarray()
         except (av.FFmpegError, OSError, ValueError) as error:
             raise VideoError(
                 "The colours of the video cannot be converted.",
@@ -250,16 +268,45 @@ class _StreamFacts:
     fps: float | None
     seconds: float | None
     codec: str
+    video_streams: int
 
 
-def _read_facts(stream: VideoStream, index: PacketIndex, frames: int) -> _StreamFacts:
+def _read_facts(opened: _Opened, frames: int) -> _StreamFacts:
+    stream, index = opened.stream, opened.index
     fps = None if not stream.average_rate else float(stream.average_rate)
     seconds: float | None = None
-    if index.first_time is not None and index.last_time is not None and stream.time_base is not None:
+    if opened.container.format.name == "avi":
+        fps = _rate_of_ticks(stream, index, frames) or fps
+    elif index.first_time is not None and index.last_time is not None and stream.time_base is not None:
         seconds = float((index.last_time - index.first_time) * stream.time_base) or None
     if seconds is None and fps is not None:
         seconds = frames / fps
-    return _StreamFacts(fps, seconds, stream.codec_context.codec.canonical_name)
+    return _StreamFacts(fps, seconds, stream.codec_context.codec.canonical_name, opened.video_streams)
+
+
+def _rate_of_ticks(stream: VideoStream, index: PacketIndex, frames: int) -> float | None:
+    """The mean rate of the pictures of an AVI file; None for fewer than two.
+
+    Its header has the rate of ticks alone, which FFmpeg gives as the mean rate, too. A tick without a picture has an
+    empty chunk: H.264 is often written with two ticks for each picture, and copies of other files with hundreds.
+    """
+    ticks = index.decoding_ticks
+    if frames < 2 or not ticks or stream.time_base is None:
+        return None
+    return float((frames - 1) / (ticks * stream.time_base))
+
+
+def _pixel_aspect(stream: VideoStream, width: int) -> Fraction:
+    """Width of a stored pixel by its height, by the container or else the decoder, once a frame was decoded.
+
+    What does not change the width by a whole pixel counts as square: such ratios come from rounding the size.
+    """
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    return aspect if aspect and aspect > 0 and _square_width(width, aspect) != width else Fraction(1)
+
+
+def _square_width(width: int, aspect: Fraction) -> int:
+    return max(1, round(width * aspect))
 
 
 def _configure(context: VideoCodecContext, limits: Limits, threads: int) -> None:
@@ -281,6 +328,7 @@ class _Opened:
     stream: VideoStream
     index: PacketIndex
     again: Callable[[], InputContainer]
+    video_streams: int
 
 
 def _open(path: Path, limits: Limits) -> _Opened:
@@ -298,8 +346,14 @@ def _open_once(path: Path, structure: Structure, limits: Limits, *, quick: bool)
     again = partial(open_container, path, structure, limits, quick=quick)
     container = again()
     try:
-        stream = find_video(container, path, limits)
-        return _Opened(container, stream, _read_index(container, stream, structure, limits, path), again)
+        videos = video_streams(container, path)
+        if quick and len(videos) > 1:  # which one is meant, their first frames tell
+            container.close()
+            return _open_once(path, structure, limits, quick=False)
+        stream = choose_video(container, videos)
+        check_header(stream, container, path, limits)
+        index = _read_index(container, stream, structure, limits, path)
+        return _Opened(container, stream, index, again, len(videos))
     except BaseException:
         container.close()
         raise

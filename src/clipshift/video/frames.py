@@ -99,7 +99,15 @@ class FrameFolder:
         try:
             with Image.open(file) as image:
                 return image.width, image.height, (image.format or file.suffix.lstrip(".")).lower()
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except Image.DecompressionBombError as error:
+            # Pillow's own bound, which is above that of the default configuration.
+            raise VideoError(
+                "The frames are larger than Pillow opens.",
+                where=file,
+                got=str(error),
+                remedy="make the images smaller",
+            ) from error
+        except (OSError, ValueError, SyntaxError) as error:
             raise _unreadable(file, error) from error
 
     def _image(self, index: int) -> np.ndarray:
@@ -126,7 +134,7 @@ def _unreadable(file: Path, error: Exception) -> VideoError:
 
 def _number(path: Path, pattern: str, declared: int | None) -> _Numbering:
     """Finds the numbers of the images in a folder from one listing."""
-    matcher = _matcher(pattern)
+    matcher = frame_names(pattern)
     try:
         names = {entry.name for entry in path.iterdir()}
     except OSError as error:
@@ -166,10 +174,15 @@ def _number(path: Path, pattern: str, declared: int | None) -> _Numbering:
     return _Numbering(first, expected)
 
 
-def _matcher(pattern: str) -> re.Pattern[str]:
-    """The regular expression for all names that a format pattern with one number can give."""
-    parts = re.split(r"\{:?0?\d*d?\}", pattern)
-    if len(parts) != 2:
+def frame_names(pattern: str) -> re.Pattern[str]:
+    """The regular expression for all names that a format pattern with one number can give; its group `number`.
+
+    Raises:
+        ConfigError: The pattern is none.
+    """
+    # A name has at most 255 bytes: a number padded to more digits than two can count is no number of a frame.
+    parts = re.split(r"\{(?::?0?\d{0,2}d?)\}", pattern)
+    if len(parts) != 2 or any(brace in part for part in parts for brace in "{}"):
         raise ConfigError(
             "The pattern of frame names is not usable.",
             where="data.frame_pattern",

@@ -76,6 +76,8 @@ class PacketIndex:
         failure: What ended the reading before the end of the file.
         first_time: Earliest presentation time.
         last_time: Latest end of presentation.
+        first_decoding: Decoding time of the first packet that has one.
+        last_decoding: Decoding time of the last one.
     """
 
     uniform: bool = False
@@ -95,6 +97,15 @@ class PacketIndex:
     failure: Exception | None = None
     first_time: int | None = None
     last_time: int | None = None
+    first_decoding: int | None = None
+    last_decoding: int | None = None
+
+    @property
+    def decoding_ticks(self) -> int:
+        """Units of the stream's time base from the decoding of the first packet to that of the last one."""
+        return (
+            0 if self.first_decoding is None or self.last_decoding is None else self.last_decoding - self.first_decoding
+        )
 
     def find(self, packet: Packet[VideoStream]) -> int | None:
         """The number of a packet that was read anew; None where it is not recognised without doubt."""
@@ -204,6 +215,10 @@ def _note_packets(index: PacketIndex, packets: list[Packet[VideoStream]]) -> Non
         starts, ends = zip(*shown, strict=True)
         index.first_time = min(starts) if index.first_time is None else min(index.first_time, *starts)
         index.last_time = max(ends) if index.last_time is None else max(index.last_time, *ends)
+    if index.first_decoding is None:
+        index.first_decoding = next((time for packet in packets if (time := packet.dts) is not None), None)
+    last = packets[-1].dts
+    index.last_decoding = index.last_decoding if last is None else last
     if index.kept is None:
         _note_places(index, packets)
         return

@@ -26,6 +26,8 @@ class ClipInfo:
         seconds: Duration; None for a frame folder or where a file does not say.
         rotation: Degrees, clockwise, by which the stored frames are turned to be shown: 0, 90, 180 or 270.
         codec: FFmpeg's name of the compression ("h264", "mpeg4"); of a frame folder the image format ("jpeg", "png").
+        pixel_aspect: Width of a pixel by its height, of the frames as they are read: 1 for square ones.
+        video_streams: How many video streams the file has; of several, the one that players show is read.
     """
 
     path: Path
@@ -36,6 +38,8 @@ class ClipInfo:
     seconds: float | None
     rotation: int
     codec: str
+    pixel_aspect: float = 1.0
+    video_streams: int = 1
 
 
 class ClipReader(Protocol):

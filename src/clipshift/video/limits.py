@@ -70,6 +70,22 @@ class Limits:
                 remedy="cut the clip, or raise data.max_frames",
             )
 
+    def check_samples(self, path: Path, samples: int) -> None:
+        """Refuses files whose tables announce far more than so many frames and the sound that belongs to them.
+
+        Raises:
+            VideoError: There are more samples than eight for each of `max_frames`, or of its default if that is more.
+        """
+        most = 8 * max(self.max_frames, _DEFAULT.max_frames)
+        if samples > most:
+            raise VideoError(
+                "The file announces more frames and sound than any that is read.",
+                where=path,
+                got=f"{samples} samples",
+                allowed=f"at most {most}",
+                remedy="the file is damaged, or made to take all memory: fetch or encode it again",
+            )
+
     def check_seconds(self, path: Path, seconds: float | None) -> None:
         """Refuses clips that last too long; None (unknown) passes.
 

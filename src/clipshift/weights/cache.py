@@ -7,7 +7,6 @@ first; model folders made from them lie in `models`. A file that was fetched els
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -18,6 +17,7 @@ from filelock import FileLock
 
 from clipshift.download import Progress, discard, download, finish
 from clipshift.errors import DownloadError, WeightsError
+from clipshift.files import sha256_of_file, write_whole
 from clipshift.weights.published import PublishedWeights, data_sets, find_published
 
 VARIABLE = "CLIPSHIFT_CACHE"
@@ -155,7 +155,7 @@ def _beside(path: Path, suffix: str) -> Path:
 def _check_found(entry: PublishedWeights, path: Path) -> None:
     """Compare a file of the cache with what it was at first, or take it in where it was put there by hand."""
     record = _read_record(path)
-    digest = _sha256(path)
+    digest = sha256_of_file(path)
     if record is None:
         _check_published(entry, path, digest, remedy=f"put the file from {entry.url} there")
         _write_record(entry, path, digest, path.stat().st_size, fetched=False)
@@ -175,7 +175,7 @@ def _check_found(entry: PublishedWeights, path: Path) -> None:
 
 def _accept(entry: PublishedWeights, part: Path, path: Path) -> None:
     """Check a whole download and give it its place."""
-    digest, size = _sha256(part), part.stat().st_size
+    digest, size = sha256_of_file(part), part.stat().st_size
     try:
         _check_published(
             entry, part, digest, remedy="what was received was removed; try again, or ask who publishes it"
@@ -243,11 +243,6 @@ def _unavailable(error: DownloadError, path: Path) -> DownloadError:
     )
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _read_record(path: Path) -> dict[str, Any] | None:
     """What is known of a file since it came, or None where it has no readable record."""
     try:
@@ -259,12 +254,9 @@ def _read_record(path: Path) -> dict[str, Any] | None:
 
 def _write_record(entry: PublishedWeights, path: Path, digest: str, size: int, *, fetched: bool) -> None:
     record = {"url": entry.url, "sha256": digest, "size": size, "fetched": fetched}
-    coming = _beside(path, f".json.{os.getpid()}")
     try:
-        coming.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        coming.replace(_beside(path, ".json"))
+        write_whole(_beside(path, ".json"), json.dumps(record, indent=1) + "\n")
     except OSError:
         if fetched:
             raise
         # A shared cache that cannot be written: the file is checked against the table every time.
-        coming.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from clipshift.config.loading import Settings
 from clipshift.config.schema import ShiftConfig
 from clipshift.data.class_names import data_sets
 from clipshift.errors import ConfigError, RunError
+from clipshift.files import sha256_of_file
 from clipshift.models.bundle import save_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import zoo_entry
@@ -124,7 +124,7 @@ def convert(
         crops=found.crops,
         clips=found.clips,
         average=found.average,
-        provenance={**weights.about, "home": found.project, "file": source.name, "file_sha256": _digest(source)},
+        provenance={**weights.about, "home": found.project, "file": source.name, "file_sha256": sha256_of_file(source)},
     )
     try:
         save_bundle(folder, network, spec)
@@ -174,8 +174,3 @@ def _asked_shift(settings: Sequence[Settings]) -> dict[str, object]:
         )
     chosen = resolved.config.model.shift
     return {key.removeprefix(section): getattr(chosen, key.removeprefix(section)) for key in resolved.origin}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

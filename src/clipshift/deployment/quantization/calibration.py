@@ -1,8 +1,8 @@
-"""The clips that an int8 export is measured and judged on, and the quantiser that gets them."""
+"""The clips that an int8 export is measured and validated on, and the quantizer that gets them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -14,18 +14,26 @@ from clipshift.data.stream import read_views
 from clipshift.data.transforms import normalise
 from clipshift.deployment.clips import CalibrationClips
 from clipshift.deployment.comparison import AGREEMENT, MOST_ACCURACY_LOST, is_right
-from clipshift.deployment.quantize import Outputs, agreement, quantize_onnx, quantize_openvino
-from clipshift.deployment.targets import Quantise
+from clipshift.deployment.quantization.accuracy_control import (
+    Demands,
+    Outputs,
+    Score,
+    TooManyExcludedError,
+    agreement,
+)
+from clipshift.deployment.quantization.onnx import quantize_onnx
+from clipshift.deployment.quantization.openvino import quantize_openvino
+from clipshift.deployment.targets import Quantize
 from clipshift.engines.exported import Export
 from clipshift.errors import ExportError, VideoError
 from clipshift.inference.predictor import Model
 
 LEAST_CALIBRATION = 8
-MOST_KEPT = 0.5
+MOST_EXCLUDED = 0.5
 """Share of the layers that may stay in float32; with more of them, the model is not an int8 one."""
 
 
-class NormalisedViews(Sequence[np.ndarray]):
+class NormalizedViews(Sequence[np.ndarray]):
     """One view of each clip as the network takes it, float32 (1, T, 3, side, side); pixels are held in eight bits."""
 
     def __init__(self, clips: Sequence[Clip], export: Export) -> None:
@@ -53,7 +61,7 @@ class NormalisedViews(Sequence[np.ndarray]):
         return np.asarray(normalise(self._views[number], self._settings.mean, self._settings.std))
 
 
-def quantiser(export: Export, clips: CalibrationClips, reference: Model) -> Quantise:
+def quantizer(export: Export, clips: CalibrationClips, reference: Model) -> Quantize:
     """What turns a network of the target into its int8 form.
 
     Args:
@@ -62,9 +70,9 @@ def quantiser(export: Export, clips: CalibrationClips, reference: Model) -> Quan
         reference: The trained model, whose answers are to be kept.
 
     Raises:
-        ExportError: There are too few clips that can be read or, when it is called, too many layers do not bear int8.
+        ExportError: Too few clips can be read or, when it is called, too many layers do not support int8.
     """
-    training, validation = NormalisedViews(clips.training, export), NormalisedViews(clips.validation, export)
+    training, validation = NormalizedViews(clips.training, export), NormalizedViews(clips.validation, export)
     if len(training) < LEAST_CALIBRATION or not validation:
         raise ExportError(
             "There are too few clips to measure the ranges of int8 on.",
@@ -75,26 +83,27 @@ def quantiser(export: Export, clips: CalibrationClips, reference: Model) -> Quan
     judged = [*validation, *training]
     with torch.inference_mode():
         expected = np.concatenate([reference.network(torch.from_numpy(views)).numpy() for views in judged])
-    score = _score(expected, validation.clips)
+    demands = Demands(_score(expected, validation.clips), AGREEMENT["int8"], MOST_EXCLUDED)
     quantize = quantize_onnx if export.target == "onnx" else quantize_openvino
 
-    def quantise(network: Any) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401
-        found = quantize(network, training, judged, score=score, least=AGREEMENT["int8"])
-        if len(found.kept) > MOST_KEPT * found.layers:
+    def quantize_network(network: Any) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401
+        try:
+            found = quantize(network, training, judged, demands)
+        except TooManyExcludedError as error:
             share = f"{AGREEMENT['int8']:.0%}"
             raise ExportError(
-                "This model does not bear int8: to keep its answers, most layers would have to stay in float32.",
+                "This model does not support int8: to keep its answers, most layers would have to stay in float32.",
                 where="--precision int8",
-                got=f"{len(found.kept)} of {found.layers} layers, for the same class in {share} of the clips",
-                allowed=f"{MOST_KEPT:.0%} of the layers",
-                remedy="--precision fp32 (or bf16, where the processor has it), or more clips for --calibrate",
-            )
-        return found.model, found.kept
+                got=f"{error.excluded} of {error.layers} layers so far, for the same class in {share} of the clips",
+                allowed=f"{MOST_EXCLUDED:.0%} of the layers",
+                remedy="--precision fp32 (or bf16, where the CPU has it), or more clips for --calibrate",
+            ) from error
+        return found.model, found.excluded
 
-    return quantise
+    return quantize_network
 
 
-def _score(expected: Outputs, labelled: Sequence[Clip]) -> Callable[[Outputs], float]:
+def _score(expected: Outputs, labelled: Sequence[Clip]) -> Score:
     """Agreement with the trained model, and below what is good enough where too much accuracy is lost.
 
     Args:

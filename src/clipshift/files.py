@@ -1,0 +1,142 @@
+r"""Files and the names of files: checksums, writing that leaves the old file or the new one, names that are no text.
+
+The name of a file is bytes; Python holds those that are not UTF-8 as lone surrogates. Everywhere the same is done with
+them: files of text, JSON among them, have `\udcff` for the byte 0xff, which JSON reads back as the same name; people
+are shown `\xff`; checksums take the bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import unicodedata
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal digits.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_whole(path: Path, content: str | bytes | Iterable[str]) -> None:
+    """Write a file so that a reader, also after a crash, finds the old one or the new one, never a part.
+
+    The content goes to a file beside it, and from memory to the disk, before that takes the name.
+
+    Args:
+        path: The file; its folder is there.
+        content: Text, which becomes UTF-8; bytes; or pieces of text, one after the other.
+
+    Raises:
+        OSError: It cannot be written; the old file is as it was.
+    """
+    path = Path(os.path.realpath(path))  # a link stays, and what it leads to is replaced
+    if path.exists() and not path.is_file():
+        _write(path, content)  # a device or a pipe has no name to take over
+        return
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        _write(partial, content)
+        sync(partial)
+        partial.replace(path)
+        sync(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def _write(path: Path, content: str | bytes | Iterable[str]) -> None:
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+        return
+    with open_text(path, "w") as file:
+        file.writelines([content] if isinstance(content, str) else content)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file of text.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with open_text(path, "a") as file:
+        file.write(line + "\n")
+
+
+def open_text(path: str | Path, mode: str) -> TextIO:
+    """Open a file of text for writing (`w`) or adding (`a`): UTF-8, with line feeds, and any name can be written.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    return open(path, mode, encoding="utf-8", errors="backslashreplace", newline="\n")  # type: ignore[return-value]  # noqa: PTH123
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the list of a folder's files, from memory to the disk.
+
+    Raises:
+        OSError: A file cannot be; of folders not every file system (and not Windows) knows this, and then nothing is
+            done.
+    """
+    folder = path.is_dir()
+    if folder and os.name == "nt":
+        return
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        if not folder:
+            raise
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:  # noqa: ANN401 - whatever JSON can hold
+    """JSON in Unicode, except that what is no text is escaped: it can be written as UTF-8, and is read back equal."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return text.encode(errors="backslashreplace").decode()
+
+
+def path_bytes(name: str | Path) -> bytes:
+    """The bytes of a file's name, for checksums: UTF-8 where it is text."""
+    return str(name).encode(errors="surrogateescape")
+
+
+def printable(text: str, *, line_breaks: bool = False) -> str:
+    r"""Text as it may be shown on a terminal, in a page or in a plot.
+
+    Bytes that are no text become `\xff`; control characters, which could move the cursor or change colors, and marks
+    that turn the direction of reading become escapes of Python.
+
+    Args:
+        text: A name, or a text with names in it.
+        line_breaks: Leave line feeds and tabs as they are.
+    """
+    return "".join(character if _is_harmless(character, line_breaks) else _escaped(character) for character in text)
+
+
+def _is_harmless(character: str, line_breaks: bool) -> bool:
+    if character in "\n\t":
+        return line_breaks
+    return unicodedata.category(character) not in {"Cc", "Cs", "Zl", "Zp"} and character not in _BIDI
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no text
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode() if not 0xD800 <= code <= 0xDFFF else f"\\u{code:04x}"
