@@ -27,9 +27,11 @@ from clipshift.models.bundle import load_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
 from clipshift.weights.convert import convert
+from clipshift.weights.files import WeightsFile
 from clipshift.weights.homes import mit, mmaction2, paddlevideo
 from clipshift.weights.loading import load_weights, shift_of_weights
 from clipshift.weights.published import data_sets as published_data_sets
+from clipshift.weights.recognition import Asked, recognize
 
 PADDLE, MMACTION2, MIT = "PaddleVideo", "mmaction2", "MIT temporal-shift-module"
 
@@ -392,7 +394,8 @@ def test_what_is_asked_for_wins_and_contradictions_are_said(tmp_path: Path) -> N
 
     shift, _, text = notes("w.pth", "model.shift.order=past_only", "model.shift.rounding=total")
     assert (shift.order, shift.rounding) == ("past_only", "total")
-    _, _, text = notes("TSM_x_RGB_resnet18_shift8_block_avg_segment8_e50.pth")
+    _, _, text = notes("TSM_x_RGB_resnet18_shift8_block_avg_segment8_e50_nl.pth")
+    assert "the file has no non-local blocks, though" in text
     assert "it shifts on the residual branch, as the entries' names tell, though" in text
     with pytest.raises(ConfigError, match="settings of the temporal shift only") as caught:
         convert(tmp_path / "w.pth", tmp_path / "no", settings=["train.epochs=3"])
@@ -411,6 +414,17 @@ def test_what_is_asked_for_wins_and_contradictions_are_said(tmp_path: Path) -> N
     # MIT's TSNs are called TSM, too, and are tested with other frames than they were trained with.
     tsn = convert(tmp_path / "TSM_x_RGB_resnet18_avg_segment5_e50.pth", tmp_path / "tsn")
     assert (tsn.recognition.segments, len(tsn.notes)) == (8, 1)
+
+
+def test_deep_networks_that_shift_in_every_block(tmp_path: Path) -> None:
+    with torch.device("meta"):  # names and shapes tell
+        model = ZOO["tsm-r101"].model.model_copy(update={"shift": ShiftConfig(deep_networks="every_block")})
+        file = WeightsFile(_as_mit(Recognizer(model, segments=8, classes=5)), "torch")
+    with pytest.raises(WeightsError, match="no network that clipshift knows") as caught:
+        recognize(file, tmp_path / "w.pth", Asked())
+    assert "model.shift.deep_networks=every_block does, too" in str(caught.value.got)
+    found = recognize(file, tmp_path / "w.pth", Asked(shift={"deep_networks": "every_block"}))
+    assert (found.network, found.shift) == ("tsm-r101", ShiftConfig(deep_networks="every_block"))
 
 
 def test_averaged_weights_become_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

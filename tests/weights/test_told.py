@@ -10,7 +10,7 @@ from clipshift.weights.files import WeightsFile
 from clipshift.weights.published import PublishedWeights, published_weights
 from clipshift.weights.told import Told, tell
 
-# Names, and (architecture, fold_div, place, segments, dense) that they tell.
+# Names, and (architecture, fold_div, place, segments, dense) that they tell; those of variants follow below.
 NAMES = {
     "TSM_kinetics_RGB_resnet50_shift8_blockres_avg_segment8_e50.pth": ("tsm", 8, "blockres", 8, None),
     "TSM_somethingv2_RGB_resnet101_shift16_block_avg_segment16_e45_dense_nl.pth": ("tsm", 16, "block", 16, True),
@@ -74,3 +74,17 @@ def test_settings_that_cannot_be_true_tell_nothing() -> None:
         assert tell(Path("w.pth"), WeightsFile({}, "torch", settings=dict(settings))) == ()
     (told,) = tell(Path("w.pth"), WeightsFile({}, "torch", settings={"shift": 0, "shift_div": 8, "num_segments": "3"}))
     assert (told.architecture, told.fold_div, told.segments) == ("tsn", None, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        ("TSM_kinetics_RGB_resnet50_shift8_blockres_avg_segment8_e50_dense_nl.pth", "non-local blocks"),
+        ("tsm_nl_embedded_gaussian_r50_1x1x8.pth", "non-local blocks"),
+        ("TSM_kinetics_RGB_resnet50_shift8_blockres_tpool_avg_segment8_e50.pth", "temporal pooling"),
+        ("TSM_kinetics_RGB_resnet50_shift8_blockres_avg_segment8_e50.pth", None),
+    ],
+)
+def test_variants(name: str, variant: str | None) -> None:
+    (told,) = tell(Path(name), WeightsFile({}, "torch"))
+    assert told.variant == variant

@@ -242,11 +242,17 @@ def _other_time(placement: Placement, network: Recognizer, state: Mapping[str, T
     if architecture not in (None, model.architecture):
         return f"the file is of a {architecture.upper()}"
     if architecture == "tsm":
-        own = {f"backbone.{point}" for point in shift_points(network.backbone, model.shift.deep_networks)}
-        others = sorted(own ^ placement.shifted())
+        shifted = placement.shifted()
+        others = sorted(_points(network, model.shift.deep_networks) ^ shifted)
+        fitting = [deep for deep in ("every_block", "every_second_block") if _points(network, deep) == shifted]
         if others:
-            return f"the file's network shifts in other places: {', '.join(others[:3])}"
+            remedy = f"; model.shift.deep_networks={fitting[0]} does, too" if fitting else ""
+            return f"the file's network shifts in other places: {', '.join(others[:3])}{remedy}"
     return None
+
+
+def _points(network: Recognizer, deep_networks: str) -> set[str]:
+    return {f"backbone.{point}" for point in shift_points(network.backbone, deep_networks)}
 
 
 def _segments(
@@ -317,6 +323,8 @@ def _with_shift(
             f"a shift of 1/{shift.fold_div} of the channels is taken for granted: nothing in the file tells; "
             "model.shift.fold_div=N changes it"
         )
+    if (variant := first_told(told, "variant")[0]) is not None:
+        notes.append(f"the file has no {variant}, though {_who(told, 'variant')} so")
     if fit.layout.wrapped and (against := contradictions(told, "place", "blockres")):
         notes.append(f"it shifts on the residual branch, as the entries' names tell, though {'; '.join(against)}")
     return fit.model.model_copy(update={"shift": shift}), notes

@@ -32,6 +32,8 @@ _SEGMENTS = (
     re.compile(rf"{_START}(\d{{1,4}})f{_END}"),
 )
 _DENSE = re.compile(rf"{_START}dense{_END}", re.IGNORECASE)
+_NON_LOCAL = re.compile(rf"{_START}(?:nl|non[-_]?local){_END}", re.IGNORECASE)
+_POOLING = re.compile(rf"{_START}(?:tpool|temporal[-_]pool){_END}", re.IGNORECASE)
 _ARCHITECTURE = re.compile(rf"{_START}(?:pp)?-?(tsn|tsm)(?:v2)?{_END}", re.IGNORECASE)
 # MIT calls all of its files TSM, also those of a TSN.
 _OF_MIT = re.compile(r"^TSM_.+_(?:RGB|Flow|RGBDiff)_.+_segment\d", re.IGNORECASE)
@@ -53,6 +55,7 @@ class Told:
         place: `blockres`, the shift on the residual branch, or `block`, on the whole block (MIT's words).
         segments: Frames per clip in the training.
         dense: True for training on dense windows of a video.
+        variant: What the network has that clipshift's has not.
     """
 
     source: str
@@ -61,6 +64,7 @@ class Told:
     place: Literal["blockres", "block"] | None = None
     segments: int | None = None
     dense: bool | None = None
+    variant: Literal["non-local blocks", "temporal pooling"] | None = None
 
 
 def tell(path: Path, file: WeightsFile) -> tuple[Told, ...]:
@@ -106,6 +110,7 @@ def _of_name(name: str, source: str) -> Told | None:
         place=None if shift is None or shift[2] is None else shift[2].lower(),
         segments=None if segments is None else segments[1],
         dense=True if _DENSE.search(name) else None,
+        variant=_variant(_NON_LOCAL.search(name), _POOLING.search(name)),
     )
 
 
@@ -118,7 +123,12 @@ def _of_settings(settings: Mapping[str, Fact]) -> Told | None:
         place=None if shifts == 0 else settings.get("shift_place"),
         segments=settings.get("num_segments"),
         dense=True if settings.get("dense_sample") == 1 else None,
+        variant=_variant(settings.get("non_local") == 1, settings.get("temporal_pool") == 1),
     )
+
+
+def _variant(non_local: object, pooling: object) -> str | None:
+    return "non-local blocks" if non_local else "temporal pooling" if pooling else None
 
 
 def _of_config(text: str) -> Told | None:
@@ -139,6 +149,6 @@ def _told(source: str, **values: Fact | None) -> Told | None:
             number = int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else 0
             if least[what] <= number <= 1024:
                 sound[what] = number
-        elif value in ("tsn", "tsm", "blockres", "block") or value is True:
+        elif value is True or value in ("tsn", "tsm", "blockres", "block", "non-local blocks", "temporal pooling"):
             sound[what] = value
     return Told(source, **sound) if sound else None  # type: ignore[arg-type]  # checked above, value by value
