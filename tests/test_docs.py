@@ -13,9 +13,11 @@ from clipshift.config import resolve
 from clipshift.config.recipes import DEFAULT_RECIPE, recipe_names
 from clipshift.evaluation import PROTOCOLS
 from clipshift.models.backbones import check_name
-from clipshift.models.zoo import ZOO, describe_model
-from clipshift.weights.table import PUBLISHED
+from clipshift.models.description import describe_model
+from clipshift.models.zoo import ZOO
+from clipshift.weights.published import published_weights
 
+PUBLISHED = published_weights()
 ROOT = Path(__file__).resolve().parents[1]
 MODEL_PAGES = sorted((ROOT / "docs" / "models").glob("*.md"))
 PAGES = {

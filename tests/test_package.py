@@ -57,7 +57,9 @@ def test_version_is_the_changelogs_newest() -> None:
     assert newest.group(1) == clipshift.__version__
 
 
-@pytest.mark.parametrize("command", [["models"], ["train", "clips"], ["predict", "run", "a.mp4"], ["report", "run"]])
+@pytest.mark.parametrize(
+    "command", [["models", "tsm-r50"], ["train", "clips"], ["predict", "run", "a.mp4"], ["report", "run"]]
+)
 def test_without_pytorch_the_missing_package_is_named(command: list[str]) -> None:
     code = (
         "import sys\n"

@@ -306,24 +306,29 @@ def benchmark(
 @app.command
 def convert(
     file: str,
-    *,
+    *settings: str,
     to: Text,
     model: Text | None = None,
     segments: int | None = None,
     classes: Text | None = None,
+    ema: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Turn published weights of PaddleVideo, mmaction2, MIT's TSM, timm or torchvision into a model.
 
     Args:
         file: A .pdparams, .pth, .pth.tar or .safetensors file; nothing in it is run.
+        settings: key=value of the section model.shift, such as model.shift.fold_div=4, where the file does not tell.
         to: Folder for the model; must be new or empty.
         model: The network, where the file does not tell: a name from 'clipshift models'.
         segments: Frames per clip, where the file does not tell.
         classes: kinetics400, ucf101, hmdb51, sthv2, jester, or a text file with one class name a line.
+        ema: Take the averaged weights of a checkpoint that holds both.
     """
     import clipshift
 
-    conversion = clipshift.convert(file, to, model=model, segments=segments, classes=classes)
+    conversion = clipshift.convert(
+        file, to, model=model, segments=segments, classes=classes, settings=settings, ema=ema
+    )
     for line in conversion.lines():
         say(line)
     say(f"\nclipshift predict {to} VIDEO")
@@ -364,26 +369,40 @@ def models(name: str | None = None, *, fetch: Annotated[bool, Parameter(negative
         name: A model, any timm network, or published weights.
         fetch: Fetch the published weights into the cache.
     """
-    from clipshift.models import zoo
-    from clipshift.weights import cache, table
+    from clipshift.models.zoo import describe_models
+    from clipshift.weights import published
 
     if fetch:
+        from clipshift.weights import cache
+
         with progress_bar("fetching") as progress:
             say(str(cache.fetch(name or "", progress=progress)))
-    elif name in table.PUBLISHED:
-        say(cache.describe_published(name))
     elif name is not None:
-        try:
-            say(zoo.describe_model(name).to_text())
-        except ConfigError as error:
-            raise table.with_nearest_names(error, name) from error
+        say(_described(name))
     else:
-        for model, description in zoo.describe_models():
+        for model, description in describe_models():
             say(f"{model:24}{description}")
         say("Any other network of timm works too: clipshift models NAME shows where TSM shifts in it.")
         say("\nPublished weights (clipshift models NAME shows where they come from, --fetch fetches them):")
-        for weights, description in table.list_published():
+        for weights, description in published.list_published():
             say(f"{weights:42}{description}")
+
+
+def _described(name: str) -> str:
+    """Published weights, or a network with the published accuracies of its weights."""
+    from clipshift.weights import published
+
+    if name in published.published_weights():
+        from clipshift.weights.cache import describe_published
+
+        return describe_published(name)
+    from clipshift.models.description import describe_model
+
+    try:
+        described = describe_model(name).to_text()
+    except ConfigError as error:
+        raise published.with_nearest_names(error, name) from error
+    return "\n".join([described, *(f"  {'published':12}{result}" for result in published.results_of(name))])
 
 
 @app.command

@@ -5,7 +5,8 @@ import torch
 
 from clipshift.config.schema import ModelConfig, ShiftConfig
 from clipshift.errors import ConfigError
-from clipshift.models.zoo import ZOO, describe_model, describe_models, zoo_entry, zoo_name
+from clipshift.models.description import describe_model
+from clipshift.models.zoo import ZOO, describe_models, zoo_entry, zoo_name
 
 
 @pytest.mark.parametrize("name", ZOO)

@@ -19,7 +19,7 @@ from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
 from clipshift.weights import by_name, cache, loading
 from clipshift.weights.by_name import find_model, published_model
-from clipshift.weights.table import PUBLISHED, Home, PublishedWeights
+from clipshift.weights.published import Home, PublishedWeights, published_weights
 
 NAME, CLASSES = "tsm-r18-8f-ucf101-test", 101
 
@@ -61,7 +61,7 @@ def server(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         home=Home("MIT temporal-shift-module", "Apache-2.0"),
         page="https://example.org",
     )
-    monkeypatch.setitem(PUBLISHED, NAME, entry)
+    monkeypatch.setitem(published_weights(), NAME, entry)
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
     for user in (by_name, loading):
         monkeypatch.setattr(user, "fetch", partial(cache.fetch, https_only=False, attempts=1, pause=0))

@@ -27,7 +27,7 @@ import pytest
 from clipshift import cli, download
 from clipshift.errors import ConfigError, DownloadError, UserError, WeightsError
 from clipshift.weights import cache
-from clipshift.weights.table import PUBLISHED, PublishedWeights
+from clipshift.weights.published import PublishedWeights, published_weights
 
 DATA = random.Random(7).randbytes(600_000)
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -141,7 +141,7 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Room]:
     server = Server()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield Room(server, replace(PUBLISHED["pptsm-r50-k400"], url=server.url), tmp_path / "weights")
+    yield Room(server, replace(published_weights()["pptsm-r50-k400"], url=server.url), tmp_path / "weights")
     server.shutdown()
     server.server_close()
     thread.join()
@@ -334,7 +334,7 @@ def test_wrong_bytes_are_refused_and_removed(room: Room) -> None:
 @pytest.mark.parametrize(("digits", "right"), [(DIGEST[:8], True), ("00000000", False)])
 def test_digits_in_the_names_of_mmaction2(room: Room, digits: str, right: bool) -> None:
     url = room.server.url.replace(NAME, f"net_20260101-{digits}.pth")
-    entry = replace(PUBLISHED["tsm-r50-8f-k400-mmaction2"], url=url)
+    entry = replace(published_weights()["tsm-r50-8f-k400-mmaction2"], url=url)
     if right:
         assert room.fetch(entry).name == f"net_20260101-{digits}.pth"
     else:
@@ -388,7 +388,7 @@ def test_without_network_the_error_says_what_to_do(room: Room, monkeypatch: pyte
         cache.fetch("pptsm-r50-k400")
     text = str(caught.value)
     assert isinstance(caught.value, UserError)
-    assert PUBLISHED["pptsm-r50-k400"].url in text
+    assert published_weights()["pptsm-r50-k400"].url in text
     assert "Temporary failure in name resolution" in text
     assert f"put it at {room.folder / 'ppTSM_k400_uniform.pdparams'}" in text
     assert "clipshift convert FILE --to FOLDER" in text
@@ -506,7 +506,7 @@ def test_command_line(room: Room, capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"^pptsm-r50-k400 +PP-TSM on ResNet-50-D, 8 frames, Kinetics-400, 74.54 %$", listed, re.MULTILINE)
     cli.models("tsm-r50-8f-k400-mmaction2")
     described = capsys.readouterr().out
-    entry = PUBLISHED["tsm-r50-8f-k400-mmaction2"]
+    entry = published_weights()["tsm-r50-8f-k400-mmaction2"]
     for part in (
         entry.url,
         "Apache-2.0",

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import pickle
 import re
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
+import torchvision
 from torch import Tensor
 
 import clipshift
 from clipshift.cli import app
+from clipshift.config.schema import ShiftConfig
 from clipshift.data.class_names import class_names, data_sets
 from clipshift.errors import ConfigError, RunError, UserError, WeightsError
 from clipshift.models.bundle import load_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
 from clipshift.weights.convert import convert
+from clipshift.weights.files import WeightsFile
 from clipshift.weights.homes import mit, mmaction2, paddlevideo
-from clipshift.weights.loading import load_weights
-from clipshift.weights.table import DATA_SETS
+from clipshift.weights.loading import load_weights, shift_of_weights
+from clipshift.weights.published import data_sets as published_data_sets
+from clipshift.weights.recognition import Asked, recognize
 
 PADDLE, MMACTION2, MIT = "PaddleVideo", "mmaction2", "MIT temporal-shift-module"
 
@@ -148,7 +155,7 @@ def test_paddlevideos_student_with_and_without_its_home(tmp_path: Path) -> None:
             state["Student.0.stages.2.0.dw_conv.bias"] = np.zeros(256, np.float32)
         (tmp_path / "w.pdparams").write_bytes(pickle.dumps(state, 2))
         conversion = convert(tmp_path / "w.pdparams", tmp_path / str(number), classes="jester")
-        assert (conversion.home, conversion.model) == (PADDLE, "pptsmv2-16f-attention")
+        assert (conversion.recognition.project, conversion.recognition.network) == (PADDLE, "pptsmv2-16f-attention")
         # The temporal attention tells the number of frames, and this the shift.
         assert conversion.spec.input.segments == 4
         assert conversion.spec.model.shift == paddlevideo.shift_of_paddle(4)
@@ -172,7 +179,7 @@ def test_image_network_of_paddle_is_to_train_from(tmp_path: Path) -> None:
     image = _as_paddle(network, backbone="")
     (tmp_path / "w.pdparams").write_bytes(pickle.dumps(image))
     conversion = convert(tmp_path / "w.pdparams", tmp_path / "model")
-    assert (conversion.model, conversion.spec.model.architecture) == ("lcnetv2_base", "tsn")
+    assert (conversion.recognition.network, conversion.spec.model.architecture) == ("lcnetv2_base", "tsn")
     without = {name: value for name, value in image.items() if not name.startswith("fc.")}
     (tmp_path / "w.pdparams").write_bytes(pickle.dumps(without))
     with pytest.raises(WeightsError, match="without its classifier") as caught:
@@ -204,9 +211,15 @@ def test_what_a_file_does_not_tell_is_asked_for(tmp_path: Path) -> None:
     tsm = convert(tmp_path / "w.pdparams", tmp_path / "tsm", model="tsm-r50")
     assert (tsm.spec.input.segments, tsm.spec.crops, tsm.spec.input.aspect) == (8, "centre", "four_thirds")
     assert "8 frames per clip are taken for granted" in tsm.notes[0]
+    shutil.copyfile(tmp_path / "w.pdparams", tmp_path / "TSM_k400_16f.pdparams")
+    named = convert(tmp_path / "TSM_k400_16f.pdparams", tmp_path / "named")
+    assert (named.recognition.network, named.spec.model.shift.fold_div) == ("tsm-r50-16f", 16)
+    assert (
+        "tsm-r50, as the file's name (TSM_k400_16f.pdparams) says: --model tsn-r50 has the same shapes" in named.notes
+    )
     sixteen = convert(tmp_path / "w.pdparams", tmp_path / "sixteen", model="tsm-r50-16f")
     assert sixteen.spec.model.shift.fold_div == sixteen.spec.input.segments == 16
-    assert sixteen.model == "tsm-r50-16f"
+    assert sixteen.recognition.network == "tsm-r50-16f"
 
 
 def _paddle_resnet(name: str) -> str:
@@ -227,11 +240,15 @@ def test_name_of_published_weights_tells_all(tmp_path: Path) -> None:
     network = _network("pptsmv2-16f-attention", classes=400, segments=16)
     (tmp_path / "w.pdparams").write_bytes(pickle.dumps(_as_paddle(network, backbone="0.")))
     conversion = convert(tmp_path / "w.pdparams", tmp_path / "1", model="pptsmv2-16f-k400-dml-student")
-    assert (conversion.model, conversion.spec.classes[5], conversion.notes) == ("pptsmv2-16f-attention", "archery", ())
+    assert (conversion.recognition.network, conversion.spec.classes[5], conversion.notes) == (
+        "pptsmv2-16f-attention",
+        "archery",
+        (),
+    )
     image = _as_paddle(_network("pptsmv2", classes=1000), backbone="")
     (tmp_path / "w.pdparams").write_bytes(pickle.dumps(image))
     conversion = convert(tmp_path / "w.pdparams", tmp_path / "2", model="pplcnetv2-imagenet1k-ssld-paddle")
-    assert conversion.model == "lcnetv2_base"
+    assert conversion.recognition.network == "lcnetv2_base"
 
 
 def test_views_are_those_that_a_published_file_was_tested_with(tmp_path: Path) -> None:
@@ -255,7 +272,11 @@ def test_mits_files(tmp_path: Path) -> None:
     network = _network("tsm-r18", classes=27)
     torch.save({"state_dict": _as_mit(network)}, tmp_path / "w.pth.tar")
     conversion = convert(tmp_path / "w.pth.tar", tmp_path / "model", classes="jester")
-    assert (conversion.home, conversion.model, conversion.spec.input.sampling) == (MIT, "tsm-r18", "middle_float")
+    assert (conversion.recognition.project, conversion.recognition.network, conversion.spec.input.sampling) == (
+        MIT,
+        "tsm-r18",
+        "middle_float",
+    )
     # MIT numbers Jester's classes alphabetically.
     assert conversion.spec.classes[:2] == ("Doing other things", "Drumming Fingers")
     clips = torch.randn(1, 8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -265,6 +286,160 @@ def test_mits_files(tmp_path: Path) -> None:
         assert torch.equal(load_bundle(tmp_path / "model")[0](clips), expected(clips))
     with pytest.raises(WeightsError, match=r"not of tsn-r50"):
         convert(tmp_path / "w.pth.tar", tmp_path / "no", model="tsn-r50")
+
+
+def _independent_tsm(state: dict[str, Tensor], clips: Tensor, fold_div: int) -> Tensor:
+    """The logits of torchvision's ResNet-18 under MIT's names, shifted before the first convolution of each block."""
+    segments = clips.shape[1]
+    classes = state["new_fc.bias"].numel()
+    network = torchvision.models.resnet18(num_classes=classes).eval()
+    renamed = {
+        name.replace("base_model.", "").replace(".net.", ".").replace("new_fc.", "fc."): state[name] for name in state
+    }
+    network.load_state_dict(renamed)
+
+    def shift(_module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+        frames = inputs[0].reshape(-1, segments, *inputs[0].shape[1:])
+        fold = frames.shape[2] // fold_div
+        moved = frames.clone()
+        moved[:, :, : 2 * fold] = 0
+        for t in range(segments - 1):
+            moved[:, t, :fold] = frames[:, t + 1, :fold]
+            moved[:, t + 1, fold : 2 * fold] = frames[:, t, fold : 2 * fold]
+        return moved.flatten(0, 1)
+
+    for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
+        for block in stage:
+            block.conv1.register_forward_pre_hook(shift)
+    with torch.no_grad():
+        logits: Tensor = network(clips.flatten(0, 1)).reshape(-1, segments, classes).mean(1)
+    return logits
+
+
+# Of every way to tell the shift: the file's path, and what of the checkpoint tells, too.
+TOLD = {
+    "name": ("TSM_kinetics_RGB_resnet18_shift4_blockres_avg_segment8_e50.pth", {}),
+    "folder": ("TSM_own_RGB_resnet18_shift4_blockres_avg_segment8_e50_dense/ckpt.best.pth.tar", {}),
+    "settings": (
+        "w.pth",
+        {"args": argparse.Namespace(shift=True, shift_div=4, shift_place="blockres", num_segments=8)},
+    ),
+}
+
+
+@pytest.mark.parametrize("how", TOLD)
+def test_shift_that_a_file_tells(shared: Path, seeded: ModuleType, tmp_path: Path, how: str) -> None:
+    meta, inputs, logits = seeded.load(shared / "reference" / "mit_tsm" / "tsm_r18")
+    state = {name: torch.from_numpy(np.asarray(value)) for name, value in seeded.checkpoint(meta).items()}
+    clips = torch.from_numpy(inputs)
+    # With the shift that the reference was computed with, the reference here is MIT's code.
+    assert seeded.relative_error(_independent_tsm(state, clips, 8).numpy(), logits) <= 1e-5
+
+    name, beside = TOLD[how]
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    torch.save({"state_dict": state, **beside}, file)
+    conversion = convert(file, tmp_path / "model")
+    shift = conversion.spec.model.shift
+    assert (shift.fold_div, conversion.recognition.segments) == (4, 8)
+    assert any(note.startswith("1/4 of the channels moves each way, as ") for note in conversion.notes)
+    assert any("dense" in note for note in conversion.notes) is (how == "folder")
+    assert "shift     1/4 of the channels each way, future_first" in "\n".join(conversion.lines())
+    network = load_bundle(tmp_path / "model")[0]
+    with torch.no_grad():
+        result = network(clips)
+    expected = _independent_tsm(state, clips, 4)
+    assert seeded.relative_error(result.numpy(), expected.numpy()) <= 1e-5
+    # It would matter: with the usual shift the numbers are others.
+    assert seeded.relative_error(logits, expected.numpy()) > 1e-2
+    built = Recognizer(
+        ZOO["tsm-r18"].model.model_copy(update={"shift": ShiftConfig(fold_div=4)}), segments=8, classes=logits.shape[-1]
+    ).eval()
+    built.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        assert torch.equal(built(clips), result)
+    # A training that starts from the file adopts it.
+    assert shift_of_weights(file, 8) == shift
+
+
+def test_what_is_asked_for_wins_and_contradictions_are_said(tmp_path: Path) -> None:
+    state = _as_mit(_network("tsm-r18"))
+
+    def notes(name: str, *settings: str, segments: int | None = None, **beside: object) -> tuple[ShiftConfig, int, str]:
+        torch.save({"state_dict": state, **beside}, tmp_path / name)
+        shutil.rmtree(tmp_path / "model", ignore_errors=True)
+        conversion = convert(tmp_path / name, tmp_path / "model", settings=settings, segments=segments)
+        return conversion.spec.model.shift, conversion.recognition.segments, "\n".join(conversion.notes)
+
+    shift, segments, text = notes("w.pth")
+    assert (shift, segments) == (ShiftConfig(), 8)
+    assert "a shift of 1/8 of the channels is taken for granted" in text
+    assert "8 frames per clip are taken for granted" in text
+
+    name = "TSM_x_RGB_resnet18_shift4_blockres_avg_segment16_e50.pth"
+    shift, segments, text = notes(name)
+    assert (shift.fold_div, segments) == (4, 16)
+    assert f"16 frames per clip, as the file's name ({name}) says" in text
+
+    shift, segments, text = notes(name, "model.shift.fold_div=16", "model.shift.order=past_first", segments=8)
+    assert shift == ShiftConfig(fold_div=16, order="past_first")
+    assert f"1/16 of the channels moves each way, though the file's name ({name}) says 4" in text
+    assert f"8 frames per clip are taken, though the file's name ({name}) says 16" in text
+
+    # Settings in the file are more than its name.
+    shift, segments, text = notes(name, args=argparse.Namespace(shift_div=8, num_segments=8))
+    assert (shift.fold_div, segments) == (8, 8)
+    assert "1/8 of the channels moves each way, though" in text
+    assert "says 4" in text
+
+    shift, _, text = notes("w.pth", "model.shift.order=past_only", "model.shift.rounding=total")
+    assert (shift.order, shift.rounding) == ("past_only", "total")
+    _, _, text = notes("TSM_x_RGB_resnet18_shift8_block_avg_segment8_e50_nl.pth")
+    assert "the file has no non-local blocks, though" in text
+    assert "it shifts on the residual branch, as the entries' names tell, though" in text
+    with pytest.raises(ConfigError, match="settings of the temporal shift only") as caught:
+        convert(tmp_path / "w.pth", tmp_path / "no", settings=["train.epochs=3"])
+    assert "model.shift.deep_networks" in str(caught.value.allowed)
+    with pytest.raises(ConfigError, match="fold_div"):
+        convert(tmp_path / "w.pth", tmp_path / "no", settings=["model.shift.fold_div=1"])
+    with pytest.raises(ConfigError, match="order"):
+        convert(tmp_path / "w.pth", tmp_path / "no", settings=["model.shift.order=backwards"])
+    without = {name.replace(".net.", "."): value for name, value in state.items()}
+    torch.save(without, tmp_path / "TSM_x_RGB_resnet18_avg_segment5_e50.pth")
+    with pytest.raises(ConfigError, match="A TSN does not shift"):
+        convert(
+            tmp_path / "TSM_x_RGB_resnet18_avg_segment5_e50.pth", tmp_path / "no", settings=["model.shift.fold_div=4"]
+        )
+    assert not (tmp_path / "no").exists()
+    # MIT's TSNs are called TSM, too, and are tested with other frames than they were trained with.
+    tsn = convert(tmp_path / "TSM_x_RGB_resnet18_avg_segment5_e50.pth", tmp_path / "tsn")
+    assert (tsn.recognition.segments, len(tsn.notes)) == (8, 1)
+
+
+def test_deep_networks_that_shift_in_every_block(tmp_path: Path) -> None:
+    with torch.device("meta"):  # names and shapes tell
+        model = ZOO["tsm-r101"].model.model_copy(update={"shift": ShiftConfig(deep_networks="every_block")})
+        file = WeightsFile(_as_mit(Recognizer(model, segments=8, classes=5)), "torch")
+    with pytest.raises(WeightsError, match="no network that clipshift knows") as caught:
+        recognize(file, tmp_path / "w.pth", Asked())
+    assert "model.shift.deep_networks=every_block does, too" in str(caught.value.got)
+    found = recognize(file, tmp_path / "w.pth", Asked(shift={"deep_networks": "every_block"}))
+    assert (found.network, found.shift) == ("tsm-r101", ShiftConfig(deep_networks="every_block"))
+
+
+def test_averaged_weights_become_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = timm.create_model("resnet18", num_classes=3).state_dict()
+    mean = {name: value + 1 if value.ndim > 1 else value for name, value in plain.items()}
+    args = argparse.Namespace(model="resnet18", lr=0.1)
+    torch.save(
+        {"epoch": 3, "arch": "resnet18", "state_dict": plain, "state_dict_ema": mean, "args": args, "version": 2},
+        tmp_path / "model_best.pth.tar",
+    )
+    for words, expected in (((), plain), (("--ema",), mean)):
+        _run("convert", str(tmp_path / "model_best.pth.tar"), "--to", str(tmp_path / f"m{len(words)}"), *words)
+        assert "state_dict_ema" in capsys.readouterr().out
+        state = load_bundle(tmp_path / f"m{len(words)}")[0].state_dict()
+        assert torch.equal(state["backbone.conv1.weight"], expected["conv1.weight"])
 
 
 @pytest.mark.parametrize(
@@ -301,7 +476,11 @@ def test_files_of_mmaction_before_mmaction2(tmp_path: Path) -> None:
     torch.save({"state_dict": state, "meta": {}}, tmp_path / "w.pth")
     conversion = convert(tmp_path / "w.pth", tmp_path / "model")
     # Without a wrapped convolution it is a TSN, and there is a TSN on ResNet-18 by no name of the zoo.
-    assert (conversion.home, conversion.model, conversion.spec.average) == (MMACTION2, "resnet18", "logits")
+    assert (conversion.recognition.project, conversion.recognition.network, conversion.spec.average) == (
+        MMACTION2,
+        "resnet18",
+        "logits",
+    )
 
 
 def test_bad_files_and_folders(tmp_path: Path) -> None:
@@ -351,7 +530,7 @@ def test_class_names(tmp_path: Path) -> None:
         convert(tmp_path / "w.pth", tmp_path / "4", classes="kinetics4OO")
     assert "kinetics400" in str(caught.value.allowed)
     for data in data_sets():
-        assert len(class_names(data)) == DATA_SETS[data].classes
+        assert len(class_names(data)) == published_data_sets()[data].classes
     assert class_names("kinetics400")[5] == "archery"
 
 

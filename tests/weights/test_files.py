@@ -11,9 +11,10 @@ import sys
 import time
 import types
 import zipfile
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
-from pathlib import Path
+from fractions import Fraction
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -307,6 +308,93 @@ def test_facts_are_plain(tmp_path: Path) -> None:
     assert (weights.about, weights.classes) == ({}, None)
     strange = _refused(_write(tmp_path / "w.pth", _torch_bytes({"a\x1b[2J": torch.ones(1)})))
     assert "\x1b" not in str(strange)
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_settings_of_a_training_are_data(tmp_path: Path, new: bool) -> None:
+    """timm's and torchvision's training checkpoints, which keep the arguments of the command line."""
+    args = argparse.Namespace(
+        model="resnet50",
+        lr=np.float64(0.1),
+        output_dir=PurePosixPath("/data/runs/a b"),
+        root=PureWindowsPath("C:/data", "runs"),
+        here=Path("runs") / "x",
+        betas=(0.9, 0.999),
+        resume=None,
+        shift=True,
+        shift_div=4,
+        nested=argparse.Namespace(depth=2),
+        seen=defaultdict(list, {"val": [1, 2]}),
+        counts=defaultdict(str, a=defaultdict(int)),
+        steps=Counter({30: 2}),
+    )
+    args.itself = args
+    for key in ("args", "hyper_parameters"):
+        content = {"model": TENSORS, "epoch": 3, key: args, "optimizer": OrderedDict(state={})}
+        weights = read_weights(_write(tmp_path / "w.pth", _torch_bytes(content, new=new)))
+        assert _same(weights.state, TENSORS)
+        assert weights.settings == {
+            "model": "resnet50",
+            "lr": 0.1,
+            "output_dir": "/data/runs/a b",
+            "root": weights.settings["root"],
+            "here": "runs/x",
+            "shift": 1,
+            "shift_div": 4,
+        }
+        assert "runs" in str(weights.settings["root"])
+
+
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize(
+    "module",
+    ["lightning.pytorch.utilities.parsing", "pytorch_lightning.utilities.parsing", "lightning.fabric.utilities.data"],
+)
+def test_checkpoint_of_lightning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new: bool, module: str) -> None:
+    attributes = type("AttributeDict", (dict,), {"__module__": module, "__qualname__": "AttributeDict"})
+    parts = module.split(".")
+    for count in range(1, len(parts) + 1):
+        name = ".".join(parts[:count])
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setattr(sys.modules[module], "AttributeDict", attributes, raising=False)
+    content = {
+        "epoch": 1,
+        "pytorch-lightning_version": "2.5.0",
+        "state_dict": {
+            **{f"model.{name}": value for name, value in TENSORS.items()},
+            "criterion.weight": torch.ones(3),
+            "seen": torch.tensor(7),
+        },
+        "callbacks": {"ModelCheckpoint{'monitor': None}": {"best_model_score": torch.tensor(0.5), "dirpath": "/a"}},
+        "lr_schedulers": [{"milestones": Counter({30: 1}), "last_epoch": 1}],
+        "hyper_parameters": attributes(lr=0.1, num_segments=16),
+    }
+    raw = _torch_bytes(content, new=new)
+    monkeypatch.undo()
+    weights = read_weights(_write(tmp_path / "epoch=1.ckpt", raw))
+    assert _same(weights.state, TENSORS)
+    assert list(weights.ignored) == ["criterion.weight", "seen"]
+    assert weights.settings == {"lr": 0.1, "num_segments": 16}
+
+
+def test_objects_that_are_no_data(tmp_path: Path) -> None:
+    """What a file may do with the classes that are read as data is what these classes do, and nothing else."""
+    header = b"\x80\x02"
+    payloads = {
+        "a call": b"cargparse\nNamespace\n)R.",
+        "a method": b"cbuiltins\ngetattr\ncargparse\nNamespace\nU\x01a\x86R.",
+        "attributes in place of a table": b"cargparse\nNamespace\n)\x81(K\x01K\x02tb.",
+        "a path of numbers": b"cpathlib\nPosixPath\nK\x01\x85R.",
+        "an object that is a path": b"cpathlib\nPosixPath\n)\x81.",
+        "another class": b"cpathlib\nPath.home\n)R.",
+        "another class of argparse": b"cargparse\nArgumentParser\n)\x81.",
+    }
+    for what, payload in payloads.items():
+        _write(tmp_path / "w.pth", _torch_zip(header + payload))
+        assert _refused(tmp_path / "w.pth"), what
+    bomb = header + b"(cpathlib\nPosixPath\n" + b"(X" + struct.pack("<I", 500) + b"x" * 500 + b"tq\x00R"
+    bomb += b"cpathlib\nPosixPath\nh\x00R" * 2000 + b"t."
+    assert "more memory" in str(_refused(_write(tmp_path / "w.pth", _torch_zip(bomb))).got)
 
 
 # What is no file of weights
@@ -734,11 +822,123 @@ def test_wrappers_and_prefixes_are_taken_off(tmp_path: Path) -> None:
     assert sorted(read_weights(tmp_path / "w.safetensors").state) == sorted(weights)
 
 
+@pytest.mark.parametrize("new", [True, False])
+def test_every_wrapper_of_training_code(tmp_path: Path, new: bool) -> None:
+    plain = {
+        "layer1.0.weight": torch.ones(2),
+        "layer1.0.count": torch.tensor(3),
+        "fc.bias": torch.zeros(3),
+    }
+    for around in (
+        "_orig_mod.",
+        "_orig_mod.module.",
+        "module._orig_mod.",
+        "module.module.",
+        "model.",
+        "model._orig_mod.module.",
+        "net.",
+        "network.module.",
+        "state_dict.",
+        "model.net.",
+        "_forward_module.model.",
+        "_layers.",
+    ):
+        wrapped = {around + name: value for name, value in plain.items()}
+        for content in (wrapped, {"state_dict": wrapped}, {"model": {"state_dict": wrapped}}, {"net": wrapped}):
+            weights = read_weights(_write(tmp_path / "w.pth", _torch_bytes(content, new=new)))
+            assert _same(weights.state, plain), around
+            assert (weights.ignored, weights.notes) == ({}, ())
+    for infix in ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"):
+        parts = {
+            f"layer1.{infix}.0.weight": plain["layer1.0.weight"],
+            f"layer1.{infix}.0.count": plain["layer1.0.count"],
+            "fc.bias": plain["fc.bias"],
+        }
+        assert _same(read_weights(_write(tmp_path / "w.pth", _torch_bytes(parts, new=new))).state, plain)
+
+
+def test_prefixes_that_not_all_weights_have_stay(tmp_path: Path) -> None:
+    state = {"model.a": torch.ones(1), "head.b": torch.ones(1)}
+    torch.save(state, tmp_path / "w.pth")
+    assert list(read_weights(tmp_path / "w.pth").state) == list(state)
+    # Beside the network lie only counters and the loss: these are named, not lost.
+    beside = {"model.a": torch.ones(1), "steps": torch.tensor(3), "loss_fn.weight": torch.ones(3)}
+    torch.save(beside, tmp_path / "w.pth")
+    weights = read_weights(tmp_path / "w.pth")
+    assert (list(weights.state), list(weights.ignored)) == (["a"], ["steps", "loss_fn.weight"])
+    # Names of prefixes alone end, too.
+    torch.save({"module." * 100 + "a": torch.ones(1)}, tmp_path / "w.pth")
+    assert next(iter(read_weights(tmp_path / "w.pth").state)).startswith("module.")
+    torch.save({"module.": torch.ones(1)}, tmp_path / "w.pth")
+    assert list(read_weights(tmp_path / "w.pth").state) == ["module."]
+
+
+def test_entries_of_the_same_parameter_are_refused(tmp_path: Path) -> None:
+    torch.save({"a._orig_mod.weight": torch.ones(1), "a.weight": torch.zeros(1)}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="of the same parameter") as caught:
+        read_weights(tmp_path / "w.pth")
+    assert caught.value.got == "a._orig_mod.weight and a.weight, both a.weight"
+
+
+PLAIN, MEAN = {"a.weight": torch.ones(2)}, {"a.weight": torch.full((2,), 5.0)}
+# Of every way to keep averaged weights beside the plain ones: the content, and what the note names.
+AVERAGED: dict[str, tuple[dict[str, Any], str]] = {
+    "timm": ({"state_dict": PLAIN, "state_dict_ema": MEAN, "epoch": 1}, "state_dict_ema"),
+    "torchvision": (
+        {"model": PLAIN, "model_ema": {"n_averaged": torch.tensor(9), "module.a.weight": MEAN["a.weight"]}},
+        "model_ema",
+    ),
+    "prefix": (
+        {"state_dict": {"model.a.weight": PLAIN["a.weight"], "ema_model.a.weight": MEAN["a.weight"]}},
+        "ema_model.*",
+    ),
+    "ema_pytorch": (
+        {
+            "online_model.a.weight": PLAIN["a.weight"],
+            "ema_model.module.a.weight": MEAN["a.weight"],
+            "initted": torch.tensor(True),
+            "step": torch.tensor(3),
+        },
+        "ema_model.*",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", AVERAGED)
+def test_averaged_weights_are_taken_when_asked_for(tmp_path: Path, kind: str) -> None:
+    content, name = AVERAGED[kind]
+    torch.save(content, tmp_path / "w.pth")
+    for averaged, expected in ((False, PLAIN), (True, MEAN)):
+        weights = read_weights(tmp_path / "w.pth", averaged=averaged)
+        assert _same(weights.state, expected)
+        (note,) = weights.notes
+        assert name in note
+        assert ("--ema takes them" in note) is not averaged
+
+
+def test_averaged_weights_alone_and_missing(tmp_path: Path) -> None:
+    for content in ({"state_dict_ema": MEAN}, {f"ema_model.{name}": value for name, value in MEAN.items()}):
+        torch.save(content, tmp_path / "w.pth")
+        for averaged in (False, True):
+            weights = read_weights(tmp_path / "w.pth", averaged=averaged)
+            assert _same(weights.state, MEAN)
+            assert "averaged" in weights.notes[0]
+    torch.save({"state_dict": PLAIN}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="no averaged weights"):
+        read_weights(tmp_path / "w.pth", averaged=True)
+    # mmengine stores the averaged ones where others store the plain ones.
+    source = {"module.a.weight": PLAIN["a.weight"], "steps": torch.tensor(4)}
+    meta = {"mmengine_version": "0.10.7"}
+    torch.save({"meta": meta, "state_dict": MEAN, "ema_state_dict": source}, tmp_path / "w.pth")
+    for averaged in (False, True):
+        assert _same(read_weights(tmp_path / "w.pth", averaged=averaged).state, MEAN)
+
+
 def test_other_classes_are_refused(tmp_path: Path) -> None:
-    torch.save({"state_dict": {"a": torch.ones(1)}, "args": argparse.Namespace(lr=1)}, tmp_path / "w.pth")
+    torch.save({"state_dict": {"a": torch.ones(1)}, "args": Fraction(1, 3)}, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match="reading it could run code") as caught:
         read_weights(tmp_path / "w.pth")
-    assert caught.value.got == "argparse.Namespace"
+    assert caught.value.got == "fractions.Fraction"
     assert len(str(caught.value).splitlines()) <= 8
 
 

@@ -39,7 +39,7 @@ from clipshift.models.bundle import MODEL_FOLDER, load_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.run_folder import CONFIG, is_unfinished
 from clipshift.weights.by_name import find_model
-from clipshift.weights.table import PUBLISHED
+from clipshift.weights.published import published_weights
 
 MOST_CLIPS = 64
 """Real clips that an export is compared on."""
@@ -307,7 +307,7 @@ def _run_of(model: str | Path) -> Path:
 
 
 def _licence(model: str | Path) -> str:
-    published = PUBLISHED.get(str(model))
+    published = published_weights().get(str(model))
     return "not stated" if published is None else f"{published.home.licence} (of the weights' home)"
 
 

@@ -11,7 +11,7 @@ from clipshift.locks import hold
 from clipshift.models.bundle import SPEC_FILE, find_bundle
 from clipshift.weights.cache import cached_model_folder, fetch
 from clipshift.weights.convert import convert
-from clipshift.weights.table import PUBLISHED, find_published, nearest_published
+from clipshift.weights.published import find_published, nearest_published, published_weights
 
 
 def find_model(model: str | Path, *, progress: Progress | None = None) -> Path:
@@ -35,13 +35,13 @@ def find_model(model: str | Path, *, progress: Progress | None = None) -> Path:
         )
     if Path(model).exists():
         return find_bundle(model)
-    if str(model) in PUBLISHED:
+    if str(model) in published_weights():
         return published_model(str(model), progress=progress)
-    near = nearest_published(str(model))
+    examples = nearest_published(str(model)) or list(published_weights())[:1]
     raise WeightsError(
         "There is no such model.",
         where=model,
-        allowed=f"a run folder, a model folder, or published weights such as {', '.join(near or list(PUBLISHED)[:1])}",
+        allowed=f"a run folder, a model folder, or published weights such as {', '.join(examples)}",
         remedy="clipshift models lists the published weights",
     )
 
@@ -50,7 +50,7 @@ def published_model(name: str, *, progress: Progress | None = None) -> Path:
     """The model folder of published weights, from the cache or made in it.
 
     Args:
-        name: A name of [PUBLISHED][clipshift.weights.table.PUBLISHED].
+        name: A name of [published_weights][clipshift.weights.published.published_weights].
         progress: Is told how many bytes are there, and of how many, while the file is fetched.
 
     Raises:

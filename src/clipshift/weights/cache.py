@@ -17,7 +17,7 @@ from clipshift.download import Progress, discard, download, finish
 from clipshift.errors import DownloadError, WeightsError
 from clipshift.files import sha256_of_file, write_whole
 from clipshift.locks import hold
-from clipshift.weights.table import DATA_SETS, PublishedWeights, find_published
+from clipshift.weights.published import PublishedWeights, data_sets, find_published
 
 VARIABLE = "CLIPSHIFT_CACHE"
 """The environment variable that names the cache folder."""
@@ -125,7 +125,7 @@ def describe_published(name: str) -> str:
         ConfigError: The table has no such name.
     """
     entry = find_published(name)
-    data = DATA_SETS[entry.data]
+    data = data_sets()[entry.data]
     path = cached_file(entry)
     frames = "single images" if entry.segments == 1 else f"{entry.segments} frames"
     facts = [

@@ -22,12 +22,9 @@ from torch import Tensor
 
 from clipshift.errors import WeightsError
 from clipshift.weights.pickles import Array, ForbiddenNameError, Storage, View, plain_sizes, read_pickle
+from clipshift.weights.wrappers import unwrap_names, unwrap_tables
 
 Format = Literal["safetensors", "torch", "paddle"]
-
-_WRAPPERS = ("state_dict", "model", "model_state_dict")
-# What DataParallel and torch.compile put before every name.
-_PREFIXES = ("module.", "_orig_mod.")
 
 # What is kept of the numbers and texts beside the weights, where a file has them: MIT's at the top, mmaction2's in
 # `meta`, PaddlePaddle's in the state of the learning rate.
@@ -35,6 +32,11 @@ _TOP_FACTS = ("arch", "epoch", "best_prec1")
 _META_FACTS = ("mmaction_version", "mmengine_version", "mmcv_version", "epoch", "iter", "time")
 _RATE_FACTS = ("last_epoch", "last_lr")
 _LONGEST_FACT = 200
+# Where training scripts keep their settings, those of the shift among them: argparse's, Lightning's, others.
+_SETTINGS = ("args", "opt", "opts", "hyper_parameters", "hparams", "config", "cfg")
+# mmaction2 keeps its configuration as a text of Python.
+_CONFIG_TEXTS = ("cfg", "config")
+_LONGEST_CONFIG = 2**20
 
 # What PaddlePaddle keeps between the parameters: their other names, the learning rate, an optimizer's own copies.
 _PADDLE_NAMES, _PADDLE_RATE, _PADDLE_COPIES = "StructuredToParameterName@@", "LR_Scheduler", "master_weights"
@@ -71,16 +73,24 @@ class WeightsFile:
 
     Attributes:
         state: Names and tensors, of any number dtype, on the CPU; the wrappers (`state_dict`, `model`) and prefixes
-            (`module.`, `_orig_mod.`) of checkpoints are taken off.
+            (`module.`, `_orig_mod.`, `model.`) of checkpoints are taken off.
         format: Who wrote the file.
         about: Numbers and short texts found beside the weights (`arch`, `epoch`, `mmaction_version`).
         classes: Names of the classes, where the file has them.
+        ignored: {entry that is not of the network: why}, such as counters of an average, or a loss's weights.
+        notes: Which of several sets of weights was taken.
+        settings: Numbers and short texts of the training's settings (`args`), where the file has them.
+        config: The training's configuration as a text (mmaction2), or nothing.
     """
 
     state: dict[str, Tensor]
     format: Format
     about: dict[str, str | int | float] = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
+    ignored: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    settings: dict[str, str | int | float] = field(default_factory=dict)
+    config: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,19 +102,20 @@ class _Content:
     tensor: Callable[[object], Tensor | None]
 
 
-def read_weights(path: str | Path) -> WeightsFile:
+def read_weights(path: str | Path, *, averaged: bool = False) -> WeightsFile:
     """Read a file of weights of any known format, whatever its suffix.
 
     Args:
         path: A `.safetensors` file; a file of `torch.save`, new or old, also a whole checkpoint of MIT's TSM or of
             mmaction2; a `.pdparams` or `.pdopt` of PaddlePaddle.
+        averaged: Take the averaged weights (EMA) of a file that holds both; else the plain ones, if it has them.
 
     Returns:
         The weights, and what else the file says about them.
 
     Raises:
-        WeightsError: There is no such file, it is damaged, it is of another format, it holds no weights, or it asks
-            for code.
+        WeightsError: There is no such file, it is damaged, it is of another format, it holds no weights (or none that
+            are averaged), two entries are of the same parameter, or it asks for code.
     """
     path = Path(path)
     try:
@@ -118,7 +129,7 @@ def read_weights(path: str | Path) -> WeightsFile:
         with path.open("rb", buffering=0) as raw, _Bounded(raw, size) as file:
             head = file.read(1024)
             file.seek(0)
-            return _weights_of(_reader(head, size, path)(file, size, path), path)
+            return _weights_of(_reader(head, size, path)(file, size, path), path, averaged=averaged)
     except ForbiddenNameError as error:
         raise WeightsError(
             "The file holds more than weights, and was not opened: reading it could run code.",
@@ -167,19 +178,32 @@ def _reader(head: bytes, size: int, path: Path) -> Callable[[io.BufferedReader, 
     )
 
 
-def _weights_of(content: _Content, path: Path) -> WeightsFile:
+def _weights_of(content: _Content, path: Path, *, averaged: bool) -> WeightsFile:
     """Take off what is wrapped around the weights, and make tensors of them."""
-    table, paddle = content.table, content.format == "paddle"
-    about, classes = _facts(table, content)
-    for key in _WRAPPERS:
-        if isinstance(table, Mapping) and isinstance(table.get(key), Mapping):
-            table = table[key]
+    about, classes = _facts(content.table, content)
+    settings, config = _settings(content.table, content)
+    table, notes, found = unwrap_tables(content.table, averaged=averaged)
+    unwrapped = unwrap_names(_tensors(table, content, path), path, averaged=averaged, found=found)
+    return WeightsFile(
+        unwrapped.state,
+        content.format,
+        about,
+        classes,
+        ignored=unwrapped.ignored,
+        notes=(*notes, *unwrapped.notes),
+        settings=settings,
+        config=config,
+    )
+
+
+def _tensors(table: object, content: _Content, path: Path) -> dict[str, Tensor]:
+    """Names and tensors of a table that holds nothing else."""
     if not isinstance(table, Mapping) or not table:
         got = "nothing" if isinstance(table, Mapping) else f"a {type(table).__name__}"
         raise WeightsError(
             "The file holds no table of weights.", where=path, got=got, allowed="names and tensors", remedy=_AGAIN
         )
-    if paddle:
+    if content.format == "paddle":
         table = _join_slices({k: v for k, v in table.items() if k not in (_PADDLE_NAMES, _PADDLE_RATE, _PADDLE_COPIES)})
     state: dict[str, Tensor] = {}
     strange = []
@@ -198,10 +222,23 @@ def _weights_of(content: _Content, path: Path) -> WeightsFile:
             allowed="names and tensors",
             remedy="save its weights alone: torch.save(model.state_dict(), ...)",
         )
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return WeightsFile(state, content.format, about, classes)
+    return state
+
+
+def _settings(table: object, content: _Content) -> tuple[dict[str, str | int | float], str]:
+    """The plain settings of the training, and its configuration as a text."""
+    if not isinstance(table, Mapping):
+        return {}, ""
+    settings: dict[str, str | int | float] = {}
+    for key in _SETTINGS:
+        kept = table.get(key)
+        for name, value in kept.items() if isinstance(kept, Mapping) else ():
+            fact = _fact(int(value) if isinstance(value, bool) else value, content)
+            if isinstance(name, str) and fact is not None:
+                settings.setdefault(name, fact)
+    meta = table.get("meta")
+    texts = [meta.get(key) for key in _CONFIG_TEXTS] if isinstance(meta, Mapping) else []
+    return settings, next((text for text in texts if isinstance(text, str) and len(text) <= _LONGEST_CONFIG), "")
 
 
 def _facts(table: object, content: _Content) -> tuple[dict[str, str | int | float], tuple[str, ...] | None]:

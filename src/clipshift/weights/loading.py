@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,7 +17,8 @@ from clipshift.models.recognizer import Recognizer
 from clipshift.weights.cache import fetch
 from clipshift.weights.files import read_weights
 from clipshift.weights.homes import CLASSIFIER, LAYOUTS, OWN, Layout, Target
-from clipshift.weights.table import PUBLISHED
+from clipshift.weights.published import published_weights
+from clipshift.weights.told import Told, shift_with_told, tell
 
 # Last parts of names that are no weights, and why they are there.
 _NO_WEIGHTS = {"total_ops": "a count of operations", "total_params": "a count of parameters"}
@@ -72,7 +73,8 @@ def load_weights(network: Recognizer, path: str | Path, *, classes: Sequence[str
     Raises:
         WeightsError: The file cannot be read, is of no known layout, or does not fit the network.
     """
-    state, theirs, their_classes = _read(find_weights(path))
+    content = _read(find_weights(path))
+    state = content.state
     placement = place(state, network)
     if placement is None:
         raise WeightsError(
@@ -82,8 +84,9 @@ def load_weights(network: Recognizer, path: str | Path, *, classes: Sequence[str
             allowed=[layout.name for layout in LAYOUTS],
             remedy="check that model.backbone is the network that the file was made for",
         )
-    notes = _notes(network, placement, state, theirs)
-    new_classifier, notes_on_classes = _fit_classifier(network, placement.filled, their_classes, classes)
+    notes = [*content.notes, *_notes(network, placement, content)]
+    new_classifier, notes_on_classes = _fit_classifier(network, placement.filled, content.classes, classes)
+    placement.unused.update(content.ignored)
     placement.unused.update(
         {
             name: "the classifier starts anew"
@@ -203,7 +206,7 @@ def find_weights(name: str | Path) -> Path:
         WeightsError: What was fetched is not what was published.
     """
     path = Path(name)
-    return fetch(str(name)) if str(name) in PUBLISHED and not path.exists() else path
+    return fetch(str(name)) if str(name) in published_weights() and not path.exists() else path
 
 
 def shift_of_weights(path: str | Path, segments: int) -> ShiftConfig | None:
@@ -219,7 +222,8 @@ def shift_of_weights(path: str | Path, segments: int) -> ShiftConfig | None:
     if Path(path).is_dir():
         model = read_bundle(find_bundle(path))[1].model
         return model.shift if model.architecture == "tsm" else None
-    names = read_weights(path).state
+    file = read_weights(path)
+    names = file.state
     nothing = Target((), "")
     layout = next((layout for layout in LAYOUTS if layout.shift is not None and layout.matches(names, nothing)), None)
     if layout is None or layout.shift is None:
@@ -227,16 +231,27 @@ def shift_of_weights(path: str | Path, segments: int) -> ShiftConfig | None:
     # A file without a classifier is of an image network, whatever its names: it has seen no shift.
     classifies = f"{CLASSIFIER}.weight" in layout.rename(names, Target((), "")).values()
     is_tsm = any(model.architecture == "tsm" for model in layout.networks(names))
-    return layout.shift(segments) if classifies and is_tsm else None
+    return shift_with_told(layout.shift(segments), tell(Path(path), file)) if classifies and is_tsm else None
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None, tuple[str, ...] | None]:
-    """State dict of a folder or file and, where it says so, its model's settings and classes."""
+@dataclass(frozen=True)
+class _Content:
+    """A folder or file: its weights and, where it says so, its model's settings and classes."""
+
+    state: dict[str, Tensor]
+    classes: tuple[str, ...] | None
+    model: ModelConfig | None = None
+    told: tuple[Told, ...] = ()
+    ignored: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def _read(path: Path) -> _Content:
     if path.is_dir():
         state, spec = read_bundle(find_bundle(path))
-        return state, spec.model, spec.classes
+        return _Content(state, spec.classes, spec.model)
     file = read_weights(path)
-    return file.state, None, file.classes
+    return _Content(file.state, file.classes, None, tell(path, file), file.ignored, file.notes)
 
 
 def _timm_classifier(network: Recognizer) -> str:
@@ -275,16 +290,15 @@ def _fit_classifier(
     return reason, []
 
 
-def _notes(
-    network: Recognizer, placement: Placement, state: Mapping[str, Tensor], theirs: ModelConfig | None
-) -> list[str]:
+def _notes(network: Recognizer, placement: Placement, content: _Content) -> list[str]:
     """What to know of the file, and where its network sees time in another way than the one to be filled."""
     model, layout = network.model, placement.layout
     notes = [layout.note] if layout.note is not None else []
-    if theirs is not None:
-        architecture, shift = theirs.architecture, theirs.shift
+    if content.model is not None:
+        architecture, shift = content.model.architecture, content.model.shift
     elif layout.shift is not None:
-        architecture, shift = layout.architecture(state) or model.architecture, layout.shift(network.segments)
+        architecture = layout.architecture(content.state) or model.architecture
+        shift = shift_with_told(layout.shift(network.segments), content.told)
     else:
         return notes
     if architecture != model.architecture:

@@ -4,6 +4,11 @@ A pickle is a small program. Python's own reader runs it, and even with a list o
 file's author: to callables, to attributes, to hashes of nested tuples that take years. Here every operation is one of a
 few dozen small functions over a list; what a file may "call" is a table from names to functions of this module, which
 copy nothing twice and set no memory aside that the file does not fill.
+
+`torch.load(..., weights_only=True)` is no replacement: before torch 2.10 a file can corrupt memory through it
+(CVE-2026-24747: items set on what is no dict, storages that declare more elements than the archive has), and clipshift
+runs on torch 2.9. It also refuses the checkpoints that people have, with an `argparse.Namespace` or a path in them.
+Those are data, too, and are read as such: their classes are never looked up.
 """
 
 from __future__ import annotations
@@ -90,6 +95,12 @@ class View:
     dtype: str | None = None
 
 
+class Record(dict[Any, Any]):
+    """The attributes of a plain object (`argparse.Namespace`) by name; a mapping in every other respect."""
+
+    __slots__ = ()
+
+
 class Opaque:
     """Something that is known to be harmless, and that nobody reads."""
 
@@ -101,8 +112,8 @@ class Pickle:
     """What a pickle holds.
 
     Attributes:
-        value: None, numbers, strings, bytes, tuples, lists, dicts, and the classes of this module. May contain itself,
-            and may be nested to any depth: do not walk it recursively, hash it, compare it or print it.
+        value: None, numbers, strings (also for paths), bytes, tuples, lists, dicts, and the classes of this module. May
+            contain itself, and may be nested to any depth: do not walk it recursively, hash it, compare it or print it.
         storages: Every storage that it mentions, by key.
     """
 
@@ -237,8 +248,8 @@ def _set_items(machine: _Machine, _: object) -> None:
     _update(machine.stack[-1], items)
 
 
-def _update(target: object, items: list[Any]) -> None:
-    if type(target) is not dict or len(items) % 2:
+def _update(target: Any, items: list[Any]) -> None:  # noqa: ANN401 - whatever the file sets items on
+    if type(target) not in (dict, Record) or len(items) % 2:
         raise ValueError("items for something that is no dict")
     for key, value in zip(items[::2], items[1::2], strict=True):
         # Other keys are not found in files of weights, and can be made so that their hashes take for ever: nested
@@ -274,7 +285,8 @@ def _stack_global(machine: _Machine, _: object) -> None:
 def _known(text: str) -> Name:
     # Python 2 called it otherwise, and files of protocol 2 still do.
     text = re.sub(r"^__builtin__\.", "builtins.", text)
-    if text not in _CALLS and text not in _PLAIN_NAMES and _TORCH_NAMES.fullmatch(text) is None:
+    known = text in _CALLS or text in _PLAIN_NAMES or text in _RECORDS
+    if not known and _TORCH_NAMES.fullmatch(text) is None:
         raise ForbiddenNameError(text)
     return Name(text)
 
@@ -292,9 +304,13 @@ def _call(machine: _Machine, function: object, arguments: object) -> object:
 
 def _new(machine: _Machine, _: object) -> None:
     machine.stack.pop()
-    if machine.stack.pop() != _HISTORY:
+    made = machine.stack.pop()
+    if type(made) is Name and made.text in _RECORDS:
+        machine.stack.append(Record())
+    elif made == _HISTORY:
+        machine.stack.append(Opaque())
+    else:
         raise ValueError("an object of a class that is none")
-    machine.stack.append(Opaque())
 
 
 def _build(machine: _Machine, _: object) -> None:
@@ -304,6 +320,8 @@ def _build(machine: _Machine, _: object) -> None:
         _build_array(machine, target, *state)
     elif type(target) is DType:
         _build_dtype(target, *state)
+    elif type(target) is Record:
+        _build_record(machine, target, state)
     elif type(target) is not dict and type(target) is not Opaque:
         # A dict's attributes (the versions of PyTorch's modules) and those of known objects are left out.
         raise ValueError("attributes for something that has none")
@@ -328,6 +346,13 @@ def _build_dtype(dtype: DType, _: object, order: object, *rest: object) -> None:
     if order not in ("<", ">", "|", "=") or len(rest) < 3 or any(part is not None for part in rest[:3]):
         raise ValueError("a dtype that is not of plain numbers")
     dtype.order = str(order)
+
+
+def _build_record(machine: _Machine, record: Record, state: object) -> None:
+    if type(state) is not dict:
+        raise ValueError("attributes that are no table")
+    machine.spend(len(state))
+    record.update(state)
 
 
 def _persistent(machine: _Machine, _: object) -> None:
@@ -402,6 +427,15 @@ def _same_tuple(_: _Machine, items: object = ()) -> tuple[Any, ...]:
     return items
 
 
+def _path(machine: _Machine, *parts: object) -> str:
+    texts = [part for part in parts if type(part) is str]
+    if len(texts) != len(parts):
+        raise ValueError("a path of something else than texts")
+    machine.spend(sum(map(len, texts)) + len(texts))
+    root = texts[:1] if texts and texts[0].endswith(("/", "\\")) else []
+    return "".join(root) + "/".join(texts[len(root) :])
+
+
 def _method(_: _Machine, owner: object, name: object) -> Opaque:
     if owner != _HISTORY or type(name) is not str:
         raise ForbiddenNameError("builtins.getattr")
@@ -441,6 +475,18 @@ _TENSORS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_parameter_with_state": _parameter,
 }
+# The plain objects that training scripts keep beside the weights: their settings.
+_RECORDS = frozenset(
+    {
+        "argparse.Namespace",
+        "pytorch_lightning.utilities.parsing.AttributeDict",
+        "lightning.pytorch.utilities.parsing.AttributeDict",
+        "lightning_fabric.utilities.data.AttributeDict",
+        "lightning.fabric.utilities.data.AttributeDict",
+    }
+)
+# Python 3.13 moved its paths to another module, and 3.14 back.
+_PATHS = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path", "PurePath")
 # NumPy 1 and 2 write their functions under different names. PaddlePaddle saves a parameter as a tuple of its name and
 # its array; mmengine keeps the history of every logged number, with the methods that take its mean and extremes.
 _CALLS: dict[str, Callable[..., Any]] = {
@@ -462,6 +508,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "builtins.set": _opaque,
     "builtins.complex": _opaque,
     "_codecs.encode": _encode,
+    **{f"{module}.{name}": _path for module in ("pathlib", "pathlib._local") for name in _PATHS},
 }
 _PLAIN_NAMES = frozenset(
     {
@@ -471,10 +518,14 @@ _PLAIN_NAMES = frozenset(
         "torch.nn.parameter.Parameter",
         "torch.storage.TypedStorage",
         "torch.storage.UntypedStorage",
+        "builtins.bool",
         "builtins.dict",
         "builtins.float",
         "builtins.int",
         "builtins.list",
+        "builtins.long",  # int, and below str, as Python 2 called them: protocol 2 still does
+        "builtins.str",
+        "builtins.unicode",
     }
 )
 _TORCH_NAMES = re.compile(r"torch\.((cuda\.)?[A-Z][A-Za-z0-9]*Storage|(b?float|complex|q?u?int)[0-9]\w*|bool)")

@@ -58,6 +58,8 @@ class Layout:
             is left out.
         networks: The networks that the names may be of, to try one after the other.
         shift: How the home shifts clips of so many segments, or None where it does not or its files may differ.
+        shift_follows_segments: Whether the shift depends on the number of segments alone; else a training may have
+            chosen another `fold_div`, which no entry tells.
         wrapped: Whether a convolution with a shift before it is wrapped, so that `.net.` in its name tells a TSM.
         variant: Which network of the home it is that clipshift does not have, though the names may fit, or None.
         segments: The number of frames per clip that shapes tell, or None; gets the file's names and shapes.
@@ -73,6 +75,7 @@ class Layout:
     rename: Callable[[Collection[str], Target], dict[str, str]]
     networks: Callable[[Collection[str]], Sequence[ModelConfig]]
     shift: Callable[[int], ShiftConfig] | None = None
+    shift_follows_segments: bool = False
     wrapped: bool = False
     variant: Callable[[Collection[str]], str | None] = field(default=lambda _names: None)
     segments: Callable[[Mapping[str, tuple[int, ...]]], int | None] = field(default=lambda _shapes: None)

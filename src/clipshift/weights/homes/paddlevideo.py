@@ -236,6 +236,7 @@ LAYOUT = Layout(
     rename_paddle,
     networks=networks_of_paddle,
     shift=shift_of_paddle,
+    shift_follows_segments=True,
     segments=segments_of_paddle,
     unused=unused_by_paddle,
     linear_transposed=True,

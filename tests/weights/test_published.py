@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 
 from clipshift.errors import ConfigError
 from clipshift.models.zoo import ZOO
-from clipshift.weights.table import (
-    DATA_SETS,
-    PUBLISHED,
+from clipshift.weights.published import (
+    Measured,
     PublishedWeights,
     Views,
+    data_sets,
     find_published,
     list_published,
     nearest_published,
+    published_weights,
+    read_table,
+    results_of,
 )
 
+PUBLISHED, DATA_SETS = published_weights(), data_sets()
 SHORT = {"kinetics400": "k400"}
 HOMES = {
     "PaddleVideo": ("paddlevideo", "bcebos.com"),
@@ -111,6 +117,86 @@ def test_list_says_what_and_how_accurate() -> None:
     assert list(listed) == list(PUBLISHED)
     assert listed["pptsm-r50-k400"] == "PP-TSM on ResNet-50-D, 8 frames, Kinetics-400, 74.54 %"
     assert listed["r50-imagenet1k-paddle"].endswith("ImageNet-1k")
+
+
+def test_networks_are_those_of_the_zoo() -> None:
+    assert {entry.network for entry in PUBLISHED.values()} <= set(ZOO)
+    for name, entry in PUBLISHED.items():
+        if entry.segments > 1 and not entry.model.startswith(("tsn", "pptsn")):
+            assert ZOO[entry.network].segments == entry.segments, name
+        assert ZOO[entry.network].model.temporal_attention is entry.temporal_attention, name
+
+
+def test_results_of_a_network_are_those_of_its_files() -> None:
+    assert results_of("tsm-r101") == [
+        f"tsm-r101-8f-{data}: {title}, {result} % ({views})"
+        for data, title, result, views in (
+            (
+                "sthv2-mmaction2",
+                "Something-Something V2",
+                "63.7 %, top 5 88.28",
+                "2 clips of 8 frames, 3 crops of 256 px",
+            ),
+            ("sthv1-mit", "Something-Something V1", "46.9", "1 clip of 8 frames, 1 crop of 224 px"),
+            ("sthv1-mit", "Something-Something V1", "48.7", "2 clips of 8 frames, 3 crops of 256 px"),
+            ("sthv2-mit", "Something-Something V2", "63.3", "2 clips of 8 frames, 3 crops of 256 px"),
+        )
+    ]
+    assert [line.partition(":")[0] for line in results_of("pptsmv2-16f")] == ["pptsmv2-16f-k400"]
+    assert results_of("tsm-r18") == []
+    listed = [line.partition(":")[0] for network in ZOO for line in results_of(network)]
+    assert {name for name, entry in PUBLISHED.items() if entry.segments > 1} == set(listed)
+
+
+SMALL = """
+data_sets:
+  a: {title: A, classes: 3}
+projects:
+  mit: {name: MIT, licence: MIT}
+pages:
+  mit: https://example.org
+weights:
+  x:
+    what: TSM
+    model: tsm-r18
+    data: a
+    segments: 8
+    url: https://example.org/x.pth
+    project: mit
+    page: mit
+    measured: [{top1: 50, frames: 8}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("classes: 3", "classes: 0", "data_sets.a.classes: Input should be greater than or equal to 1"),
+        ("segments: 8", "segments: eight", "weights.x.segments: Input should be a valid integer"),
+        ("segments: 8", "frames: 8", "weights.x.segments: Field required"),
+        ("top1: 50", "top1: 150", "weights.x.measured.0.top1: Input should be less than 100"),
+        ("frames: 8}", "frames: 8, crops: nine}", "weights.x.measured.0.views.crops: Input should be"),
+        ("url: https:", "url: ftp:", "weights.x.url: String should match"),
+        ("page: mit", "page: mt", "KeyError 'mt'"),
+        ("data: a", "data: b", "KeyError 'b'"),
+        ("  x:", "  x: {}\n  x:", "key 'x' is there twice"),
+        ("weights:", "files:", "KeyError 'weights'"),
+    ],
+)
+def test_a_broken_table_is_told(old: str, new: str, said: str) -> None:
+    assert read_table(SMALL, "t.yaml").weights["x"].measured == (Measured(50, None, Views(8)),)
+    with pytest.raises(ConfigError, match="table of published weights is not valid") as caught:
+        read_table(SMALL.replace(old, new, 1), "t.yaml")
+    assert said in str(caught.value.got)
+    assert caught.value.where == "t.yaml"
+
+
+def test_listing_needs_no_pytorch() -> None:
+    code = "import sys; from clipshift.cli import app; app(['models'], result_action='return_value');"
+    code += "assert not {'torch', 'timm', 'av', 'numpy'} & set(sys.modules), sorted(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "tsm-r50-8f-k400-mit" in done.stdout
 
 
 def test_views_in_words() -> None:
