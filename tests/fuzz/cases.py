@@ -6,7 +6,9 @@ the reader answers, or refuses in the few lines of a `UserError`, within time an
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 import shutil
 import traceback
@@ -22,7 +24,8 @@ from tests.fuzz.mutate_text import VALUES, WORDS, damaged_text, damaged_value
 from tests.fuzz.samples import SMALL, read_json
 
 MOST_LINES = 8
-LONGEST_LINE = 2100
+LONGEST_LINE = 4200
+"""Letters: an error quotes up to 2000 of a value, and a path has up to 4096 bytes."""
 
 Make = Callable[[Random, Path, Path], object]
 """Makes the input: from a source of random numbers and the samples, in a folder; what the reader gets."""
@@ -68,6 +71,21 @@ class Outcome:
 
 def random_of(kind: str, seed: int, number: int) -> Random:
     return Random(f"{kind}/{seed}/{number}")
+
+
+def warm(kind: str, samples: Path, folder: Path) -> None:
+    """Import and set up what the kind's reader needs, which is neither measured nor forbidden."""
+    if KINDS[kind].torch:
+        import clipshift
+
+        for name in clipshift.__all__:
+            getattr(clipshift, name)
+    random = random_of(kind, -1, 0)
+    for _ in range(3):
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(Exception):
+            KINDS[kind].read(KINDS[kind].make(random, samples, folder))
+        shutil.rmtree(folder)
 
 
 def run_case(kind: str, seed: int, number: int, samples: Path, folder: Path) -> Outcome:
@@ -130,6 +148,9 @@ def _make_video(random: Random, samples: Path, folder: Path) -> object:
     return path
 
 
+_MOST_FRAMES = 60
+
+
 class DiffersError(Exception):
     """Frames that should be the same are not."""
 
@@ -139,15 +160,17 @@ def _read_video(path: Path) -> object:
 
     with open_clip(path, square_pixels=len(path.name) % 2 == 0) as clip:
         count = clip.info.frames
-        last = clip.read([count - 1])[0]
-        some = clip.read([0, count // 2])
-        if count > 60:
+        picked = [count - 1, 0, count // 2]
+        alone = [clip.read([number])[0] for number in picked]
+        if count > _MOST_FRAMES:
             return count
         frames = list(clip.frames())
-    if len(frames) != count or any(
-        (one != two).any() for one, two in ((frames[-1], last), (frames[0], some[0]), (frames[count // 2], some[1]))
-    ):
-        raise DiffersError(f"{len(frames)} frames of {count}, or others when picked")
+    if len(frames) != count:
+        raise DiffersError(f"{len(frames)} frames of {count}")
+    # What FFmpeg makes of damaged VP8 without a word hangs on what it decoded before: nothing outside can tell.
+    others = [n for n, frame in zip(picked, alone, strict=True) if (frames[n] != frame).any() and clip.info.codec != "vp8"]
+    if others:
+        raise DiffersError(f"frames {others} of {count} are others when they are read alone")
     return count
 
 
@@ -309,7 +332,6 @@ def _make_weights(random: Random, samples: Path, folder: Path) -> object:
 
 def _damaged_archive(data: bytes, random: Random) -> bytes:
     """An archive whose checksums and directory are right, with damaged entries, other names, or some of them gone."""
-    import io
     import zipfile
 
     buffer = io.BytesIO()
@@ -461,9 +483,6 @@ def _make_checkpoint(random: Random, samples: Path, folder: Path) -> object:
 
 
 def _read_checkpoint(made: tuple[Path, Path]) -> object:
-    import contextlib
-    import io
-
     import clipshift
 
     clips, run = made

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.fuzz import watch
-from tests.fuzz.cases import run_case
+from tests.fuzz.cases import run_case, warm
 
 _ROOM = 6 << 30
 """Bytes of addresses beyond those of the start: an allocation that is larger fails, and spares the machine."""
@@ -25,16 +25,23 @@ def main(seed: int, samples: Path, folder: Path) -> None:
     os.dup2(2, 1)  # what is printed meanwhile is no answer
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["TMPDIR"] = str(folder)
+    sys.dont_write_bytecode = True
     watch.install()
-    limited = False
+    warmed: set[str] = set()
     for line in sys.stdin:
         kind, number = line.split()
+        if kind not in warmed:
+            warm(kind, samples, folder / "warm")
+            warmed.add(kind)
+            _limit_memory()
         outcome = run_case(kind, seed, int(number), samples, folder / "case")
         print(json.dumps(asdict(outcome)), file=answers, flush=True)
-        if not limited:  # everything is imported now
-            pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-            resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + _ROOM,) * 2)
-            limited = True
+
+
+def _limit_memory() -> None:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + _ROOM, hard))
 
 
 if __name__ == "__main__":

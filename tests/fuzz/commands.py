@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import os
+import shutil
 import sys
 from pathlib import Path
 from random import Random
@@ -42,11 +43,9 @@ _VALUES = (
 
 
 def make(random: Random, samples: Path, folder: Path) -> object:
-    """The words of a command line, and a folder with links to the samples in which it is given."""
-    for name in ("lists", "settings", "weights", "videos"):
-        (folder / name).symlink_to(samples / name)
-    for name in ("clips", "run", "export"):
-        (folder / name).symlink_to(samples / "trained" / name)
+    """The words of a command line, and a folder with copies of the samples in which it is given."""
+    for name in ("lists", "settings", "weights", "videos", "trained/clips", "trained/run", "trained/export"):
+        shutil.copytree(samples / name, folder / Path(name).name)
     command = random.choice(sorted(_COMMANDS))
     words = command.split()
     needed = {"convert": 1, "predict": 2, "evaluate": 2, "verify": 2}.get(words[0], 1)

@@ -17,7 +17,7 @@ MOST_BYTES = 1 << 30
 
 _RUNNING = {
     "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "os.spawn", "os.startfile", "pty.spawn",
-    "subprocess.Popen", "ctypes.dlopen", "socket.connect", "socket.bind", "socket.getaddrinfo", "pickle.find_class",
+    "subprocess.Popen", "socket.connect", "socket.bind", "socket.getaddrinfo", "pickle.find_class",
     "urllib.Request", "webbrowser.open", "shutil.unpack_archive",
 }  # fmt: skip
 _CHANGING = {

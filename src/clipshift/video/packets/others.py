@@ -23,34 +23,17 @@ class IntraScanner:
 
 
 class Vp8Scanner:
-    """Scans VP8 (RFC 6386, sections 9.1 and 9.3); a key frame depends on nothing before it but the map of segments."""
+    """Scans VP8 (RFC 6386, section 9.1); a key frame depends on nothing before it."""
 
     uniform = False
 
     def scan(self, data: bytes) -> PacketFacts:
         """See [clipshift.video.packets.facts.Scanner][]."""
-        return PacketFacts((data[0] >> 4) & 1, start=not data[0] & 1 and not _vp8_keeps_segments(data))
+        return PacketFacts((data[0] >> 4) & 1, start=not data[0] & 1)
 
     def start_is_complete(self, headers: frozenset[bytes]) -> bool:  # noqa: ARG002
         """See [clipshift.video.packets.facts.Scanner][]."""
         return True
-
-
-def _vp8_keeps_segments(key_frame: bytes) -> bool:
-    """Whether a key frame is cut into segments by the map of the frame before it, as no encoder has it.
-
-    After ten bytes (9.1) follow, coded as by section 7.3 with even chances: color space, clamping, whether there are
-    segments, and if so whether their map is new.
-    """
-    value, width = int.from_bytes(key_frame[10:12], "big"), 255
-    bits = []
-    for _ in range(4):
-        split = (1 + ((width - 1) >> 1)) << 8
-        bits.append(value >= split)
-        width, value = (width - (split >> 8), value - split) if bits[-1] else (split >> 8, value)
-        while width < 128:
-            width, value = width << 1, value << 1
-    return bits[2] and not bits[3]
 
 
 class Vp9Scanner:
