@@ -18,7 +18,7 @@ from clipshift.config import InputConfig, ModelConfig, ModelSpec
 from clipshift.data.motion import write_motion_clips
 from clipshift.data.stream import views_of_frames
 from clipshift.data.transforms import normalise
-from clipshift.errors import ConfigError, DataError, RunError, VideoError, WeightsError
+from clipshift.errors import ConfigError, DataError, OutputError, VideoError, WeightsError
 from clipshift.evaluation.scoring import NetworkScorer
 from clipshift.inference.predictor import pick_mode
 from clipshift.inference.results import Failure, Prediction
@@ -287,5 +287,5 @@ def test_json_lines_and_text(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         write_predictions([Failure("a", "b")], str(tmp_path / "no" / "out.jsonl"), top=1, say=lambda _: None)
