@@ -1,7 +1,7 @@
 """The cases: for each kind of input, how one is damaged and what reads it.
 
-A case is known by its kind, the campaign's seed, and its number; the three give the same input every time. It is good if
-the reader answers, or refuses in the few lines of a `UserError`, within time and memory, and touches nothing else.
+A case is known by its kind, the campaign's seed, and its number; the three give the same input every time. It is good
+if the reader answers, or refuses in the few lines of a `UserError`, within time and memory, and touches nothing else.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def run_case(kind: str, seed: int, number: int, samples: Path, folder: Path) -> 
     folder.mkdir(parents=True)
     made = KINDS[kind].make(random_of(kind, seed, number), samples, folder)
     result, detail = "answer", ""
-    with watch.measured() as cost, watch.only_in(folder, may_unpickle=kind == "program") as seen:
+    with watch.measured() as cost, watch.only_in(folder, folder.parent / "temporary") as seen:
         try:
             KINDS[kind].read(made)
         except UserError as error:
@@ -168,7 +168,9 @@ def _read_video(path: Path) -> object:
     if len(frames) != count:
         raise DiffersError(f"{len(frames)} frames of {count}")
     # What FFmpeg makes of damaged VP8 without a word hangs on what it decoded before: nothing outside can tell.
-    others = [n for n, frame in zip(picked, alone, strict=True) if (frames[n] != frame).any() and clip.info.codec != "vp8"]
+    others = [
+        n for n, frame in zip(picked, alone, strict=True) if (frames[n] != frame).any() and clip.info.codec != "vp8"
+    ]
     if others:
         raise DiffersError(f"frames {others} of {count} are others when they are read alone")
     return count

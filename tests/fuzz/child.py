@@ -23,8 +23,8 @@ def main(seed: int, samples: Path, folder: Path) -> None:
     """Run the cases that standard input names."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what is printed meanwhile is no answer
-    folder.mkdir(parents=True, exist_ok=True)
-    os.environ["TMPDIR"] = str(folder)
+    (folder / "temporary").mkdir(parents=True, exist_ok=True)
+    os.environ["TMPDIR"] = str(folder / "temporary")
     sys.dont_write_bytecode = True
     watch.install()
     warmed: set[str] = set()

@@ -32,12 +32,14 @@ _COMMANDS = {
     "prepare sthv2": ("--to", "--lists", "--decode"),
     "train": ("--out", "--recipe", "--config", "--weights", "--amp", "--overwrite"),
 }  # fmt: skip
-_INPUTS = ("clips", "clips/val", "run", "export", "run/model", "lists/plain.txt", "lists/folders.yaml", "weights/legacy.pth",
-           "settings/some.yaml", "clips/val/*/*.mp4", "run/evaluation", "missing", "videos/h264.mp4", ".")  # fmt: skip
+_INPUTS = ("clips", "clips/val", "run", "export", "run/model", "lists/plain.txt", "lists/folders.yaml",
+           "weights/legacy.pth",           "settings/some.yaml", "clips/val/*/*.mp4",
+           "run/evaluation", "missing", "videos/h264.mp4", ".")  # fmt: skip
 _VALUES = (
     "0", "1", "2", "-1", "3", "1000000", "9" * 20, "1.5", "nan", "cpu", "cuda", "fp32", "bf16", "fp16", "int8", "onnx",
-    "torch", "three", "ten", "wrong", "uniform-1x1", "dense-10x1", "out", "out/new", "run", "frames", "clips", "mmaction2",
-    "paddlevideo", "throughput", "tsm-r50", "pptsm", "resnet50", "kinetics400", "data.max_frames=5", "train.epochs=1",
+    "torch", "three", "ten", "wrong", "uniform-1x1", "dense-10x1", "out", "out/new", "run", "frames", "clips",
+    "mmaction2",    "paddlevideo", "throughput", "tsm-r50", "pptsm", "resnet50", "kinetics400",
+    "data.max_frames=5", "train.epochs=1",
     "data.frame_pattern={}", "input.segments=2", "input.segments=-1", "model.backbone=x", "--no-bad", "--help", "-h",
 )  # fmt: skip
 
@@ -90,7 +92,7 @@ def run(made: tuple[list[str], Path]) -> object:
     except SystemExit as end:
         logging.getLogger().handlers.clear()
         err.flush()
-        said = err.buffer.getvalue().decode()  # type: ignore[attr-defined]
+        said = err.buffer.getvalue().decode()
         if end.code not in {0, 1, 2}:
             raise RuntimeError(f"exit code {end.code}: {said}") from None
         return end.code

@@ -1,4 +1,4 @@
-"""Damage to containers of video: of single bytes, and of the pieces (boxes, elements, chunks, packets) they are built of.
+"""Damage to containers of video: of single bytes, and of the pieces (boxes, elements, chunks, packets) that they hold.
 
 The trees of pieces are read from whole files (ISO/IEC 14496-12, RFC 8794, Microsoft's RIFF, ISO/IEC 13818-1).
 """
@@ -19,7 +19,26 @@ ELEMENTS_WITH_ELEMENTS = {
 }  # fmt: skip
 TS_PACKET = 188
 
-EXTREMES = (0, 1, 2, 3, 7, 8, 255, 256, 65535, 65536, 2**24, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1, 2**40, 2**63, 2**64 - 1)
+EXTREMES = (
+    0,
+    1,
+    2,
+    3,
+    7,
+    8,
+    255,
+    256,
+    65535,
+    65536,
+    2**24,
+    2**31 - 1,
+    2**31,
+    2**32 - 2,
+    2**32 - 1,
+    2**40,
+    2**63,
+    2**64 - 1,
+)
 
 
 @dataclass(frozen=True)

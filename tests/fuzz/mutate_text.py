@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from random import Random
 from typing import Any
 
 WORDS = (
     "", " ", "\t", "\n", "\r", "\0", "-", "--", "-1", "0", "1", "1e400", "-0.0", "nan", "inf", ".inf", "null", "~",
-    "true", "yes", "[]", "{}", "[", "{", "'", '"', "\\", "/", "..", "../..", "~/x", "//", "*", "**", "?", "[a-", "%s",
+    "true", "yes", "[]", "{}", "[", "{", "'", '"', "\\", "/", "..", "../..", "~/x",
+    "~nobody/x", "//", "*", "**", "?", "[a-", "%s",
     "{0}", "{:d}", "%05d", "%n", "$HOME", "a=b", "=", "==", "a.b.c", ".", ",", ";", "#", "# x", "\ufeff", "\u202e",
     "\x1b[31m", "é", "日本", "😀", "\udcff", "a" * 300, "a/" * 300, "9" * 30, "9" * 5000, "-" + "9" * 30, "0x10", "1_0",
-    "٣", "²", "1:30", "2001-01-01", "2001-02-30", "!!python/object/apply:os.system [touch executed]", "&a [*a]", "*a",
+    "٣", "²", "1:30", "2001-01-01", "2001-02-30",
+    "!!python/object/apply:os.system [touch executed]", "&a [*a]", "&a {b: *a}", "*a",
     "<<: 1", "? x", "| x", "> x", "@x", "`x`", "%TAG", "---", "...", "CON", "nul.mp4", "file:///etc/passwd",
     "http://127.0.0.1:9/x", "concat:a|b", "/dev/zero", "/dev/null", "/proc/self/mem", "cuda:99", "cpu", "auto",
 )  # fmt: skip
-"""What readers of texts trip over: nothing, numbers of all sizes, other grammars, other scripts, paths that lead away."""
+"""What readers of texts trip over: nothing, numbers of all sizes, other grammars, other scripts,
+    paths that lead away."""
 
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, 3, 7, 10**6, 2**31, 2**63, -(2**63), 10**30, 10**400, 0.5, -0.0, 1e-300, 1e300,
     float("nan"), float("inf"), float("-inf"), "", "x", "0", "1", "nan", "\udcff", "\x1b[2J", "a" * 5000, [], {}, [[]],
-    [None], [0], ["a", "a"], {"": None}, {"a": {"b": {"c": 1}}}, [1, 2, 3, 4], "../../x", "/", "test_resnet", "resnet50",
+    [None], [0], ["a", "a"], {"": None}, {"a": {"b": {"c": 1}}}, [1, 2, 3, 4], "../../x", "/", "test_resnet",
+    "resnet50",
 )  # fmt: skip
 
 
@@ -97,11 +102,11 @@ def _places(value: Any, found: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]: 
 def _change_one(value: Any, random: Random) -> Any:  # noqa: ANN401
     places = _places(value, [])
     if not places or random.random() < 0.03:
-        return random.choice(VALUES)
+        return copy.deepcopy(random.choice(VALUES))
     container, key = random.choice(places)
     what = random.random()
     if what < 0.6:
-        container[key] = random.choice(VALUES)
+        container[key] = copy.deepcopy(random.choice(VALUES))
     elif what < 0.75:
         del container[key]
     elif what < 0.85 and isinstance(container, dict):

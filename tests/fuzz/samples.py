@@ -96,7 +96,8 @@ def make_lists(folder: Path) -> None:
 def make_settings(folder: Path) -> None:
     (folder / "some.yaml").write_text(
         "model:\n  backbone: resnet50\n  shift: {kind: tsm, fraction: 0.125}\ninput:\n  segments: 8\n  crop: 224\n"
-        "optim:\n  lr: 1e-3\n  milestones: [10, 20]\ntrain:\n  epochs: 3\n  multi_label: false\naugment:\n  mixup: 0.2\n",
+        "optim:\n  lr: 1e-3\n  milestones: [10, 20]\ntrain:\n  epochs: 3\n  multi_label: false\n"
+        "augment:\n  mixup: 0.2\n",
         encoding="utf-8",
     )
     (folder / "recipe.yaml").write_text("base: finetune\ntrain.epochs: 4\ndata: {workers: 0}\n", encoding="utf-8")

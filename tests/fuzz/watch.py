@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,22 +36,24 @@ class Watch:
     """What the audit hook of this process allows now.
 
     Attributes:
-        allowed: The only folder in which anything may be written or changed; None allows all.
-        may_unpickle: Whether Python's own reader of pickles may look for names: programs of PyTorch ask it to.
+        allowed: The only folders in which anything may be written or changed; None allows all.
         seen: What was forbidden and tried all the same.
     """
 
-    allowed: Path | None = None
-    may_unpickle: bool = False
+    allowed: tuple[Path, ...] | None = None
     seen: list[str] = field(default_factory=list)
 
     def hook(self, event: str, arguments: tuple[object, ...]) -> None:
         """The audit hook, for `sys.addaudithook`."""
         if self.allowed is None:
             return
-        if event in _RUNNING and not (event == "pickle.find_class" and self.may_unpickle):
+        if event in _RUNNING:
             self._forbid(event, arguments)
         elif event in _CHANGING:
+            folder = arguments[-1] if isinstance(arguments[-1], int) and arguments[-1] >= 0 else None
+            if folder is not None and event in {"os.remove", "os.rmdir", "os.mkdir"}:
+                self._check_path(event, Path(f"/proc/self/fd/{folder}").readlink())  # the name is relative to this one
+                return
             for argument in arguments[: 2 if event in {"os.rename", "os.link", "shutil.move"} else 1]:
                 self._check_path(event, argument)
         elif event == "open" and self._writes(arguments):
@@ -68,7 +70,7 @@ class Watch:
         if not isinstance(path, str | bytes | os.PathLike):
             return  # an open file's number
         where = os.path.realpath(os.fsdecode(path))
-        if where != os.devnull and not Path(where).is_relative_to(self.allowed or "/"):
+        if where != os.devnull and not any(Path(where).is_relative_to(folder) for folder in self.allowed or ()):
             self._forbid(event, (where,))
 
     def _forbid(self, event: str, arguments: tuple[object, ...]) -> None:
@@ -86,9 +88,9 @@ def install() -> None:
 
 
 @contextmanager
-def only_in(folder: Path, *, may_unpickle: bool = False) -> Iterator[Watch]:
-    """While inside, nothing is run, nothing is connected to, and nothing is changed outside of a folder."""
-    WATCH.allowed, WATCH.may_unpickle, WATCH.seen = folder.resolve(), may_unpickle, []
+def only_in(*folders: Path) -> Iterator[Watch]:
+    """While inside, nothing is run, nothing is connected to, and nothing is changed outside of some folders."""
+    WATCH.allowed, WATCH.seen = tuple(folder.resolve() for folder in folders), []
     try:
         yield WATCH
     finally:
@@ -118,10 +120,8 @@ def measured() -> Iterator[Cost]:
 
 
 def _forget_peak() -> None:
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        pass
 
 
 def _memory(name: str) -> int:
