@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -714,8 +715,10 @@ def main() -> NoReturn:
         except SystemExit as end:
             code = end.code
         flush_stdout()
-    except (UserError, ModuleNotFoundError) as error:
-        known = error if isinstance(error, UserError) else MissingDependencyError.of(error)
+    except BrokenPipeError:
+        code = 0  # the reader of a pipe went away (`| head`): what is left is not wanted
+    except (UserError, ModuleNotFoundError, OSError) as error:
+        known = _known(error)
         if known is None:
             raise
         if _speaks():
@@ -727,10 +730,19 @@ def main() -> NoReturn:
         code = interruption.exit_code
     except KeyboardInterrupt:
         code = 130
-    except BrokenPipeError:
-        code = 0  # the reader of a pipe went away (`| head`): what is left is not wanted
     _end_output()
     sys.exit(code)
+
+
+def _known(error: Exception) -> UserError | None:
+    """What an error means to a user; None for a bug."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, ModuleNotFoundError):
+        return MissingDependencyError.of(error)
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return UserError("A name is longer than the system allows.", got=error.filename)
+    return None
 
 
 def _end_output() -> None:

@@ -26,6 +26,7 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_o
 
 from clipshift._version import __version__
 from clipshift.errors import DownloadError
+from clipshift.files import from_json
 
 Progress = Callable[[int, int | None], None]
 """Is told how many bytes are there, and of how many; None where the server does not say."""
@@ -284,7 +285,7 @@ def _notes(path: Path) -> Path:
 def _read_notes(path: Path, url: str) -> _Begun:
     """What the first answer said of the file, or nothing where that was another file or cannot be read."""
     try:
-        begun = _Begun(**json.loads(_notes(path).read_text(encoding="utf-8")))
+        begun = _Begun(**from_json(_notes(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return _Begun(url, "", None)
     return begun if begun.url == url else _Begun(url, "", None)

@@ -31,13 +31,13 @@ class UserError(Exception):
         allowed: str | Iterable[object] | None = None,
         remedy: str | None = None,
     ) -> None:
-        self.what = what
-        self.where = None if where is None else str(where)
+        self.what = _bounded(what)
+        self.where = None if where is None else _bounded(str(where))
         self.got = None if got is None else _shown(got)
         if allowed is not None and not isinstance(allowed, str):
             allowed = ", ".join(str(value) for value in allowed)
-        self.allowed = allowed
-        self.remedy = remedy
+        self.allowed = None if allowed is None else _bounded(allowed)
+        self.remedy = None if remedy is None else _bounded(remedy)
         super().__init__(str(self))
 
     def __str__(self) -> str:
@@ -59,6 +59,15 @@ _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 4, 200, 200
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 20
 _LONGEST = 2000
+_LONGEST_LINE = 4096
+"""Letters: a path may have so many."""
+
+
+def _bounded(text: str) -> str:
+    """A text whose lines are no longer than a path: names and settings that are quoted may be of any size."""
+    if len(text) <= _LONGEST_LINE:
+        return text
+    return "\n".join(line if len(line) <= _LONGEST_LINE else line[:_LONGEST_LINE] + " ..." for line in text.split("\n"))
 
 
 def _shown(value: object) -> str:

@@ -111,6 +111,18 @@ def to_json(value: Any, *, indent: int | None = None) -> str:  # noqa: ANN401 - 
     return text.encode(errors="backslashreplace").decode()
 
 
+def from_json(text: str | bytes) -> Any:  # noqa: ANN401 - whatever the text says
+    """The value that a text of JSON stands for.
+
+    Raises:
+        ValueError: It is no JSON, or has more brackets in one another than can be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("too many brackets in one another") from error
+
+
 def path_bytes(name: str | Path) -> bytes:
     """The bytes of a file's name, for checksums: UTF-8 where it is text."""
     return str(name).encode(errors="surrogateescape")

@@ -147,6 +147,8 @@ def _validate(tree: Mapping[str, Any], origin: Mapping[str, str]) -> Config:
         return Config.model_validate_json(json.dumps(tree, default=str))
     except ValidationError as error:
         details = [leaf for detail in error.errors() for leaf in _leaves(detail)]
+    except (ValueError, RecursionError) as error:  # keywords may hold values that no file can
+        raise ConfigError("A setting has a value that cannot be written down.", got=error) from error
     # A union reports each member's refusal: the first one is enough for a key.
     lines = list({_key_of(detail): _explain(detail, origin) for detail in reversed(details)}.values())[::-1]
     count = f"{len(lines)} settings are" if len(lines) > 1 else "A setting is"

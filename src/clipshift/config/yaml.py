@@ -10,6 +10,8 @@ import yaml
 
 YamlError = yaml.YAMLError
 
+_MOST_VALUES = 1_000_000
+
 
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader follows version 1.1, where `off` is false and `1e-4` a string."""
@@ -20,10 +22,12 @@ class _Loader(yaml.SafeLoader):
     }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key) for key, _ in node.value]
-        double = sorted({str(key) for key in keys if keys.count(key) > 1})
-        if double:
-            raise yaml.MarkedYAMLError(None, None, f"key {double[0]!r} is there twice", node.start_mark)
+        seen: set[Hashable] = set()
+        for key in (self.construct_object(key) for key, _ in node.value):
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.MarkedYAMLError(None, None, f"key {str(key)!r} is there twice", node.start_mark)
+            if isinstance(key, Hashable):  # PyYAML itself refuses what is not
+                seen.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -39,12 +43,35 @@ def read_yaml(text: str) -> Any:  # noqa: ANN401 - whatever the text says
     """The value that a YAML text stands for.
 
     Raises:
-        YamlError: It is not valid, has a key twice, or asks for a Python object.
+        YamlError: It is not valid, has a key twice, asks for a Python object, or stands for a value without an end.
     """
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 - derives from SafeLoader
+        value = yaml.load(text, _Loader)  # noqa: S506 - derives from SafeLoader
+        _count(value, {})
+        return value
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, a day that there is not, brackets
         raise YamlError(f"a value that cannot be made: {error}") from error
+
+
+def _count(value: object, counted: dict[int, int]) -> int:
+    """How many values a value holds, itself among them, when each part is written out as often as it is referred to.
+
+    References (`*name`) let a short text stand for more than fits into memory, and for a value inside itself.
+
+    Args:
+        value: The value.
+        counted: The counts of those mappings and lists that are known, by their identity; 0 while one is counted.
+    """
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in counted:
+        counted[id(value)] = 0
+        counted[id(value)] = 1 + sum(
+            _count(part, counted) for part in (value.values() if isinstance(value, dict) else value)
+        )
+    if not 0 < counted[id(value)] <= _MOST_VALUES:
+        raise YamlError("references that stand for a value without an end")
+    return counted[id(value)]
 
 
 def write_yaml(value: object) -> str:

@@ -93,7 +93,8 @@ def name_of(path: Path, root: Path) -> str:
 
 def absolute(path: str | Path) -> Path:
     """The path from the file system's root, `~` expanded, links kept as they are written."""
-    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() would follow links
+    # A user's folder that nobody knows is left as it is written; resolve() would follow links.
+    return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111
 
 
 def exists(path: Path) -> bool:

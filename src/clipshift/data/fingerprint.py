@@ -6,7 +6,6 @@ A clip that has the size and modification time of an earlier `data.jsonl` is not
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,7 +15,7 @@ from clipshift.data.ahead import map_ahead
 from clipshift.data.clips import Clip, DataSet, plural
 from clipshift.data.folders import is_left_out
 from clipshift.errors import RunError, VideoError
-from clipshift.files import path_bytes, sha256_of_file, to_json, write_whole
+from clipshift.files import from_json, path_bytes, sha256_of_file, to_json, write_whole
 from clipshift.video import Limits, probe
 
 
@@ -211,7 +210,7 @@ def read_data_jsonl(path: Path) -> Cache:
     names = {field.name for field in fields(Fingerprint)}
     for line in lines:
         try:
-            row = json.loads(line)
+            row = from_json(line)
         except ValueError:
             continue
         if isinstance(row, dict) and "class" in row:

@@ -11,7 +11,6 @@ objects with these keys. All are UTF-8.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 from clipshift.data.clips import Clip, Manifest, exists, name_of, plural, read_class_names, read_lines, some
 from clipshift.data.folders import CLASSES_FILE
 from clipshift.errors import DataError
+from clipshift.files import from_json
 from clipshift.video import is_video_file
 
 LIST_SUFFIXES = frozenset({".txt", ".lst", ".list", ".csv", ".tsv", ".jsonl"})
@@ -110,9 +110,7 @@ def stream_paths(path: Path) -> Iterator[Path]:
     Raises:
         DataError: A line is malformed, or the list is empty.
     """
-    lines = read_lines(path)
-    if not lines:
-        raise DataError("The list is empty.", where=path, remedy="write the path of one clip a line")
+    lines = _lines(path, "the path of one clip a line")
     if path.suffix.lower() == ".jsonl":
         texts = (_json_object(path, line)["path"] for line in lines)
     elif _is_csv(path, lines):
@@ -133,12 +131,19 @@ def gives_labels(path: Path) -> bool:
     Raises:
         DataError: The list cannot be read, is empty, or a line of CSV or JSON is malformed.
     """
-    lines = read_lines(path)
+    lines = _lines(path, "the path of one clip a line")
     if path.suffix.lower() == ".jsonl":
         return any("label" in _json_object(path, line) for line in lines)
     if _is_csv(path, lines):
         return "label" in _csv_table(path, lines, needed=("path",))[0]
     return not all(exists(path.parent / text.strip()) or is_video_file(text.strip()) for _, text in lines)
+
+
+def _lines(path: Path, content: str) -> list[Line]:
+    lines = read_lines(path)
+    if not lines:
+        raise DataError("The list is empty.", where=path, remedy=f"write {content}")
+    return lines
 
 
 def _unlabelled(folder: Path, text: str) -> str:
@@ -152,9 +157,7 @@ def _unlabelled(folder: Path, text: str) -> str:
 
 
 def _read_rows(path: Path, bases: Sequence[Path], several: bool) -> list[Row]:
-    lines = read_lines(path)
-    if not lines:
-        raise DataError("The list is empty.", where=path, remedy="write one clip a line: path label")
+    lines = _lines(path, "one clip a line: path label")
     missing: list[str] = []
 
     def find(text: str) -> Path | None:
@@ -293,8 +296,8 @@ _JSON_ALLOWED = '{"path": "clip.mp4", "label": 0 or "name"}, and "frames" for fr
 def _json_object(path: Path, line: Line) -> dict[str, Any]:
     number, text = line
     try:
-        row = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        row = from_json(text)
+    except ValueError as error:
         raise _malformed(path, number, text, _JSON_ALLOWED) from error
     if not isinstance(row, dict) or not isinstance(row.get("path"), str) or not row["path"]:
         raise _malformed(path, number, text, _JSON_ALLOWED)

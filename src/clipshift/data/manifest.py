@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -270,7 +272,7 @@ def _yaml_path(source: Path, key: str, value: object, bases: Sequence[Path]) -> 
         return None
     if not isinstance(value, str):
         raise DataError(f"`{key}` must be a path.", where=source, got=value)
-    candidates = [absolute(base / Path(value).expanduser()) for base in bases]
+    candidates = [absolute(base / os.path.expanduser(value)) for base in bases]  # noqa: PTH111
     found = next((path for path in candidates if exists(path)), None)
     if found is None:
         tried = " and ".join(str(path) for path in candidates)
@@ -291,7 +293,7 @@ def _yaml_classes(source: Path, value: object, bases: Sequence[Path]) -> tuple[s
             got=value,
             remedy='put names that YAML reads otherwise in quotes: "yes", "1"',
         )
-    twice = sorted({name for name in value if value.count(name) > 1})
+    twice = sorted(name for name, count in Counter(value).items() if count > 1)
     if twice:
         raise DataError("A class name stands twice in `classes`.", where=source, got=some(twice))
     return tuple(value)

@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from clipshift.errors import DataError
+from clipshift.files import from_json
 
 CLASSES = ("left_to_right", "right_to_left", "right_and_back", "left_and_back")
 """The four classes; the folders are named after them."""
@@ -187,7 +188,7 @@ def _is_done(folder: Path, settings: _Settings) -> bool:
     if not any(folder.iterdir()):
         return False
     try:
-        found = json.loads((folder / _NOTE).read_text("utf-8"))
+        found = from_json((folder / _NOTE).read_text("utf-8"))
     except (FileNotFoundError, IsADirectoryError, ValueError):
         found = None
     if found != asdict(settings):

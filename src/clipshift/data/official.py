@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from clipshift.data.class_names import class_names
 from clipshift.data.clips import read_lines, some
 from clipshift.data.folders import is_left_out
 from clipshift.errors import DataError
+from clipshift.files import from_json
 from clipshift.video import is_video_file
 
 
@@ -345,8 +345,8 @@ def _numbered_labels(path: Path) -> list[tuple[int, str, str]]:
 
 def _read_json(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        return from_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise DataError("The file cannot be read as JSON.", where=path, got=error) from error
 
 

@@ -31,7 +31,7 @@ from clipshift.data.manifest import LabelledParts, read_parts
 from clipshift.data.processes import Died, available_cores, map_processes
 from clipshift.data.writing import WrittenLists, alone, check_folder, write_parts
 from clipshift.errors import DataError, VideoError
-from clipshift.files import printable, write_whole
+from clipshift.files import from_json, printable, write_whole
 from clipshift.video import ClipReader, Limits, is_video_file, open_clip
 
 Progress = Callable[[int, int], None]
@@ -558,7 +558,7 @@ def _begin(folder: Path, choices: dict[str, Any]) -> None:
         write_whole(note, json.dumps(choices, indent=1) + "\n")
         return
     try:
-        found = json.loads(note.read_text(encoding="utf-8"))
+        found = from_json(note.read_text(encoding="utf-8"))
     except ValueError:
         found = None
     if found != choices:
@@ -583,7 +583,7 @@ def _read_record(path: Path) -> dict[str, _Made]:
         return {}
     for line in text.split("\n"):
         with suppress(ValueError, TypeError):
-            made = _Made(**json.loads(line))
+            made = _Made(**from_json(line))
             known[made.target] = made
     if text and not text.endswith("\n"):
         with path.open("a", encoding="utf-8") as file:

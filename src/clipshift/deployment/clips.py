@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from clipshift.data.lists import LIST_SUFFIXES, gives_labels
 from clipshift.data.manifest import read_dataset, read_manifest
 from clipshift.data.motion import write_motion_clips
 from clipshift.errors import DataError, ExportError
+from clipshift.files import from_json
 from clipshift.inference.sources import find_clips
 
 GENERATED = "generated motion clips"
@@ -110,7 +110,7 @@ def validation_clips(run: Path) -> list[Clip]:
     if not file.is_file():
         return []
     try:
-        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+        lines = [from_json(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
         return [
             Clip(Path(line["path"]), line["name"], line["label"])
             for line in lines

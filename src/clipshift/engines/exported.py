@@ -12,7 +12,7 @@ from pydantic import AliasChoices, Field, ValidationError
 from clipshift.config import ModelSpec
 from clipshift.config.schema import Section
 from clipshift.errors import ExportError
-from clipshift.files import sha256_of_file, to_json, write_whole
+from clipshift.files import from_json, sha256_of_file, to_json, write_whole
 
 Target = Literal["onnx", "openvino", "torch"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -111,7 +111,7 @@ def find_export(path: str | Path) -> Path | None:
     if path.is_file():
         return path.parent if path.name in names else None
     try:
-        described = json.loads((path / EXPORT_FILE).read_text(encoding="utf-8"))
+        described = from_json((path / EXPORT_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return path if any((path / name).is_file() for name in names) else None
     return path if isinstance(described, dict) and described.get("kind") == "export" else None
@@ -125,7 +125,7 @@ def read_export(folder: Path) -> Export:
     """
     path = folder / EXPORT_FILE
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
+        described = from_json(path.read_text(encoding="utf-8"))
         version, digest = described.get("format"), described.pop(_DIGEST, None)
     except (OSError, ValueError, AttributeError) as error:
         raise ExportError(

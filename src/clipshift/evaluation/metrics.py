@@ -5,12 +5,14 @@ Layouts: N scored videos, K classes, M unreadable ("bad") videos.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -119,22 +121,43 @@ def metrics_from_json(values: dict[str, Any]) -> Metrics:
     Raises:
         KeyError: A number is missing.
         TypeError: A number has another type.
+        ValueError: The same, or numbers do not belong together.
     """
     topk = {k: _number(values[f"top{k}"]) for k in (1, 5) if f"top{k}" in values}
-    return Metrics(
-        total=int(values["total"]),
-        scored=int(values["scored"]),
-        bad=int(values["bad"]),
-        bad_policy=values["bad_policy"],
-        top1=topk[1],
-        topk=topk,
-        mean_class=_number(values["mean_class"]),
-        calibration_error=_number(values["calibration_error"]),
-        loss=_number(values["loss"]),
-        per_class=tuple(ClassMetrics(**entry) for entry in values["per_class"]),
-        confusion=tuple(tuple(row) for row in values["confusion"]),
-        mean_ap=_number(values["mean_ap"]) if "mean_ap" in values else None,
+    found = _METRICS.validate_python(
+        {
+            **{name: values[name] for name in ("total", "scored", "bad", "bad_policy", "confusion")},
+            "per_class": tuple(_class_from_json(entry) for entry in values["per_class"]),
+            **{name: _number(values[name]) for name in ("mean_class", "calibration_error", "loss")},
+            "top1": topk[1],
+            "topk": topk,
+            "mean_ap": _number(values["mean_ap"]) if "mean_ap" in values else None,
+        }
     )
+    classes = len(found.per_class)
+    if found.confusion and {classes, *map(len, found.confusion)} != {len(found.confusion)}:
+        raise ValueError(f"a confusion matrix of {len(found.confusion)} rows for {classes} classes")
+    counts = [
+        found.scored,
+        found.bad,
+        *(entry.support for entry in found.per_class),
+        *itertools.chain(*found.confusion),
+    ]
+    if not all(0 <= count <= _MOST_VIDEOS for count in counts) or found.total != found.scored + found.bad:
+        raise ValueError("numbers of videos that cannot be")
+    return found
+
+
+def _class_from_json(values: dict[str, Any]) -> ClassMetrics:
+    if not isinstance(values["name"], str):
+        raise TypeError("a class whose name is no text")
+    # The validator takes no names that are not UTF-8.
+    return replace(_CLASS.validate_python({**values, "name": ""}), name=values["name"])
+
+
+_CLASS = TypeAdapter(ClassMetrics)
+_METRICS = TypeAdapter(Metrics)
+_MOST_VIDEOS = 2**53
 
 
 def compute_metrics(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
@@ -37,6 +37,7 @@ _MOST_PAIRS = 10
 _MOST_BAD = 50
 _MOST_BATCH = 8
 _MOST_FRAMES = 8
+_MOST_SECONDS = 1e9
 
 Section = dict[str, Any]
 
@@ -146,11 +147,16 @@ def _facts(found: RunFiles) -> list[str]:
         facts.append(_plural(len(found.classes), "class"))
     epochs = [record for record in found.records if record.get("kind") == "epoch"]
     if epochs:
-        spent = sum(float(record.get("seconds", 0)) for record in epochs)
-        facts.append(f"{_plural(len(epochs), 'epoch')} in {_duration(spent)}")
+        facts.append(f"{_plural(len(epochs), 'epoch')} in {_duration(_seconds(epochs))}")
     if "epoch" in _provenance(found):
         facts.append(f"kept: epoch {_provenance(found)['epoch']}")
     return facts
+
+
+def _seconds(records: Iterable[Mapping[str, Any]]) -> float:
+    """The sum of their `seconds`; what is no such number is left out."""
+    found = (record.get("seconds") for record in records)
+    return math.fsum(value for value in found if isinstance(value, int | float) and 0 <= value < _MOST_SECONDS)
 
 
 def _duration(seconds: float) -> str:
@@ -195,7 +201,7 @@ def _training(found: RunFiles) -> Section | None:
     try:
         plots = training_plots(found.records)
         pictures = _pictures(found.folder, plots)
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         found.notes.append(f"metrics.jsonl cannot be plotted: {type(error).__name__}: {error}")
         return None
     return {"plots": list(pictures.values())} if pictures else None
@@ -319,7 +325,7 @@ def _data(found: RunFiles) -> Section | None:
         "splits": splits,
         "rows": [(name, [counts[name, split] for split in splits]) for name in names],
         "totals": [sum(counts[name, split] for name in names) for split in splits],
-        "duration": _duration(math.fsum(float(clip.get("seconds") or 0) for clip in found.data)),
+        "duration": _duration(_seconds(found.data)),
         "clips": len(found.data),
         "unreadable": sum(clip.get("error") is not None for clip in found.data),
         "split": _split(found),

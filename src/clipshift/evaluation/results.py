@@ -22,7 +22,7 @@ from clipshift.evaluation.metrics import (
     ranking,
     wilson_interval,
 )
-from clipshift.files import to_json, write_whole
+from clipshift.files import from_json, to_json, write_whole
 
 PREDICTIONS = "predictions.jsonl"
 METRICS = "metrics.json"
@@ -181,38 +181,41 @@ def load_evaluation(folder: str | Path) -> Evaluation:
     """
     folder = Path(folder)
     try:
-        values = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        values = from_json((folder / METRICS).read_text(encoding="utf-8"))
         metrics = metrics_from_json(values)
         with (folder / PREDICTIONS).open(encoding="utf-8") as lines:
-            scores = tuple(_score(json.loads(line)) for line in lines)
+            scores = tuple(_score(from_json(line), len(metrics.per_class)) for line in lines)
         return Evaluation(
             classes=tuple(entry.name for entry in metrics.per_class),
             scores=scores,
             metrics=metrics,
-            protocol=values["protocol"],
-            seconds=values["seconds"],
-            data=values["data"],
-            model=values["model"],
+            protocol=str(values["protocol"]),
+            seconds=float(values["seconds"]),
+            data=str(values["data"]),
+            model=dict(values["model"]),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise RunError(
             "The evaluation in this folder cannot be read.",
             where=folder,
-            got=f"{type(error).__name__}: {error}",
+            got=" ".join(f"{type(error).__name__}: {error}".split()),
             remedy="run `clipshift evaluate` again",
         ) from error
 
 
-def _score(line: dict[str, Any]) -> ClipScore:
-    logits = line["logits"]
-    return ClipScore(
-        name=line["name"],
-        path=line["path"],
-        label=line["label"],
-        logits=None if logits is None else tuple(torch.tensor(logits, dtype=torch.float32).tolist()),
-        error=line["error"],
-        labels=tuple(line.get("labels", ())),
-    )
+def _score(line: dict[str, Any], classes: int) -> ClipScore:
+    labels, logits = (line["label"], *line.get("labels", ())), line["logits"]
+    if not all(type(label) is int and 0 <= label < classes for label in labels):
+        raise ValueError(f"labels {labels} of {classes} classes")
+    texts = (line["name"], line["path"], *([] if line["error"] is None else [line["error"]]))
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a name, path or error that is no text")
+    if logits is not None:
+        numbers = torch.tensor(logits, dtype=torch.float32)
+        if numbers.shape != (classes,) or not numbers.isfinite().all():
+            raise ValueError(f"logits that are not a finite number for each of {classes} classes")
+        logits = tuple(numbers.tolist())
+    return ClipScore(line["name"], line["path"], line["label"], logits, line["error"], labels[1:])
 
 
 def _rows(values: dict[str, Any]) -> Iterable[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from clipshift.errors import RunError
 from clipshift.evaluation.results import METRICS, Evaluation, load_evaluation
+from clipshift.files import from_json
 
 Part = TypeVar("Part")
 Json = dict[str, Any]
@@ -114,11 +114,11 @@ def _read_yaml(path: Path) -> Json:
 
 
 def _read_json(path: Path) -> Json:
-    return _mapping(json.loads(_read_text(path)))
+    return _mapping(from_json(_read_text(path)))
 
 
 def _read_lines(path: Path) -> list[Json]:
-    return [_mapping(json.loads(line)) for line in _read_text(path).split("\n") if line.strip()]
+    return [_mapping(from_json(line)) for line in _read_text(path).split("\n") if line.strip()]
 
 
 def _read_batch(path: Path) -> Batch:

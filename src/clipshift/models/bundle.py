@@ -19,7 +19,7 @@ from torch import Tensor
 
 from clipshift.config.model_spec import FORMAT, ModelSpec
 from clipshift.errors import WeightsError
-from clipshift.files import sync, to_json
+from clipshift.files import from_json, sync, to_json
 from clipshift.models.recognizer import Recognizer
 
 WEIGHTS_FILE = "model.safetensors"
@@ -161,7 +161,7 @@ def _read_spec(folder: Path, digest: str) -> ModelSpec:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
+        described = from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         text = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
         raise WeightsError(f"The model's description {text}.", where=path) from error

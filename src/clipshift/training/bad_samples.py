@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 from clipshift.data.dataset import BadSample
 from clipshift.errors import DataError
-from clipshift.files import append_line, to_json
+from clipshift.files import append_line, from_json, to_json
 
 
 class BadSamples:
@@ -29,7 +28,7 @@ class BadSamples:
         """Read the names that an earlier start of the same run wrote down."""
         if self._path.exists():
             lines = self._path.read_text(encoding="utf-8").split("\n")
-            self._known = {json.loads(line)["name"] for line in lines if line.endswith("}")}
+            self._known = {from_json(line)["name"] for line in lines if line.endswith("}")}
 
     def add(self, samples: Iterable[BadSample]) -> None:
         """Write down the clips that are not known yet.

@@ -16,12 +16,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clipshift.errors import RunError
-from clipshift.files import sha256_of_file, sync
+from clipshift.files import from_json, sha256_of_file, sync
 
 FORMAT = 1
 _KEPT = 2  # the newest, and one before it in case the newest is damaged
@@ -55,6 +56,10 @@ class Progress:
     def next_epoch(self) -> Progress:
         """The start of the epoch after this one."""
         return replace(self, epoch=self.epoch + 1, step=0, loss_sum=0.0)
+
+
+_PROGRESS = TypeAdapter(Progress)
+_MOST_UPDATES = 2**53
 
 
 def save_checkpoint(
@@ -123,7 +128,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], Progress, dict[str
     for path in _newest_first(folder):
         try:
             tensors, progress, identity = _read(path)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             damaged.append(f"{path.name}: {error}")
         else:
             return tensors, progress, identity, damaged
@@ -143,16 +148,16 @@ def newest_checkpoint_name(folder: Path) -> str | None:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], Progress, dict[str, Any]]:
-    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    state = from_json((path / "state.json").read_text(encoding="utf-8"))
     if state.pop("json_sha256") != _digest(state):
         raise ValueError("state.json does not match its checksum")
     if state["format"] != FORMAT:
         raise ValueError(f"it has format {state['format']}, this version reads {FORMAT}")
     if state["sha256"] != sha256_of_file(path / "state.safetensors"):
         raise ValueError("state.safetensors does not match its checksum")
-    progress = Progress(**state["progress"])
-    if progress.best is not None:
-        progress = replace(progress, best=(progress.best[0], progress.best[1]))  # JSON has lists for tuples
+    progress = _PROGRESS.validate_python(asdict(Progress(**state["progress"])))
+    if not all(0 <= count <= _MOST_UPDATES for count in (progress.epoch, progress.step, progress.update)):
+        raise ValueError("its progress is no number of epochs and updates")
     return load_file(path / "state.safetensors"), progress, state["identity"]
 
 

@@ -26,7 +26,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from clipshift.config import Config
 from clipshift.data.loader import Batch
 from clipshift.data.transforms import normalise
-from clipshift.errors import DivergedError
+from clipshift.errors import DivergedError, RunError
 from clipshift.evaluation.device import autocast
 from clipshift.models.backbones import early_layers
 from clipshift.models.recognizer import Recognizer
@@ -244,7 +244,22 @@ class Trainer:
         return tensors
 
     def restore(self, tensors: dict[str, Tensor], progress: Progress) -> None:
-        """Go back to the state of a checkpoint of the same run."""
+        """Go back to the state of a checkpoint of the same run.
+
+        Raises:
+            RunError: It does not fit the network, or what trains it.
+        """
+        try:
+            self._restore(tensors, progress)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise RunError(
+                "The checkpoint does not fit the training.",
+                got=" ".join(str(error).split())[:300],
+                remedy="delete it, to go on from the one before, or start again with --overwrite",
+            ) from error
+        self.progress = progress
+
+    def _restore(self, tensors: dict[str, Tensor], progress: Progress) -> None:
         self.network.load_state_dict(_below("network.", tensors))
         restore_optimizer(self.network, self.optimizer, _below("optimizer.", tensors))
         if self._ema is not None:
@@ -254,7 +269,6 @@ class Trainer:
             restore_optimizer(*self._learners[1], _below("partner_optimizer.", tensors))
         if progress.scaler:
             self.scaler.load_state_dict(dict(progress.scaler))
-        self.progress = progress
 
     def _see(self, batch: Batch, random: np.random.Generator) -> SeenBatch:
         labels = batch["labels"].to(self.ranks.device, non_blocking=True)

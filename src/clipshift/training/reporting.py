@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import resource
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from clipshift.console import stderr_console
 from clipshift.data.dataset import ReadingCost
-from clipshift.files import append_line, printable, to_json, write_whole
+from clipshift.files import append_line, from_json, printable, to_json, write_whole
 
 ACCEPTED_WAITING = 0.05
 """Share of an epoch that may be spent waiting for clips before the log says what would help."""
@@ -171,12 +170,10 @@ def truncate_metrics(path: Path, *, update: int, epoch: int) -> None:
         return
     kept = []
     for line in path.read_text(encoding="utf-8").split("\n"):
-        try:
-            values = json.loads(line)
-        except ValueError:
-            continue
-        if values["update"] <= update and (values["kind"] == "step" or values["epoch"] < epoch):
-            kept.append(line)
+        with suppress(ValueError, KeyError, TypeError):  # of a damaged line nothing is known
+            values = from_json(line)
+            if values["update"] <= update and (values["kind"] == "step" or values["epoch"] < epoch):
+                kept.append(line)
     write_whole(path, (f"{line}\n" for line in kept))
 
 

@@ -21,7 +21,7 @@ from clipshift._version import __version__
 from clipshift.config import Config, Resolved, describe, flatten, save_config
 from clipshift.data.manifest import DataSet
 from clipshift.errors import RunError, UserError
-from clipshift.files import path_bytes, sha256_of_file, to_json, write_whole
+from clipshift.files import from_json, path_bytes, sha256_of_file, to_json, write_whole
 from clipshift.locks import LOCK_FILE, hold
 
 CONFIG, IDENTITY, FINISHED = "config.yaml", "run.json", "finished.json"
@@ -53,7 +53,7 @@ def run_identity(
     Returns:
         A flat mapping that JSON can hold.
     """
-    settings = flatten(json.loads(config.model_dump_json()))
+    settings = flatten(from_json(config.model_dump_json()))
     identity = {key: value for key, value in settings.items() if key not in _OPERATIONAL}
     for part, manifest in (("training clips", dataset.train), ("validation clips", dataset.validation)):
         digest = hashlib.sha256()
@@ -157,7 +157,7 @@ def check_same_run(out: Path, identity: Mapping[str, Any]) -> None:
     if not path.is_file():
         return
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError("The run folder is damaged.", where=path, got=error, remedy="use another --out") from error
     keys = [key for key in {**before, **identity} if before.get(key) != identity.get(key)]

@@ -55,20 +55,23 @@ class FrameDecoder:
     def all_frames(self) -> Generator[VideoFrame, None, None]:
         """Yields every frame of the file: its packets decoded one after the other.
 
-        What the decoder cannot read before its first frame belongs to pictures whose beginning was cut away, as in
-        recordings of broadcasts, and is passed over.
+        What the decoder cannot read before the first key frame belongs to pictures whose beginning was cut away, as in
+        recordings of broadcasts, and is passed over. From a key frame on it is damage: decoders of MPEG-1 and MPEG-2
+        go on without a key frame that they refused, and show what depends on it from gray pictures or old memory.
 
         Raises:
-            VideoError: A later packet cannot be decoded.
+            VideoError: A packet cannot be decoded, and is not passed over.
         """
         self._restart()
         shown = 0
+        passes_over = True
         with closing(self._source.packets(0, self._index.packets)) as packets:
             for packet in chain((packet for _, packet in packets), [None]):
+                passes_over = passes_over and shown == 0 and packet is not None and not packet.is_keyframe
                 try:
                     frames = self._decode(packet)
                 except (av.FFmpegError, OSError) as error:
-                    if shown == 0 and packet is not None:
+                    if passes_over:
                         continue
                     raise self._damaged(shown, reason(error)) from error
                 shown += len(frames)

@@ -15,7 +15,7 @@ from typing import Any
 
 from clipshift.download import Progress, discard, download, finish
 from clipshift.errors import DownloadError, WeightsError
-from clipshift.files import sha256_of_file, write_whole
+from clipshift.files import from_json, sha256_of_file, write_whole
 from clipshift.locks import hold
 from clipshift.weights.published import PublishedWeights, data_sets, find_published
 
@@ -244,7 +244,7 @@ def _unavailable(error: DownloadError, path: Path) -> DownloadError:
 def _read_record(path: Path) -> dict[str, Any] | None:
     """What is known of a file since it came, or None where it has no readable record."""
     try:
-        record = json.loads(_beside(path, ".json").read_text(encoding="utf-8"))
+        record = from_json(_beside(path, ".json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) and "sha256" in record else None

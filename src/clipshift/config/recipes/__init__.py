@@ -26,11 +26,11 @@ def recipe_path(recipe: str | Path) -> Path:
         ConfigError: There is no such recipe.
     """
     if str(recipe).endswith((".yaml", ".yml")):
-        if not Path(recipe).is_file():
+        if not _is_file(Path(recipe)):
             raise ConfigError("There is no such recipe file.", where=recipe)
         return Path(recipe)
     path = _folder() / f"{recipe}.yaml"
-    if not path.is_file():
+    if not _is_file(path):
         near = get_close_matches(str(recipe), recipe_names(), n=1, cutoff=0.4)
         raise ConfigError(
             f"There is no recipe {str(recipe)!r}." + (f" Did you mean {near[0]!r}?" if near else ""),
@@ -42,6 +42,13 @@ def recipe_path(recipe: str | Path) -> Path:
 def recipe_summary(recipe: str) -> str:
     """The first line of a recipe's opening comment: what it is."""
     return recipe_path(recipe).read_text(encoding="utf-8").partition("\n")[0].lstrip("# ").strip()
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the name is longer than any
+        return False
 
 
 def _folder() -> Path:
