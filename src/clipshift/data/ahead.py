@@ -45,7 +45,7 @@ def map_ahead(
 
     Args:
         function: Called with each item; its exceptions come out where its result would.
-        items: Consumed step by step, in the caller's thread.
+        items: Consumed step by step, in the caller's thread; their exception comes out after all results before it.
         workers: Threads; 0 works in the caller's.
         at_end: Called before the threads are waited for, however the iteration ends.
 
@@ -57,13 +57,24 @@ def map_ahead(
         return
     pool = ThreadPoolExecutor(workers, thread_name_prefix="ahead")
     waiting: deque[Future[Result]] = deque()
+    ended: Exception | None = None
+
+    def taken() -> Generator[Item]:
+        nonlocal ended
+        try:
+            yield from items
+        except Exception as error:
+            ended = error
+
     try:
-        for item in items:
+        for item in taken():
             waiting.append(pool.submit(function, item))
             if len(waiting) >= 2 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+        if ended is not None:
+            raise ended
     finally:
         at_end()
         pool.shutdown(wait=True, cancel_futures=True)

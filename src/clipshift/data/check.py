@@ -19,7 +19,7 @@ from clipshift.data.clips import Clip, DataSet, absolute, plural, some
 from clipshift.data.fingerprint import file_hash
 from clipshift.data.manifest import read_dataset
 from clipshift.errors import DataError, VideoError
-from clipshift.video import Limits, open_clip, segment_middles
+from clipshift.video import segment_middles
 
 Severity = Literal["error", "warning", "info"]
 
@@ -168,9 +168,8 @@ def _inspect_all(
 
 
 def _inspect(clip: Clip, split: str, data: DataConfig, segments: int) -> Inspected:
-    limits, pattern = Limits.of(data), data.frame_pattern
     try:
-        with open_clip(clip.path, limits=limits, frame_pattern=pattern, frames=clip.frames) as reader:
+        with clip.open(data) as reader:
             info = reader.info
             spread = segment_middles(info.frames, LOOK_FRAMES)
             look = look_of(reader.read(spread))

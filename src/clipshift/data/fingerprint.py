@@ -16,7 +16,6 @@ from clipshift.config import DataConfig
 from clipshift.data.ahead import map_ahead
 from clipshift.data.clips import Clip, DataSet
 from clipshift.errors import RunError, VideoError
-from clipshift.video import Limits, probe
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,8 @@ def fingerprint(clip: Clip, classes: tuple[str, ...], split: str, data: DataConf
     sha256 = None
     try:
         sha256 = file_hash(clip.path)
-        info = probe(clip.path, limits=Limits.of(data), frame_pattern=data.frame_pattern, frames=clip.frames)
+        with clip.open(data) as reader:
+            info = reader.info
     except VideoError as error:
         return Fingerprint(*who, *(None,) * 5, bytes=size, mtime_ns=changed, sha256=sha256, error=error.what)
     return Fingerprint(*who, info.frames, info.width, info.height, info.fps, info.seconds, size, changed, sha256, None)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clipshift.config import DataConfig
+from clipshift.config import ReadingConfig
 from clipshift.data.clips import Clip, Manifest, name_of, plural, read_class_names, some
 from clipshift.errors import DataError
 from clipshift.video import is_video_file
@@ -74,7 +74,7 @@ def file_names(folder: Path) -> list[str]:
 
 def read_class_folders(
     folder: Path,
-    data: DataConfig,
+    data: ReadingConfig,
     *,
     root: Path,
     classes: Sequence[str] | None = None,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,7 +93,7 @@ def read_list(
     return Manifest(source=path, classes=names, clips=clips, notes=_check_repeats(path, rows, ordered, names))
 
 
-def stream_paths(path: Path) -> Iterator[Path]:
+def stream_paths(path: Path) -> Iterator[Path | DataError]:
     """The clips of a list, for which labels do not matter: what stands beside a path is left out.
 
     Text lists may have paths alone. A clip that does not exist is given all the same: opening it says so.
@@ -101,17 +102,22 @@ def stream_paths(path: Path) -> Iterator[Path]:
         path: The list; CSV and JSON lines need the column or key `path`.
 
     Yields:
-        Paths, those relative in the list from the list's folder.
+        Paths, those relative in the list from the list's folder; of JSON lines that are malformed, the error.
 
     Raises:
-        DataError: A line is malformed, or the list is empty.
+        DataError: The list cannot be read, is empty, or is a malformed table.
     """
     lines = read_lines(path)
     if not lines:
         raise DataError("The list is empty.", where=path, remedy="write the path of one clip a line")
     if path.suffix.lower() == ".jsonl":
-        texts = (_json_object(path, line)["path"] for line in lines)
-    elif _is_csv(path, lines):
+        for line in lines:
+            try:
+                yield path.parent / _json_object(path, line)["path"]
+            except DataError as error:
+                yield error
+        return
+    if _is_csv(path, lines):
         columns, rows = _csv_table(path, lines, needed=("path",))
         texts = (dict(zip(columns, values, strict=False))["path"] for _, values in rows)
     else:
@@ -134,7 +140,12 @@ def gives_labels(path: Path) -> bool:
         return any("label" in _json_object(path, line) for line in lines)
     if _is_csv(path, lines):
         return "label" in _csv_table(path, lines, needed=("path",))[0]
-    return not all((path.parent / text.strip()).exists() or is_video_file(text.strip()) for _, text in lines)
+    return not all(_exists(path.parent / text.strip()) or is_video_file(text.strip()) for _, text in lines)
+
+
+def _exists(path: Path) -> bool:
+    """Whether a path exists; not, where no file could have such a name."""
+    return os.path.exists(path)  # noqa: PTH110 - `Path.exists` raises where a name is too long or may not be looked at
 
 
 def _unlabelled(folder: Path, text: str) -> str:
@@ -142,7 +153,7 @@ def _unlabelled(folder: Path, text: str) -> str:
     if "\t" in text:
         return text.split("\t")[0].strip()
     candidates = [text, text.rsplit(maxsplit=1)[0], text.rsplit(maxsplit=2)[0]]
-    existing = (candidate for candidate in candidates if (folder / candidate).exists())
+    existing = (candidate for candidate in candidates if _exists(folder / candidate))
     like_video = (candidate for candidate in candidates if is_video_file(candidate))
     return next(existing, None) or next(like_video, text)
 
@@ -154,7 +165,7 @@ def _read_rows(path: Path, bases: Sequence[Path], several: bool) -> list[Row]:
     missing: list[str] = []
 
     def find(text: str) -> Path | None:
-        return next((base / text for base in bases if (base / text).exists()), None)
+        return next((base / text for base in bases if _exists(base / text)), None)
 
     def note_missing(text: str, line: int) -> Path:
         missing.append(f"{text} (line {line})")

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from clipshift.config import DataConfig
+from clipshift.config import DataConfig, ReadingConfig
 from clipshift.data.clips import Clip, DataSet, Manifest, absolute, name_of, plural, read_class_names, some
 from clipshift.data.folders import (
     CLASSES_FILE,
@@ -117,7 +117,7 @@ def read_dataset(source: str | Path, data: DataConfig, *, several: bool = False)
 
 
 def read_manifest(
-    source: str | Path, data: DataConfig, *, classes: Sequence[str] | None = None, several: bool = False
+    source: str | Path, data: ReadingConfig, *, classes: Sequence[str] | None = None, several: bool = False
 ) -> Manifest:
     """Reads labelled clips to measure a model on.
 
@@ -153,7 +153,7 @@ def read_manifest(
     return replace(manifest, notes=(*parts.notes, *manifest.notes))
 
 
-def read_parts(source: str | Path, data: DataConfig, *, several: bool = False) -> LabelledParts:
+def read_parts(source: str | Path, data: ReadingConfig, *, several: bool = False) -> LabelledParts:
     """Reads every part that a data set brings; none is made by splitting.
 
     Args:
@@ -188,7 +188,7 @@ def _check_exists(path: Path) -> None:
         )
 
 
-def _find_parts(source: Path, data: DataConfig) -> Parts:
+def _find_parts(source: Path, data: ReadingConfig) -> Parts:
     _check_exists(source)
     if source.is_dir():
         return _folder_parts(source, data)
@@ -202,7 +202,7 @@ def _find_parts(source: Path, data: DataConfig) -> Parts:
     raise DataError("The file is not a data set.", where=source, got=suffix or "no ending", allowed=_FORMS)
 
 
-def _folder_parts(source: Path, data: DataConfig) -> Parts:
+def _folder_parts(source: Path, data: ReadingConfig) -> Parts:
     """A folder is split where it has a folder `train` that holds class folders; else it is one of class folders."""
     folders = {path.name.lower(): path for path in subfolders(source)}
     train = _one_of(folders, TRAIN_NAMES)
@@ -223,7 +223,7 @@ def _one_of(folders: dict[str, Path], names: Sequence[str]) -> Path | None:
     return next((folders[name] for name in names if name in folders), None)
 
 
-def _holds_classes(folder: Path, data: DataConfig) -> bool:
+def _holds_classes(folder: Path, data: ReadingConfig) -> bool:
     inside = subfolders(folder)
     frames = [is_frame_folder(path, data.frame_pattern) for path in inside]
     return bool(inside) and not any(is_video_file(name) for name in file_names(folder)) and not all(frames)
@@ -300,7 +300,7 @@ def _yaml_classes(source: Path, value: object, bases: Sequence[Path]) -> tuple[s
 def _read_part(
     part: Path,
     parts: Parts,
-    data: DataConfig,
+    data: ReadingConfig,
     *,
     classes: Sequence[str] | None,
     training: bool = False,

@@ -437,9 +437,7 @@ def _work(job: _Job, *, folder: Path, form: _Frames | _Video, settings: DataConf
             return _Kept.AS_IT_IS
         size, time = _stamp(job.clip.path)
         limits = Limits.of(settings)
-        with open_clip(
-            job.clip.path, limits=limits, frame_pattern=settings.frame_pattern, frames=job.clip.frames
-        ) as reader:
+        with job.clip.open(settings) as reader:
             count, width, height = form.write(reader, place)
             expected = reader.info.frames
         _verify(place, (expected, width, height), limits)

@@ -17,7 +17,6 @@ from clipshift.data.clips import Clip, absolute, plural, shown, some
 from clipshift.data.folders import CLASSES_FILE
 from clipshift.data.manifest import read_parts
 from clipshift.errors import DataError
-from clipshift.video import probe
 
 ListFormat = Literal["clipshift", "mmaction2", "paddlevideo"]
 DATA_FILE = "data.yaml"
@@ -199,7 +198,8 @@ def _with_frames(clips: Sequence[Clip], settings: DataConfig) -> tuple[Clip, ...
     def counted(clip: Clip) -> Clip:
         if clip.frames is not None or not clip.path.is_dir():
             return clip
-        return replace(clip, frames=probe(clip.path, frame_pattern=settings.frame_pattern).frames)
+        with clip.open(settings) as reader:
+            return replace(clip, frames=reader.frame_count)
 
     return tuple(counted(clip) for clip in clips)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from clipshift._version import __version__
-from clipshift.config import Crops, ModelSpec
+from clipshift.config import Crops, ModelSpec, Settings, with_reading
 from clipshift.data.clips import Clip, some
 from clipshift.deployment.card import card_text
 from clipshift.deployment.checking import check
@@ -101,6 +101,7 @@ def export(  # noqa: PLR0913
     calibrate: str | Path | None = None,
     crops: Crops | None = None,
     licence: str | None = None,
+    settings: Settings | Sequence[Settings] = (),
     progress: Progress | None = None,
 ) -> Exported:
     """Write a trained model as a file that an engine runs without PyTorch, and prove that it gives the same numbers.
@@ -123,6 +124,8 @@ def export(  # noqa: PLR0913
             those of the validation part.
         crops: Crops that the file takes of every frame. Default: the model's own.
         licence: Of the model, for its card. Default: that of the published weights, else "not stated".
+        settings: Of reading clips, in place of those that the model was trained with, such as
+            `"data.max_seconds=50000"` ([ReadingConfig][clipshift.config.ReadingConfig]); they become the export's.
         progress: Called with (clips done, clips in all) in each pass over the real clips.
 
     Returns:
@@ -143,6 +146,7 @@ def export(  # noqa: PLR0913
     _check_out(out)
     _check_trained(model)
     network, spec, training = _read_model(model)
+    spec = with_reading(spec, settings)
     if crops is not None:
         spec = spec.model_copy(update={"crops": crops})
     description = Export(

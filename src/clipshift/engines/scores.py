@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
-from clipshift.config import Average, DataConfig, EvaluateConfig, ModelSpec
+from clipshift.config import Average, EvaluateConfig, ModelSpec
 from clipshift.data.clips import Clip
 from clipshift.errors import VideoError
 
@@ -44,10 +44,8 @@ class Scorer(Protocol):
     def engine(self) -> str:
         """What runs the network, for people."""
 
-    def stream(
-        self, clips: Iterable[Clip], data: DataConfig, protocol: EvaluateConfig, *, workers: int
-    ) -> Iterator[ScoredClip]:
-        """Score clips in their order, reading ahead in `workers` threads; nothing grows with their number."""
+    def stream(self, clips: Iterable[Clip], protocol: EvaluateConfig, *, workers: int) -> Iterator[ScoredClip]:
+        """Score clips in their order, read as `spec.reading` says and ahead in `workers` threads; nothing grows."""
 
     def frames(self, frames_THWC: np.ndarray, protocol: EvaluateConfig) -> np.ndarray:
         """Score one decoded video, all its frames uint8 (T, H, W, 3) RGB: logits float32 (K,).

@@ -21,11 +21,13 @@ from clipshift.data.manifest import DataSet
 from clipshift.errors import RunError, UserError
 
 CONFIG, IDENTITY, FINISHED = "config.yaml", "run.json", "finished.json"
-_LEFTOVERS = {"train.log", "data.jsonl"}  # all that a start leaves which failed before training
+BAD_SAMPLES = "bad_samples.jsonl"
+_LEFTOVERS = {"train.log", "data.jsonl", BAD_SAMPLES}  # all that a start leaves which failed before training
 
 # Settings that may differ when a run is continued: they do not change what is computed.
 _OPERATIONAL = {
     "data.workers",
+    "data.max_bad",
     "train.checkpoint_minutes",
     "train.device",
     "train.log_every",
@@ -83,6 +85,8 @@ def claim_run_folder(out: Path, *, overwrite: bool) -> None:
         if holds_run and overwrite:
             shutil.rmtree(out)
         out.mkdir(parents=True, exist_ok=True)
+        if not holds_run:  # of a start that failed: what was bad then may be mended
+            (out / BAD_SAMPLES).unlink(missing_ok=True)
     except OSError as error:
         raise RunError("The output folder cannot be made.", where=out, got=error) from error
 
