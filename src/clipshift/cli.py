@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -341,7 +342,7 @@ def convert(
     conversion = clipshift.convert(file, to, model=model, segments=segments, classes=classes)
     for line in conversion.lines():
         _stdout.print(line)
-    _stdout.print(f"\nclipshift predict {to} VIDEO")
+    _stdout.print(f"\nclipshift predict {shlex.quote(to)} VIDEO")
 
 
 @app.command
@@ -407,7 +408,7 @@ def check(data: str, *settings: str, json_file: Annotated[str | None, Parameter(
 
     Args:
         data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml.
-        settings: key=value; those of the section data and input.segments count.
+        settings: key=value; those of the section data, input.segments and train.multi_label count.
         json_file: File for the findings.
     """
     import clipshift
@@ -415,7 +416,9 @@ def check(data: str, *settings: str, json_file: Annotated[str | None, Parameter(
 
     config = resolve(settings=settings).config
     with _progress("checking") as progress:
-        report = clipshift.check_data(data, config.data, segments=config.input.segments, progress=progress)
+        report = clipshift.check_data(
+            data, config.data, segments=config.input.segments, several=config.train.multi_label, progress=progress
+        )
     if json_file:
         Path(json_file).write_text(json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     _stdout.print(report.to_text())

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from clipshift.config import ModelSpec
+from clipshift.config.model_spec import FORMAT
 from clipshift.config.schema import InputConfig, ModelConfig, ShiftConfig
 from clipshift.errors import WeightsError
 from clipshift.models import bundle

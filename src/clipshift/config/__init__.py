@@ -19,7 +19,7 @@ from clipshift.config.schema import (
     TrainConfig,
     TrainSampling,
 )
-from clipshift.config.text import describe, flatten
+from clipshift.config.text import describe, flatten, setting
 
 __all__ = [
     "MOST_CLIPS",
@@ -47,5 +47,6 @@ __all__ = [
     "recipe_path",
     "resolve",
     "save_config",
+    "setting",
     "with_reading",
 ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from threading import Condition
-from typing import Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,6 +30,31 @@ def available_cores() -> int:
 def pick_threads(workers: int | Literal["auto"]) -> int:
     """Number of reading threads: as asked, or (`auto`) one per core that this process may use, at most 16."""
     return min(available_cores(), _MOST_THREADS) if workers == "auto" else workers
+
+
+@dataclass
+class UntilError(Generic[Item]):
+    """Items up to an error in making them, which is kept until what was made of those before it is given.
+
+    Attributes:
+        items: Are iterated once.
+        error: What ended them, if it did.
+    """
+
+    items: Iterable[Item]
+    error: Exception | None = None
+
+    def __iter__(self) -> Iterator[Item]:
+        """The items."""
+        try:
+            yield from self.items
+        except Exception as error:
+            self.error = error
+
+    def raise_error(self) -> None:
+        """Raises what ended the items, if anything did."""
+        if self.error is not None:
+            raise self.error
 
 
 def map_ahead(
@@ -73,8 +99,7 @@ def map_ahead(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-        if ended is not None:
-            raise ended
+        taken.raise_error()
     finally:
         at_end()
         pool.shutdown(wait=True, cancel_futures=True)

@@ -104,6 +104,7 @@ def check_data(
     data: DataConfig,
     *,
     segments: int = 8,
+    several: bool = False,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
@@ -113,6 +114,7 @@ def check_data(
         source: As for `read_dataset`.
         data: The settings for reading; `max_bad` decides whether unreadable clips are an error.
         segments: Frames that the model takes of each clip; their middles are decoded.
+        several: Whether a clip may have several labels.
         workers: Threads; None for one a core.
         progress: Called with the number of finished clips and of all clips.
 
@@ -121,7 +123,7 @@ def check_data(
     """
     shown = str(absolute(source))
     try:
-        dataset = read_dataset(source, data)
+        dataset = read_dataset(source, data, several=several)
     except DataError as error:
         parts = [f"{name}: {value}" for name, value in _parts(error) if value is not None]
         finding = Finding("error", "data", error.what, details=tuple(parts), remedy=error.remedy)

@@ -129,7 +129,8 @@ def read_manifest(
         several: Whether a clip may have several labels.
 
     Returns:
-        The clips in the order of the list, or sorted by class and name.
+        The clips in the order of the list, or sorted by class and name; also those of a list that do not exist, which
+        a note tells of.
 
     Raises:
         DataError: The data is not as described, or has a class that the model does not know.
@@ -147,19 +148,22 @@ def read_manifest(
     if classes is None and held is not None and parts.train is not None and parts.classes is None:
         classes = _read_part(parts.train, parts, data, classes=None, training=True, several=several).classes
     own = parts.classes
-    manifest = _read_part(part, parts, data, classes=own if own is not None else classes, several=several)
+    manifest = _read_part(part, parts, data, classes=own if own is not None else classes, several=several, absent=True)
     if classes is not None and own is not None:
         manifest = _renamed(manifest, tuple(classes))
     return replace(manifest, notes=(*parts.notes, *manifest.notes))
 
 
-def read_parts(source: str | Path, data: ReadingConfig, *, several: bool = False) -> LabelledParts:
+def read_parts(
+    source: str | Path, data: ReadingConfig, *, several: bool = False, absent: bool = False
+) -> LabelledParts:
     """Reads every part that a data set brings; none is made by splitting.
 
     Args:
         source: As for `read_dataset`.
         data: The settings for reading.
         several: Whether a clip may have several labels.
+        absent: Whether clips of a list that do not exist are kept, and noted.
 
     Returns:
         The parts by name; what has no parts (a folder of classes, one list) counts as `train`.
@@ -172,7 +176,9 @@ def read_parts(source: str | Path, data: ReadingConfig, *, several: bool = False
     parts = {}
     for name, part in (("train", found.train), ("val", found.validation), ("test", found.test)):
         if part is not None:
-            parts[name] = _read_part(part, found, data, classes=classes, training=name == "train", several=several)
+            parts[name] = _read_part(
+                part, found, data, classes=classes, training=name == "train", several=several, absent=absent
+            )
             classes = parts[name].classes
     notes = (*found.notes, *(note for part in parts.values() for note in part.notes))
     return LabelledParts(found.root, classes or (), parts, tuple(dict.fromkeys(notes)))
@@ -305,6 +311,7 @@ def _read_part(
     classes: Sequence[str] | None,
     training: bool = False,
     several: bool = False,
+    absent: bool = False,
 ) -> Manifest:
     if part.is_dir():
         manifest = read_class_folders(part, data, root=parts.root, classes=classes, allow_empty=not training)
@@ -315,7 +322,9 @@ def _read_part(
     if part.suffix.lower() not in LIST_SUFFIXES:
         raise DataError("A part of the data set is neither a folder nor a list.", where=part, allowed=_FORMS)
     bases = (part.parent, *parts.bases)
-    return read_list(part, bases=bases, root=parts.root, classes=classes, strict=training, several=several)
+    return read_list(
+        part, bases=bases, root=parts.root, classes=classes, strict=training, several=several, absent=absent
+    )
 
 
 def _renamed(manifest: Manifest, classes: tuple[str, ...]) -> Manifest:

@@ -355,7 +355,7 @@ def _rewrite(
 ) -> Rewritten:
     settings = DataConfig() if settings is None else settings
     folder = absolute(to)
-    found = read_parts(data, settings, several=multi_label)
+    found = read_parts(data, settings, several=multi_label, absent=True)
     _check_apart(folder, found)
     clips = {clip.path: clip for part in found.parts.values() for clip in part.clips}
     names = new_names([clip.name for clip in clips.values()], form.suffix, plain=plain_names)

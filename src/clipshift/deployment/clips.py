@@ -43,7 +43,7 @@ def find_labelled(data: str | Path, spec: ModelSpec) -> list[Clip]:
             where=error.where,
             got=error.got,
             allowed=error.allowed,
-            remedy=without if error.remedy is None else f"{error.remedy}; or, {without}",
+            remedy=without if error.remedy is None else f"{error.remedy} (or, {without})",
         ) from error
     return find_clips_of(data, spec.reading)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -87,7 +88,12 @@ class Exported:
                 )
         if export.excluded_layers:
             lines.append(f"excluded  from int8, in float32: {some(list(export.excluded_layers))}")
-        return [*lines, *(f"note      {note}" for note in self.notes), "", f"clipshift predict {self.folder} VIDEO"]
+        return [
+            *lines,
+            *(f"note      {note}" for note in self.notes),
+            "",
+            f"clipshift predict {shlex.quote(str(self.folder))} VIDEO",
+        ]
 
 
 def export(  # noqa: PLR0913
@@ -293,7 +299,8 @@ def _check_trained(model: str | Path) -> None:
     raise ExportError(
         "The training of this run is not finished.",
         where=run,
-        remedy=f"{go_on}; or name its best model so far in place of the run: clipshift export {best} ...",
+        remedy=f"{go_on}; or name its best model so far in place of the run: "
+        f"clipshift export {shlex.quote(str(best))} --to onnx --out FOLDER",
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 
 from clipshift.config import Average, EvaluateConfig, ModelSpec
+from clipshift.data.ahead import UntilError
 from clipshift.data.clips import Clip
 from clipshift.errors import VideoError
 
@@ -129,7 +130,8 @@ def score_in_batches(
             waiting.clear()
 
     with closing(reading):
-        for clip, views, error in reading:
+        read = UntilError(reading)
+        for clip, views, error in read:
             video = _Pending(clip, len(views), error, ViewAverage(average))
             pending.append(video)
             for view in views:
@@ -143,6 +145,7 @@ def score_in_batches(
         flush()
         for video in pending:
             yield video.result()
+        read.raise_error()
 
 
 def score_side_by_side(
