@@ -18,7 +18,7 @@
 
 namespace {
 
-constexpr int FORMAT = 1;  // of the description
+constexpr int FORMAT = 2;  // of the description
 constexpr std::size_t SHOWN = 5;
 
 /// A model file, and what its description says of its use.

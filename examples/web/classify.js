@@ -9,7 +9,7 @@ import * as ort from "onnxruntime-web";
 
 ort.env.wasm.proxy = true; // in a worker, so that the page stays alive meanwhile
 
-const FORMAT = 1; // of the description
+const FORMAT = 2; // of the description
 
 /** A model ready to run, and its `spec`: classes, sampling and all else that belongs to it. */
 export async function loadModel(bytes) {

@@ -6,7 +6,10 @@ import errno
 import json
 import logging
 import os
+import re
+import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -65,6 +68,18 @@ Protocol = Literal[
 ]
 
 
+_SETTING = re.compile(r"data\.\w+=.*", re.DOTALL)
+
+
+def _apart(words: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Names and settings: the word data.KEY=VALUE is a setting; a file of that name is ./data.KEY=VALUE."""
+    names: list[str] = []
+    settings: list[str] = []
+    for word in words:
+        (settings if _SETTING.fullmatch(word) else names).append(word)
+    return names, settings
+
+
 @app.command
 def train(
     data: str,
@@ -99,7 +114,7 @@ def train(
 def evaluate(  # noqa: PLR0913
     model: str | None = None,
     data: str | None = None,
-    *,
+    *settings: str,
     protocol: Protocol | None = None,
     crops: Crops | None = None,
     clips: int | None = None,
@@ -116,6 +131,8 @@ def evaluate(  # noqa: PLR0913
     Args:
         model: Run folder, model folder, exported model, or published weights by name.
         data: Folder with a folder per class, a list, or a data.yaml.
+        settings: data.KEY=VALUE of reading clips: frame_pattern, max_pixels, max_frames, max_seconds; by default those
+            of the model's training.
         protocol: A published test in one word, clips x crops: the model's own frames (uniform), 25 frames of a TSN
             (tsn), middles and first frames of the parts (twice), windows of 64 frames (dense).
         crops: Crops per frame: centre, three, three_small or ten; by default the model's own.
@@ -134,7 +151,7 @@ def evaluate(  # noqa: PLR0913
     if fuse:
         if model or protocol or crops or clips or amp != "fp32":
             raise UserError(
-                "A fusion reads stored scores: it takes no model, data, views or precision.", where="--fuse"
+                "A fusion reads stored scores: it takes no model, data, settings, views or precision.", where="--fuse"
             )
         say(clipshift.fuse(fuse, weights=weights, bad=bad, out=out).to_text())
         return
@@ -160,6 +177,7 @@ def evaluate(  # noqa: PLR0913
             device=device,
             amp=amp,
             out=out,
+            settings=settings,
             progress=progress,
         )
     say(evaluation.to_text())
@@ -179,11 +197,13 @@ def predict(  # noqa: PLR0913
     threads: Threads = 0,
     mode: Literal["auto", "latency", "throughput"] = "auto",
 ) -> None:
-    """Classify videos; exit code 1 if one could not be read.
+    """Classify videos; exit code 1 if one could not be read, or a source is not there.
 
     Args:
         model: Run folder, model folder, exported model, or published weights by name.
-        sources: Videos, folders, globs and lists; '-' for standard input, with a path a line.
+        sources: Videos, folders, globs and lists; '-' for standard input, with a path a line; and settings
+            data.KEY=VALUE of reading them: frame_pattern, max_pixels, max_frames, max_seconds; by default those of the
+            model's training.
         json_file: File for one JSON line per video; '-' for standard output.
         top: Classes to show.
         crops: Crops per frame: centre, three, three_small or ten; by default the model's own.
@@ -199,12 +219,15 @@ def predict(  # noqa: PLR0913
     from clipshift.inference.predictor import pick_mode
     from clipshift.inference.writing import write_predictions
 
-    if not sources:
+    names, settings = _apart(sources)
+    if not names:
         raise UserError("Nothing was named to predict.", allowed="videos, folders, globs and lists")
-    names = ["-" if source == _STANDARD_INPUT else source for source in sources]
+    names = ["-" if name == _STANDARD_INPUT else name for name in names]
     chosen = pick_mode(names) if mode == "auto" else mode
     with progress_bar("fetching") as progress:
-        loaded = clipshift.load(model, device=device, amp=amp, threads=threads, mode=chosen, progress=progress)
+        loaded = clipshift.load(
+            model, device=device, amp=amp, threads=threads, mode=chosen, settings=settings, progress=progress
+        )
     answers = clipshift.predict(loaded, *names, crops=crops, clips=clips, batch_size=batch_size)
     failed = write_predictions(answers, json_file, top=top, say=say)
     if failed:
@@ -215,7 +238,7 @@ def predict(  # noqa: PLR0913
 @app.command
 def export(  # noqa: PLR0913
     model: str,
-    *,
+    *settings: str,
     to: Target,
     out: Text,
     precision: Precision = "fp32",
@@ -229,6 +252,8 @@ def export(  # noqa: PLR0913
 
     Args:
         model: Run folder, model folder, or published weights by name.
+        settings: data.KEY=VALUE of reading clips: frame_pattern, max_pixels, max_frames, max_seconds; by default those
+            of the model's training.
         to: onnx (ONNX Runtime, TensorRT, browsers), openvino, or torch.
         out: Folder for the export; new or empty.
         precision: fp32, fp16, bf16 (OpenVINO only) or int8 (not torch).
@@ -251,6 +276,7 @@ def export(  # noqa: PLR0913
             calibrate=calibrate,
             crops=crops,
             licence=licence,
+            settings=settings,
             progress=progress,
         )
     say("\n".join(exported.lines()))
@@ -262,7 +288,7 @@ def verify(model: str, *exports: str, data: Text, most: int = 0, out: Text | Non
 
     Args:
         model: The trained model: run folder, model folder, or published weights by name.
-        exports: Folders of exported models.
+        exports: Folders of exported models; and settings data.KEY=VALUE of reading clips, as for predict.
         data: Clips: a folder, list or data.yaml, with labels or without.
         most: Compare on so many of them; 0: on all.
         out: Folder for verification.html and verification.json.
@@ -270,7 +296,8 @@ def verify(model: str, *exports: str, data: Text, most: int = 0, out: Text | Non
     import clipshift
 
     with progress_bar("comparing") as progress:
-        found = clipshift.verify(model, *exports, data=data, most=most, out=out, progress=progress)
+        names, settings = _apart(exports)
+        found = clipshift.verify(model, *names, data=data, most=most, out=out, settings=settings, progress=progress)
     say(found.to_text())
     sys.exit(0 if found.ok else 1)
 
@@ -288,7 +315,8 @@ def benchmark(
     """Measure how fast trained and exported models are on this machine, decoding and network apart.
 
     Args:
-        models: Run folders, model folders, exported models, published weights by name.
+        models: Run folders, model folders, exported models, published weights by name; and settings data.KEY=VALUE of
+            reading clips, as for predict.
         videos: A video, folder, glob or list; by default small generated clips.
         threads: Of the network on the processor; 0: one a core.
         mode: latency or throughput, where an engine tells the two apart.
@@ -298,8 +326,9 @@ def benchmark(
     """
     import clipshift
 
+    names, settings = _apart(models)
     found = clipshift.benchmark(
-        *models, videos=videos, threads=threads, mode=mode, device=device, repeat=repeat, out=out
+        *names, videos=videos, threads=threads, mode=mode, device=device, repeat=repeat, out=out, settings=settings
     )
     say(found.to_text())
 
@@ -332,7 +361,7 @@ def convert(
     )
     for line in conversion.lines():
         say(line)
-    say(f"\nclipshift predict {to} VIDEO")
+    say(f"\nclipshift predict {shlex.quote(to)} VIDEO")
 
 
 @app.command
@@ -412,7 +441,7 @@ def check(data: str, *settings: str, json_file: Annotated[Text | None, Parameter
 
     Args:
         data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml.
-        settings: key=value; those of the section data and input.segments count.
+        settings: key=value; those of the section data, input.segments and train.multi_label count.
         json_file: File for the findings; '-' for standard output instead of the text.
     """
     import clipshift
@@ -420,7 +449,9 @@ def check(data: str, *settings: str, json_file: Annotated[Text | None, Parameter
 
     config = resolve(settings=settings).config
     with progress_bar("checking") as progress:
-        report = clipshift.check_data(data, config.data, segments=config.input.segments, progress=progress)
+        report = clipshift.check_data(
+            data, config.data, segments=config.input.segments, several=config.train.multi_label, progress=progress
+        )
     if json_file:
         _write_json(json_file, report.to_json())
     if json_file != "-":

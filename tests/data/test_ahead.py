@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import pytest
@@ -81,3 +81,15 @@ def test_what_needs_no_room_or_fails_stops_nobody() -> None:
     assert list(islice(reading, 7)) == list(range(7))
     with pytest.raises(ValueError, match="seven"):
         next(reading)
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_what_was_made_before_the_items_failed_is_given(workers: int) -> None:
+    def items() -> Iterator[int]:
+        yield from range(4)
+        raise OSError("the list ended early")
+
+    results = map_ahead(lambda number: number, items(), workers)
+    assert list(islice(results, 4)) == [0, 1, 2, 3]
+    with pytest.raises(OSError, match="ended early"):
+        next(results)

@@ -205,7 +205,6 @@ def test_a_missing_clip_is_left_to_whoever_opens_it(tmp_path: Path) -> None:
     [
         ("l.txt", "", "is empty"),
         ("l.csv", "clip,label\na.mp4,1\n", "name the columns"),
-        ("l.jsonl", "{}", "understood"),
     ],
 )
 def test_lists_without_paths(tmp_path: Path, name: str, content: str, part: str) -> None:
@@ -267,3 +266,30 @@ def test_gaps_are_named_whatever_the_largest_label(tmp_path: Path) -> None:
 def test_paths_that_are_longer_than_any(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="do not exist"):
         read(write(tmp_path, "a" * 5000 + " 0\n"))
+
+
+def test_a_malformed_line_of_json_is_an_error_among_paths(tmp_path: Path) -> None:
+    first, error, last = stream_paths(write(tmp_path, '{"path": "a.mp4"}\n{}\n{"path": "b.mp4"}\n', "l.jsonl"))
+    assert [first, last] == [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    assert isinstance(error, DataError)
+    assert str(error.where).endswith("l.jsonl:2")
+
+
+def test_a_line_that_can_be_no_path_is_left_to_whoever_opens_it(tmp_path: Path) -> None:
+    long = "x" * 5000 + ".mp4"
+    path = write(tmp_path, f"{long}\na\0b.mp4\n")
+    assert list(stream_paths(path)) == [tmp_path / long, tmp_path / "a\0b.mp4"]
+    with pytest.raises(DataError, match="2 of 2 listed clips do not exist"):
+        read_list(write(tmp_path, f"{long} 0\na\0b.mp4 1\n"), bases=(tmp_path,), root=tmp_path)
+
+
+def test_absent_clips_are_kept_where_they_are_wanted(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    path = write(tmp_path, "a.mp4 0\ngone.mp4 1\n")
+    with pytest.raises(DataError, match="1 of 2 listed clips do not exist"):
+        read_list(path, bases=(tmp_path,), root=tmp_path)
+    manifest = read_list(path, bases=(tmp_path,), root=tmp_path, absent=True)
+    assert [(clip.name, clip.label) for clip in manifest.clips] == [("a.mp4", 0), ("gone.mp4", 1)]
+    assert manifest.notes == ("list.txt: 1 of 2 listed clips do not exist: gone.mp4 (line 2)",)
+    with pytest.raises(DataError, match="1 of 1 listed clip do not exist"):
+        read_list(write(tmp_path, "gone.mp4 1\n"), bases=(tmp_path,), root=tmp_path, absent=True)

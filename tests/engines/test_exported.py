@@ -21,7 +21,7 @@ import pytest
 import torch
 
 import clipshift
-from clipshift.config import DataConfig, EvaluateConfig
+from clipshift.config import EvaluateConfig
 from clipshift.data.clips import Clip
 from clipshift.engines import EngineOptions, Export, ExportScorer, Target, find_export, open_session, read_export
 from clipshift.engines.exported import MODEL_FILES
@@ -253,10 +253,10 @@ def test_large_frames_are_read_ahead_within_a_budget(exported: MakeExport, monke
 
         probabilities = run
 
-    monkeypatch.setattr("clipshift.engines.scoring.open_clip", lambda *_, **__: nullcontext(Reader()))
+    monkeypatch.setattr("clipshift.data.clips.open_clip", lambda *_, **__: nullcontext(Reader()))
     scorer = ExportScorer(FakeSession(), export)
     clips = [Clip(Path(f"{number}.mp4"), str(number), None) for number in range(40)]
-    scored = list(scorer.stream(clips, DataConfig(), EvaluateConfig(batch_size=1), workers=16))
+    scored = list(scorer.stream(clips, EvaluateConfig(batch_size=1), workers=16))
     assert [each.clip for each in scored] == clips
     # 32 clips of four frames would be 3 GB.
     assert 2 <= most <= 2**30 // (4 * 3840 * 2160 * 3) + 1
@@ -289,7 +289,7 @@ def test_calls_are_side_by_side_up_to_what_the_engine_takes(
     paths = [*sorted(small_clips.rglob("*.mp4"))[:4], broken]
     clips = [Clip(path, path.name, None) for path in paths]
     scorer = ExportScorer(FakeSession(), export)
-    scored = list(scorer.stream(clips, DataConfig(), EvaluateConfig(batch_size=1), workers=4))
+    scored = list(scorer.stream(clips, EvaluateConfig(batch_size=1), workers=4))
     assert [each.clip for each in scored] == clips
     assert [each.logits is None for each in scored] == [False] * 4 + [True]
     assert scored[-1].error is not None
@@ -382,6 +382,6 @@ def test_frames_reach_the_engine_with_the_pixels_of_the_model(
 
     path = make_video(tmp_path / "a.mp4", pictures(9), pixel_aspect=Fraction(2))
     scorer = ExportScorer(FakeSession(), export.model_copy(update={"spec": spec}))
-    scored = list(scorer.stream([Clip(path, "a", None)], DataConfig(), EvaluateConfig(), workers=0))
+    scored = list(scorer.stream([Clip(path, "a", None)], EvaluateConfig(), workers=0))
     assert [each.error for each in scored] == [None]
     assert shapes == [(64, width, 3)]

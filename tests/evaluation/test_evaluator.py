@@ -4,6 +4,7 @@ import multiprocessing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -93,10 +94,12 @@ def test_one_broken_video_in_twenty_is_listed_and_counted(tmp_path: Path, bad: s
     assert all(score.error is None for score in found.scores if score is not broken)
 
 
-def test_a_set_of_only_broken_videos_still_answers(tmp_path: Path) -> None:
-    found = run(make_manifest(tmp_path, clips=2, broken=[0, 1]))
-    assert (found.metrics.top1, found.metrics.bad) == (0.0, 2)
-    assert found.to_text()
+@pytest.mark.parametrize("bad", ["wrong", "exclude"])
+def test_a_set_of_only_broken_videos_gives_no_figure(tmp_path: Path, bad: Literal["wrong", "exclude"]) -> None:
+    manifest = make_manifest(tmp_path, clips=2, broken=[0, 1])
+    with pytest.raises(DataError, match="Not one of the clips can be read") as caught:
+        run(manifest, protocol=EvaluateConfig(bad=bad))
+    assert str(caught.value.got).startswith(manifest.clips[0].name)
 
 
 def test_modes_gradients_and_statistics_are_left_as_they_were(tmp_path: Path) -> None:

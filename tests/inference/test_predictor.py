@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+import os
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from clipshift.config import InputConfig, ModelConfig, ModelSpec
 from clipshift.data.motion import write_motion_clips
 from clipshift.data.stream import views_of_frames
 from clipshift.data.transforms import normalise
-from clipshift.errors import ConfigError, DataError, OutputError, VideoError, WeightsError
+from clipshift.errors import ConfigError, OutputError, VideoError, WeightsError
 from clipshift.evaluation.scoring import NetworkScorer
 from clipshift.inference.predictor import pick_mode
 from clipshift.inference.results import Failure, Prediction
@@ -245,13 +248,65 @@ def test_sources_files_folders_globs_and_lists(model: clipshift.Model, clips: Pa
         assert all(isinstance(answer, Prediction) for answer in answers)
 
 
-def test_a_source_that_is_not_there(model: clipshift.Model, tmp_path: Path) -> None:
-    for source in (tmp_path / "none.mp4", tmp_path / "none*"):
-        with pytest.raises(DataError):
-            list(model.predict_many([source]))
+def test_a_source_that_is_not_there_is_one_answer(model: clipshift.Model, clips: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no video"):
-        list(model.predict_many([tmp_path / "empty"]))
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "table.csv").write_text("clip,label\na.mp4,1\n")
+    (tmp_path / "list.txt").write_text(f"gone.mp4\n{first_clip(clips)}\n")
+    (tmp_path / "list.jsonl").write_text(f'{{"clip": 1}}\n{{"path": "{first_clip(clips)}"}}\n')
+    bad = {
+        tmp_path / "none.mp4": "There is no such file or folder",
+        tmp_path / "none*": "There is no video here",
+        tmp_path / "empty": "There is no video here",
+        tmp_path / "empty.txt": "The list is empty",
+        tmp_path / "table.csv": "does not name the columns",
+        tmp_path / ("x" * 5000): "The path cannot be read",
+        "a\0b.mp4": "The path cannot be read",
+    }
+    sources = [first_clip(clips), *(each for source in bad for each in (source, first_clip(clips)))]
+    for workers, batch_size in ((0, 1), (2, 1), (2, 4)):
+        answers = list(model.predict_many(sources, workers=workers, batch_size=batch_size))
+        assert [type(answer) for answer in answers] == [Prediction, *[Failure, Prediction] * len(bad)]
+        for (source, error), answer in zip(bad.items(), answers[1::2], strict=True):
+            assert isinstance(answer, Failure)
+            assert (answer.path, error in answer.error) == (str(source), True), answer
+    for name in ("list.txt", "list.jsonl"):
+        assert [type(answer) for answer in model.predict_many(tmp_path / name)] == [Failure, Prediction]
+    with pytest.raises(VideoError, match="no such file"):
+        model.predict(tmp_path / "none.mp4")
+
+
+def test_a_folder_that_may_not_be_listed_is_one_answer(
+    model: clipshift.Model, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "clip.mp4").write_bytes(first_clip(clips).read_bytes())
+    (tmp_path / "c" / "loop").symlink_to(tmp_path)
+    listing = os.scandir
+
+    def refused(path: str | Path) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+        if Path(path).name == "b":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listing(path)
+
+    monkeypatch.setattr(os, "scandir", refused)  # the superuser may list everything
+    answers = list(model.predict_many(tmp_path))
+    assert [answer.path for answer in answers] == [str(tmp_path / name) for name in ("a/clip.mp4", "b", "c/clip.mp4")]
+    assert isinstance(answers[1], Failure)
+    assert "Permission denied" in answers[1].error
+
+
+def test_what_was_answered_before_the_sources_failed_is_given(model: clipshift.Model, clips: Path) -> None:
+    def sources() -> Iterator[Path]:
+        yield from [first_clip(clips)] * 3
+        raise RuntimeError("of whoever names the sources")
+
+    for workers, batch_size in ((0, 1), (2, 1), (2, 4)):
+        answers = model.predict_many(sources(), workers=workers, batch_size=batch_size)
+        assert len(list(itertools.islice(answers, 3))) == 3
+        with pytest.raises(RuntimeError, match="whoever names"):
+            next(answers)
 
 
 def test_a_broken_video_raises_alone_and_is_a_failure_among_many(

@@ -64,7 +64,7 @@ def test_a_model_can_be_pickled(
         monkeypatch.chdir("/")
         again = pickle.loads(packed)  # noqa: S301
         assert again.opening == model.opening
-        assert again.data == model.data
+        assert again.spec == model.spec
         np.testing.assert_array_equal(again.predict(clip).probabilities, model.predict(clip).probabilities)
 
 

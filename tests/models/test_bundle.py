@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from clipshift.config import ModelSpec
+from clipshift.config.model_spec import FORMAT
 from clipshift.config.schema import InputConfig, ModelConfig, ShiftConfig
 from clipshift.errors import WeightsError
 from clipshift.models import bundle
@@ -99,10 +100,10 @@ def test_views_survive_and_are_checked(tmp_path: Path) -> None:
 
 def test_newer_format_is_refused(tmp_path: Path) -> None:
     save_bundle(tmp_path, _network(), SPEC)
-    _edit(tmp_path, format=2, clipshift="9.0", unheard_of=True)
+    _edit(tmp_path, format=FORMAT + 1, clipshift="9.0", unheard_of=True)
     with pytest.raises(WeightsError, match="newer clipshift") as caught:
         load_bundle(tmp_path)
-    assert caught.value.got == "format 2, clipshift 9.0"
+    assert caught.value.got == f"format {FORMAT + 1}, clipshift 9.0"
 
 
 def test_broken_descriptions(tmp_path: Path) -> None:

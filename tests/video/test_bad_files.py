@@ -153,12 +153,12 @@ def test_what_follows_the_video_may_be_missing(folder: Path, tmp_path: Path) -> 
 def test_limits_name_the_setting_to_raise(folder: Path) -> None:
     path = folder / "end.mp4"
     error = _error(path, lambda path: probe(path, limits=Limits(max_pixels=96 * 64 - 1)))
-    assert error.got == "96x64 = 6144 pixels"
+    assert error.got == "96x64 = 6144 pixels; data.max_pixels is 6143"
     assert "data.max_pixels=6144" in str(error.remedy)
     error = _error(path, lambda path: probe(path, limits=Limits(max_frames=59)))
-    assert "data.max_frames" in str(error.remedy)
+    assert "data.max_frames=60" in str(error.remedy)
     error = _error(path, lambda path: probe(path, limits=Limits(max_seconds=2.3)))
-    assert "data.max_seconds" in str(error.remedy)
+    assert "data.max_seconds=3" in str(error.remedy)
     assert probe(path, limits=Limits(max_pixels=96 * 64, max_frames=60, max_seconds=2.4)).frames == 60
 
 

@@ -97,13 +97,22 @@ def test_a_folder_that_starts_late_misses_its_first_file(tmp_path: Path) -> None
     assert _error(folder).where == str(folder / "img_00001.jpg")
 
 
-@pytest.mark.parametrize("names", [[], ["a.jpg", "img_1.jpg", "img_00001.png", "img_00001.jpg.part"]])
-def test_a_folder_without_frames(names: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("names", "remedy"),
+    [
+        ([], "numbered images"),
+        (["a.jpg", "notes.txt", "img_00001.jpg.part"], "numbered images"),
+        (["a.jpg", "img_1.jpg", "img_00001.png", "img_00001.jpg.part"], "data.frame_pattern=img_{:05d}.png"),
+        (["00007.PNG"], "'data.frame_pattern=\"{:05d}.PNG\"'"),
+        (["my frame3.jpeg"], "'data.frame_pattern=my frame{:d}.jpeg'"),
+    ],
+)
+def test_a_folder_without_frames(names: list[str], remedy: str, tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).touch()
     error = _error(tmp_path)
     assert error.what == "The folder holds no frames."
-    assert "data.frame_pattern" in str(error.remedy)
+    assert remedy in str(error.remedy)
 
 
 def test_frames_of_different_sizes(tmp_path: Path) -> None:

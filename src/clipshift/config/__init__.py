@@ -1,7 +1,7 @@
 """Settings: their schema, the recipes, and how they become one configuration."""
 
 from clipshift.config.loading import Resolved, Settings, load_config, resolve, save_config
-from clipshift.config.model_spec import Average, ModelSpec
+from clipshift.config.model_spec import Average, ModelSpec, with_reading
 from clipshift.config.recipes import recipe_names, recipe_path
 from clipshift.config.schema import (
     MOST_CLIPS,
@@ -13,12 +13,13 @@ from clipshift.config.schema import (
     InputConfig,
     ModelConfig,
     OptimConfig,
+    ReadingConfig,
     Sampling,
     ShiftConfig,
     TrainConfig,
     TrainSampling,
 )
-from clipshift.config.text import describe, flatten
+from clipshift.config.text import describe, flatten, setting
 
 __all__ = [
     "MOST_CLIPS",
@@ -32,6 +33,7 @@ __all__ = [
     "ModelConfig",
     "ModelSpec",
     "OptimConfig",
+    "ReadingConfig",
     "Resolved",
     "Sampling",
     "Settings",
@@ -45,4 +47,6 @@ __all__ = [
     "recipe_path",
     "resolve",
     "save_config",
+    "setting",
+    "with_reading",
 ]

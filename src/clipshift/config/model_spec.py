@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from clipshift.config.schema import MOST_CLIPS, Crops, InputConfig, ModelConfig, PositiveInt, Section
+from clipshift.config.loading import Settings, resolve
+from clipshift.config.schema import MOST_CLIPS, Crops, InputConfig, ModelConfig, PositiveInt, ReadingConfig, Section
+from clipshift.errors import ConfigError
 
 Average = Literal["logits", "probabilities"]
 
-FORMAT = 1
-"""Version of a model folder's layout that this clipshift writes; it reads no newer one."""
+FORMAT = 2
+"""Version of a model folder's layout that this clipshift writes; it reads no newer one, and every older one: 1 had no
+`reading`, which then has its defaults."""
 
 
 class ModelSpec(Section):
@@ -23,6 +27,8 @@ class ModelSpec(Section):
     """Version of clipshift that wrote it."""
     model: ModelConfig
     input: InputConfig
+    reading: ReadingConfig = ReadingConfig()
+    """Names of frames, and the largest clip that is read: those that the model was trained with."""
     classes: tuple[str, ...]
     """Class names, in the order of the logits."""
     labels: Literal["one", "several"] = "one"
@@ -47,3 +53,26 @@ class ModelSpec(Section):
         if most is not None and self.clips > most:
             raise ValueError(f"clips ({self.clips}) are more than input.sampling={self.input.sampling} knows ({most})")
         return self
+
+
+def with_reading(spec: ModelSpec, settings: Settings | Sequence[Settings]) -> ModelSpec:
+    """A model's description with some of its settings of reading clips replaced.
+
+    Args:
+        spec: The description.
+        settings: `"data.max_seconds=50000"` or a mapping, or several of these, of which the last one wins.
+
+    Raises:
+        ConfigError: A setting is not valid, or is not one of reading clips.
+    """
+    given = [settings] if isinstance(settings, str | Mapping) else settings
+    if not given:
+        return spec
+    own = {f"data.{key}": value for key, value in spec.reading.model_dump().items()}
+    resolved = resolve(settings=[own, *given])
+    others = [key for key in resolved.origin if key not in own]
+    if others:
+        raise ConfigError(
+            "Of a trained model only the settings of reading clips can be changed.", got=others[0], allowed=own
+        )
+    return spec.model_copy(update={"reading": resolved.config.data.reading})

@@ -183,23 +183,33 @@ class AugmentConfig(Section):
         return self
 
 
-class DataConfig(Section):
-    """Which clips, how they are read, and what happens to bad ones."""
+class ReadingConfig(Section):
+    """How a clip is opened; travels with the trained model. In a configuration these are settings of `data`."""
 
-    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Share of the groups of clips held out for validation when the data set brings no split of its own."""
-    split_seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of that split."""
     frame_pattern: str = "img_{:05d}.jpg"
     """File names inside a frame folder; numbered from 1 (a folder that starts at 0 is recognised)."""
-    max_bad: Fraction = 0.01
-    """Training stops when more than this share of the training clips turned out unreadable."""
     max_pixels: PositiveInt = 8192 * 4320
     """Largest frame, in pixels (width x height), that is decoded."""
     max_frames: PositiveInt = 1_000_000
     """Longest video, in frames, that is decoded."""
     max_seconds: Positive = 36_000.0
     """Longest video, in seconds, that is decoded."""
+
+    @property
+    def reading(self) -> ReadingConfig:
+        """These settings alone, also of a `DataConfig`: what a trained model keeps."""
+        return ReadingConfig(**{key: getattr(self, key) for key in ReadingConfig.model_fields})
+
+
+class DataConfig(ReadingConfig):
+    """Which clips, how they are read, and what happens to bad ones."""
+
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the groups of clips held out for validation when the data set brings no split of its own."""
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of that split."""
+    max_bad: Fraction = 0.01
+    """Training stops when more than this share of the training clips turned out unreadable."""
     workers: Annotated[int, Field(ge=0, le=1024)] | Literal["auto"] = "auto"
     """Processes that decode clips, per device; 0 decodes in the main process; `auto`: as the cores allow."""
 

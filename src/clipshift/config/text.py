@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +12,9 @@ from pydantic import BaseModel
 
 from clipshift.config.schema import Config, Section
 from clipshift.config.yaml import YamlError, read_yaml
+
+_SAFE = re.compile(r"[\w.:=/@%+{}-]+", re.ASCII)
+"""Words that no shell changes: braces count only around a comma, or two dots."""
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -64,10 +69,23 @@ def yaml_value(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def setting(key: str, value: object) -> str:
+    """`key=value` as a word of a command line, with quotes where YAML or the shell needs them."""
+    text = yaml_value(value)
+    if isinstance(value, str) and text != value and _reads_as_itself(value):
+        text = value  # as a whole value, what `yaml_value` must quote inside of others is plain
+    word = f"{key}={text}"
+    return word if _SAFE.fullmatch(word) and ".." not in word else shlex.quote(word)
+
+
 def _is_plain(text: str) -> bool:
     # Within [ ] and { } these four would end or split it.
     if any(mark in text for mark in ",[]{}"):
         return False
+    return _reads_as_itself(text)
+
+
+def _reads_as_itself(text: str) -> bool:
     try:
         return bool(read_yaml(text) == text)
     except YamlError:

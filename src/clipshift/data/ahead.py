@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from threading import Condition
-from typing import Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,6 +32,31 @@ def pick_threads(workers: int | Literal["auto"]) -> int:
     return min(available_cores(), _MOST_THREADS) if workers == "auto" else workers
 
 
+@dataclass
+class UntilError(Generic[Item]):
+    """Items up to an error in making them, which is kept until what was made of those before it is given.
+
+    Attributes:
+        items: Are iterated once.
+        error: What ended them, if it did.
+    """
+
+    items: Iterable[Item]
+    error: Exception | None = None
+
+    def __iter__(self) -> Iterator[Item]:
+        """The items."""
+        try:
+            yield from self.items
+        except Exception as error:
+            self.error = error
+
+    def raise_error(self) -> None:
+        """Raises what ended the items, if anything did."""
+        if self.error is not None:
+            raise self.error
+
+
 def map_ahead(
     function: Callable[[Item], Result],
     items: Iterable[Item],
@@ -45,7 +71,7 @@ def map_ahead(
 
     Args:
         function: Called with each item; its exceptions come out where its result would.
-        items: Consumed step by step, in the caller's thread.
+        items: Consumed step by step, in the caller's thread; their exception comes out after all results before it.
         workers: Threads; 0 works in the caller's.
         at_end: Called before the threads are waited for, however the iteration ends.
 
@@ -57,13 +83,23 @@ def map_ahead(
         return
     pool = ThreadPoolExecutor(workers, thread_name_prefix="ahead")
     waiting: deque[Future[Result]] = deque()
+    ended: Exception | None = None
+
+    def taken() -> Generator[Item]:
+        nonlocal ended
+        try:
+            yield from items
+        except Exception as error:
+            ended = error
+
     try:
-        for item in items:
+        for item in taken():
             waiting.append(pool.submit(function, item))
             if len(waiting) >= 2 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+        taken.raise_error()
     finally:
         at_end()
         pool.shutdown(wait=True, cancel_futures=True)

@@ -19,7 +19,7 @@ from clipshift.data.clips import Clip, DataSet, absolute, plural, some
 from clipshift.data.fingerprint import describe_aspects, file_hash
 from clipshift.data.manifest import read_dataset
 from clipshift.errors import DataError, VideoError
-from clipshift.video import Limits, open_clip, segment_middles
+from clipshift.video import segment_middles
 
 Severity = Literal["error", "warning", "info"]
 
@@ -107,6 +107,7 @@ def check_data(
     data: DataConfig,
     *,
     segments: int = 8,
+    several: bool = False,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
@@ -116,6 +117,7 @@ def check_data(
         source: As for `read_dataset`.
         data: The settings for reading; `max_bad` decides whether unreadable clips are an error.
         segments: Frames that the model takes of each clip; their middles are decoded.
+        several: Whether a clip may have several labels.
         workers: Threads; None for one a core.
         progress: Called with the number of finished clips and of all clips.
 
@@ -124,7 +126,7 @@ def check_data(
     """
     shown = str(absolute(source))
     try:
-        dataset = read_dataset(source, data)
+        dataset = read_dataset(source, data, several=several)
     except DataError as error:
         parts = [f"{name}: {value}" for name, value in _parts(error) if value is not None]
         finding = Finding("error", "data", error.what, details=tuple(parts), remedy=error.remedy)
@@ -172,9 +174,8 @@ def _inspect_all(
 
 
 def _inspect(clip: Clip, split: str, data: DataConfig, segments: int) -> Inspected:
-    limits, pattern = Limits.of(data), data.frame_pattern
     try:
-        with open_clip(clip.path, limits=limits, frame_pattern=pattern, frames=clip.frames) as reader:
+        with clip.open(data) as reader:
             info = reader.info
             spread = segment_middles(info.frames, LOOK_FRAMES)
             look = look_of(reader.read(spread))

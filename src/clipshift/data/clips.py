@@ -6,8 +6,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipshift.errors import DataError
+from clipshift.config import ReadingConfig
+from clipshift.errors import DataError, UserError, VideoError
 from clipshift.files import printable
+from clipshift.video import ClipReader, Limits, open_clip
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,25 @@ class Clip:
     """Number of frames that a list declared for a frame folder."""
     labels: tuple[int, ...] = ()
     """All its labels, ascending, where a clip may have several; `label` is the first then."""
+    error: UserError | None = None
+    """Why what was named is no clip; it is said where the clip is opened, so that the others can go on."""
+
+    def open(self, reading: ReadingConfig, *, square_pixels: bool = False) -> ClipReader:
+        """Opens the clip; see [clipshift.video.open_clip][].
+
+        Args:
+            reading: Limits and the pattern of frame folders.
+            square_pixels: Scale frames whose pixels are not square, as players do.
+
+        Raises:
+            VideoError: It cannot be read.
+        """
+        if self.error is not None:
+            raise VideoError(self.error.what, where=self.error.where, got=self.error.got, remedy=self.error.remedy)
+        limits, pattern = Limits.of(reading), reading.frame_pattern
+        return open_clip(
+            self.path, limits=limits, frame_pattern=pattern, frames=self.frames, square_pixels=square_pixels
+        )
 
 
 @dataclass(frozen=True)

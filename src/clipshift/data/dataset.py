@@ -16,7 +16,7 @@ from clipshift.config import AugmentConfig, Config
 from clipshift.data.clips import Clip, Manifest, some
 from clipshift.data.transforms import training_clip
 from clipshift.errors import ConfigError, VideoError
-from clipshift.video import Limits, open_clip, training_frames
+from clipshift.video import training_frames
 
 Key = tuple[int, int]
 """Epoch, and index into the manifest; of a clip that an epoch has again, another number in the epoch's place."""
@@ -139,11 +139,7 @@ class TrainingClips(Dataset[Sample]):
         # Of this thread: without workers, the network's threads spin on for a while beside it.
         began = time.thread_time()
         random = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, index, _SAMPLE_TAG]))
-        limits, pattern = Limits.of(self.data), self.data.frame_pattern
-        square = self.input.pixel_aspect == "apply"
-        with open_clip(
-            clip.path, limits=limits, frame_pattern=pattern, frames=clip.frames, square_pixels=square
-        ) as reader:
+        with clip.open(self.data, square_pixels=self.input.pixel_aspect == "apply") as reader:
             wanted = training_frames(self.augment.sampling, reader.frame_count, self.input.segments, random)
             frames_THWC = reader.read(wanted)
         decoded = time.thread_time()

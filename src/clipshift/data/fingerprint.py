@@ -16,7 +16,6 @@ from clipshift.data.clips import Clip, DataSet, plural
 from clipshift.data.folders import is_left_out
 from clipshift.errors import RunError, VideoError
 from clipshift.files import from_json, path_bytes, sha256_of_file, to_json, write_whole
-from clipshift.video import Limits, probe
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,8 @@ def fingerprint(clip: Clip, classes: tuple[str, ...], split: str, data: DataConf
     sha256 = None
     try:
         sha256 = file_hash(clip.path)
-        info = probe(clip.path, limits=Limits.of(data), frame_pattern=data.frame_pattern, frames=clip.frames)
+        with clip.open(data) as reader:
+            info = reader.info
     except VideoError as error:
         return Fingerprint(*who, *(None,) * 6, bytes=size, mtime_ns=changed, sha256=sha256, error=error.what)
     return Fingerprint(

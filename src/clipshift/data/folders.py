@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clipshift.config import DataConfig
+from clipshift.config import ReadingConfig, setting
 from clipshift.data.clips import Clip, Manifest, name_of, plural, read_class_names, some
 from clipshift.errors import DataError
-from clipshift.video import is_video_file
+from clipshift.video import fitting_pattern, is_video_file
 from clipshift.video.frames import frame_names
 
 CLASSES_FILE = "classes.txt"
@@ -94,7 +94,7 @@ def file_names(folder: Path) -> list[str]:
 
 def read_class_folders(
     folder: Path,
-    data: DataConfig,
+    data: ReadingConfig,
     *,
     root: Path,
     classes: Sequence[str] | None = None,
@@ -183,16 +183,13 @@ def _check_pattern(clips: list[Clip], misnamed: list[Path], frame_pattern: str) 
     """Raises DataError when no clip could be read for the names of its frames; when some could not, notes that."""
     if not misnamed:
         return ()
-    name = misnamed[0].name
-    number = re.sub(r".*?(\d+)\.\w+$", r"\1", name)
-    stem, suffix = name[: name.rindex(number)], Path(name).suffix
-    fitting = stem + (f"{{:0{len(number)}d}}" if len(number) > 1 else "{:d}") + suffix
+    fitting = fitting_pattern(misnamed[0].name)
     if len(misnamed) == len(clips):
         raise DataError(
             "The frames are not named as data.frame_pattern says.",
             where=misnamed[0],
             allowed=frame_pattern,
-            remedy=f"data.frame_pattern={fitting}" if stem else f"'data.frame_pattern=\"{fitting}\"'",
+            remedy=setting("data.frame_pattern", fitting) if fitting else "rename the frames: img_00001.jpg ...",
         )
     return (f"{plural(len(misnamed), 'frame folder')} not named as data.frame_pattern says: {misnamed[0]}",)
 

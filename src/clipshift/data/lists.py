@@ -53,6 +53,7 @@ def read_list(
     classes: Sequence[str] | None = None,
     strict: bool = False,
     several: bool = False,
+    absent: bool = False,
 ) -> Manifest:
     """Reads a list of labelled clips; they keep their order.
 
@@ -67,11 +68,15 @@ def read_list(
         classes: The known classes: the result has these, labels are mapped by name.
         strict: Whether a class between the smallest and largest index may not be without clips.
         several: Whether a clip may have several labels.
+        absent: Whether clips that do not exist are kept, and noted: opening them says so. Where none exists, that is
+            an error all the same: of the list, or of where it lies.
 
     Raises:
         DataError: A malformed line, an unknown label, a missing file, or a clip with two labels.
     """
-    rows = _read_rows(path, bases, several)
+    rows, missing = _read_rows(path, bases, several)
+    if missing and not (absent and len(missing) < len(rows)):
+        raise _missing_files(path, bases, rows, missing)
     beside = path.parent / CLASSES_FILE
     own = read_class_names(beside) if beside.is_file() and beside != path else None
     # One row for each label: a row's labels are found again by its line.
@@ -93,10 +98,13 @@ def read_list(
         )
         for row, own_labels in zip(rows, ordered, strict=True)
     )
-    return Manifest(source=path, classes=names, clips=clips, notes=_check_repeats(path, rows, ordered, names))
+    notes = _check_repeats(path, rows, ordered, names)
+    if missing:
+        notes += (f"{path.name}: {len(missing)} of {plural(len(rows), 'listed clip')} do not exist: {some(missing)}",)
+    return Manifest(source=path, classes=names, clips=clips, notes=notes)
 
 
-def stream_paths(path: Path) -> Iterator[Path]:
+def stream_paths(path: Path) -> Iterator[Path | DataError]:
     """The clips of a list, for which labels do not matter: what stands beside a path is left out.
 
     Text lists may have paths alone. A clip that does not exist is given all the same: opening it says so.
@@ -105,15 +113,20 @@ def stream_paths(path: Path) -> Iterator[Path]:
         path: The list; CSV and JSON lines need the column or key `path`.
 
     Yields:
-        Paths, those relative in the list from the list's folder.
+        Paths, those relative in the list from the list's folder; of JSON lines that are malformed, the error.
 
     Raises:
-        DataError: A line is malformed, or the list is empty.
+        DataError: The list cannot be read, is empty, or is a malformed table.
     """
     lines = _lines(path, "the path of one clip a line")
     if path.suffix.lower() == ".jsonl":
-        texts = (_json_object(path, line)["path"] for line in lines)
-    elif _is_csv(path, lines):
+        for line in lines:
+            try:
+                yield path.parent / _json_object(path, line)["path"]
+            except DataError as error:
+                yield error
+        return
+    if _is_csv(path, lines):
         columns, rows = _csv_table(path, lines, needed=("path",))
         texts = (dict(zip(columns, values, strict=False))["path"] for _, values in rows)
     else:
@@ -156,7 +169,8 @@ def _unlabelled(folder: Path, text: str) -> str:
     return next(existing, None) or next(like_video, text)
 
 
-def _read_rows(path: Path, bases: Sequence[Path], several: bool) -> list[Row]:
+def _read_rows(path: Path, bases: Sequence[Path], several: bool) -> tuple[list[Row], list[str]]:
+    """The rows, and those of them whose clip does not exist, in words."""
     lines = _lines(path, "one clip a line: path label")
     missing: list[str] = []
 
@@ -181,15 +195,17 @@ def _read_rows(path: Path, bases: Sequence[Path], several: bool) -> list[Row]:
         where = find(text) or find(text.replace("\\", "/")) or note_missing(text, line)
         first, *others = _split_labels(path, line, label) if several else [str(label)]
         rows.append(Row(line, where, first, frames, tuple(others)))
-    if missing:
-        raise DataError(
-            f"{len(missing)} of {plural(len(rows), 'listed clip')} do not exist.",
-            where=path,
-            got=some(missing),
-            allowed=f"paths from the root, or relative to {' or '.join(str(base) for base in bases)}",
-            remedy="correct the list, or name the folder of the clips as `root:` in a data.yaml",
-        )
-    return rows
+    return rows, missing
+
+
+def _missing_files(path: Path, bases: Sequence[Path], rows: Sequence[Row], missing: list[str]) -> DataError:
+    return DataError(
+        f"{len(missing)} of {plural(len(rows), 'listed clip')} do not exist.",
+        where=path,
+        got=some(missing),
+        allowed=f"paths from the root, or relative to {' or '.join(str(base) for base in bases)}",
+        remedy="correct the list, or name the folder of the clips as `root:` in a data.yaml",
+    )
 
 
 Parsed = tuple[int, str, str | tuple[str, ...], int | None]
@@ -371,7 +387,8 @@ def _unknown_label(path: Path, row: Row, names: Sequence[str]) -> DataError:
     if not row.label.isdecimal() and any(" " in name for name in names):
         remedy += "; class names with blanks need tabs, CSV or JSON lines"
     if "," in row.label:
-        remedy += "; where clips have several labels, say so: train.multi_label=true, or --multi-label"
+        remedy += "; clips with several labels are for models that were trained with train.multi_label=true"
+        remedy += " (check takes it, too; frames, repack and lists take --multi-label)"
     return DataError(
         "A label is not in the list of classes.",
         where=f"{path}:{row.line}",

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from clipshift.config import DataConfig
+from clipshift.config import DataConfig, ReadingConfig
 from clipshift.data.clips import Clip, DataSet, Manifest, absolute, exists, name_of, plural, read_class_names, some
 from clipshift.data.folders import (
     CLASSES_FILE,
@@ -119,7 +119,7 @@ def read_dataset(source: str | Path, data: DataConfig, *, several: bool = False)
 
 
 def read_manifest(
-    source: str | Path, data: DataConfig, *, classes: Sequence[str] | None = None, several: bool = False
+    source: str | Path, data: ReadingConfig, *, classes: Sequence[str] | None = None, several: bool = False
 ) -> Manifest:
     """Reads labelled clips to measure a model on.
 
@@ -131,7 +131,8 @@ def read_manifest(
         several: Whether a clip may have several labels.
 
     Returns:
-        The clips in the order of the list, or sorted by class and name.
+        The clips in the order of the list, or sorted by class and name; also those of a list that do not exist, which
+        a note tells of.
 
     Raises:
         DataError: The data is not as described, or has a class that the model does not know.
@@ -149,19 +150,22 @@ def read_manifest(
     if classes is None and held is not None and parts.train is not None and parts.classes is None:
         classes = _read_part(parts.train, parts, data, classes=None, training=True, several=several).classes
     own = parts.classes
-    manifest = _read_part(part, parts, data, classes=own if own is not None else classes, several=several)
+    manifest = _read_part(part, parts, data, classes=own if own is not None else classes, several=several, absent=True)
     if classes is not None and own is not None:
         manifest = _renamed(manifest, tuple(classes))
     return replace(manifest, notes=(*parts.notes, *manifest.notes))
 
 
-def read_parts(source: str | Path, data: DataConfig, *, several: bool = False) -> LabelledParts:
+def read_parts(
+    source: str | Path, data: ReadingConfig, *, several: bool = False, absent: bool = False
+) -> LabelledParts:
     """Reads every part that a data set brings; none is made by splitting.
 
     Args:
         source: As for `read_dataset`.
         data: The settings for reading.
         several: Whether a clip may have several labels.
+        absent: Whether clips of a list that do not exist are kept, and noted.
 
     Returns:
         The parts by name; what has no parts (a folder of classes, one list) counts as `train`.
@@ -174,7 +178,9 @@ def read_parts(source: str | Path, data: DataConfig, *, several: bool = False) -
     parts = {}
     for name, part in (("train", found.train), ("val", found.validation), ("test", found.test)):
         if part is not None:
-            parts[name] = _read_part(part, found, data, classes=classes, training=name == "train", several=several)
+            parts[name] = _read_part(
+                part, found, data, classes=classes, training=name == "train", several=several, absent=absent
+            )
             classes = parts[name].classes
     notes = (*found.notes, *(note for part in parts.values() for note in part.notes))
     return LabelledParts(found.root, classes or (), parts, tuple(dict.fromkeys(notes)))
@@ -190,7 +196,7 @@ def _check_exists(path: Path) -> None:
         )
 
 
-def _find_parts(source: Path, data: DataConfig) -> Parts:
+def _find_parts(source: Path, data: ReadingConfig) -> Parts:
     _check_exists(source)
     if source.is_dir():
         return _folder_parts(source, data)
@@ -204,7 +210,7 @@ def _find_parts(source: Path, data: DataConfig) -> Parts:
     raise DataError("The file is not a data set.", where=source, got=suffix or "no ending", allowed=_FORMS)
 
 
-def _folder_parts(source: Path, data: DataConfig) -> Parts:
+def _folder_parts(source: Path, data: ReadingConfig) -> Parts:
     """A folder is split where it has a folder `train` that holds class folders; else it is one of class folders."""
     folders = {path.name.lower(): path for path in subfolders(source)}
     train = _one_of(folders, TRAIN_NAMES)
@@ -225,7 +231,7 @@ def _one_of(folders: dict[str, Path], names: Sequence[str]) -> Path | None:
     return next((folders[name] for name in names if name in folders), None)
 
 
-def _holds_classes(folder: Path, data: DataConfig) -> bool:
+def _holds_classes(folder: Path, data: ReadingConfig) -> bool:
     inside = subfolders(folder)
     frames = [is_frame_folder(path, data.frame_pattern) for path in inside]
     return bool(inside) and not any(is_video_file(name) for name in file_names(folder)) and not all(frames)
@@ -302,11 +308,12 @@ def _yaml_classes(source: Path, value: object, bases: Sequence[Path]) -> tuple[s
 def _read_part(
     part: Path,
     parts: Parts,
-    data: DataConfig,
+    data: ReadingConfig,
     *,
     classes: Sequence[str] | None,
     training: bool = False,
     several: bool = False,
+    absent: bool = False,
 ) -> Manifest:
     if part.is_dir():
         manifest = read_class_folders(part, data, root=parts.root, classes=classes, allow_empty=not training)
@@ -317,7 +324,9 @@ def _read_part(
     if part.suffix.lower() not in LIST_SUFFIXES:
         raise DataError("A part of the data set is neither a folder nor a list.", where=part, allowed=_FORMS)
     bases = (part.parent, *parts.bases)
-    return read_list(part, bases=bases, root=parts.root, classes=classes, strict=training, several=several)
+    return read_list(
+        part, bases=bases, root=parts.root, classes=classes, strict=training, several=several, absent=absent
+    )
 
 
 def _renamed(manifest: Manifest, classes: tuple[str, ...]) -> Manifest:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from clipshift.config import DataConfig
+from clipshift.config import DataConfig, setting
 from clipshift.data.ahead import map_ahead
 from clipshift.data.archives import open_source, unpacked_by_hand
 from clipshift.data.clips import Clip, absolute, plural, shown, some
@@ -66,11 +66,10 @@ class Prepared:
         lines += [f"note: {note}" for note in self.notes]
         lines += [f"error: {fault}" for fault in self.faults]
         lines.append(f"wrote {', '.join(path.name for path in self.lists.lists.values())} and {shown(self.lists.data)}")
-        setting = ""
-        # In quotes of its own: the value is YAML, where a brace begins something else.
+        words = ["clipshift", "check", shlex.quote(shown(self.lists.data))]
         if self.frame_pattern != DataConfig().frame_pattern:
-            setting = " " + shlex.quote(f'data.frame_pattern="{self.frame_pattern}"')
-        return [*lines, "", f"clipshift check {shlex.quote(shown(self.lists.data))}{setting}"]
+            words.append(setting("data.frame_pattern", self.frame_pattern))
+        return [*lines, "", " ".join(words)]
 
 
 @dataclass

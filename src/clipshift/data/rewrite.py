@@ -362,7 +362,7 @@ def _rewrite(
 ) -> Rewritten:
     settings = DataConfig() if settings is None else settings
     folder = absolute(to)
-    found = read_parts(data, settings, several=multi_label)
+    found = read_parts(data, settings, several=multi_label, absent=True)
     _check_apart(folder, found)
     clips = {clip.path: clip for part in found.parts.values() for clip in part.clips}
     names = new_names([clip.name for clip in clips.values()], form.suffix, plain=plain_names)
@@ -452,9 +452,7 @@ def _work(job: _Job, *, folder: Path, form: _Frames | _Video, settings: DataConf
             return _Kept.AS_IT_IS
         size, time = _stamp(job.clip.path)
         limits = Limits.of(settings)
-        with open_clip(
-            job.clip.path, limits=limits, frame_pattern=settings.frame_pattern, frames=job.clip.frames
-        ) as reader:
+        with job.clip.open(settings) as reader:
             count, width, height = form.write(reader, place)
             expected, aspect = reader.info.frames, reader.info.pixel_aspect
         _verify(place, (expected, width, height), limits)

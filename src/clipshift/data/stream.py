@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from clipshift.config import Crops, DataConfig, InputConfig
+from clipshift.config import Crops, InputConfig, ReadingConfig
 from clipshift.data.ahead import map_ahead
 from clipshift.data.clips import Clip
 from clipshift.data.transforms import test_views
 from clipshift.errors import VideoError
-from clipshift.video import Limits, check_video, frame_sets, open_clip
+from clipshift.video import check_video, frame_sets
 
 _PIECE_BYTES = 128 * 1024 * 1024
 """Decoded pixels that are held at once before they are scaled down."""
@@ -29,7 +29,7 @@ class ReadClip:
     error: VideoError | None
 
 
-def read_views(clip: Clip, settings: InputConfig, data: DataConfig, *, crops: Crops, clips: int = 1) -> torch.Tensor:
+def read_views(clip: Clip, settings: InputConfig, data: ReadingConfig, *, crops: Crops, clips: int = 1) -> torch.Tensor:
     """Reads the test views of one clip: the frames that `settings.sampling` takes, scaled and cropped.
 
     Args:
@@ -46,9 +46,7 @@ def read_views(clip: Clip, settings: InputConfig, data: DataConfig, *, crops: Cr
         VideoError: The clip cannot be read.
         ConfigError: `settings.sampling` does not know so many sets of frames.
     """
-    limits, pattern = Limits.of(data), data.frame_pattern
-    square = settings.pixel_aspect == "apply"
-    with open_clip(clip.path, limits=limits, frame_pattern=pattern, frames=clip.frames, square_pixels=square) as reader:
+    with clip.open(data, square_pixels=settings.pixel_aspect == "apply") as reader:
         # Large frames of many sets are decoded and scaled piece by piece: the scaled ones are small.
         piece = max(1, _PIECE_BYTES // (reader.info.width * reader.info.height * 3))
         return _views(reader.read, reader.info.frames, settings, crops=crops, clips=clips, piece=piece)
@@ -102,7 +100,7 @@ def _views(
 def read_ahead(
     clips: Iterable[Clip],
     settings: InputConfig,
-    data: DataConfig,
+    data: ReadingConfig,
     *,
     crops: Crops = "centre",
     clips_per_video: int = 1,

@@ -17,7 +17,6 @@ from clipshift.data.manifest import read_parts
 from clipshift.errors import DataError
 from clipshift.files import printable, to_json, write_whole
 from clipshift.locks import hold_folder
-from clipshift.video import probe
 
 ListFormat = Literal["clipshift", "mmaction2", "paddlevideo"]
 DATA_FILE = "data.yaml"
@@ -171,7 +170,8 @@ def _with_frames(clips: Sequence[Clip], settings: DataConfig) -> tuple[Clip, ...
     def counted(clip: Clip) -> Clip:
         if clip.frames is not None or not clip.path.is_dir():
             return clip
-        return replace(clip, frames=probe(clip.path, frame_pattern=settings.frame_pattern).frames)
+        with clip.open(settings) as reader:
+            return replace(clip, frames=reader.frame_count)
 
     return tuple(counted(clip) for clip in clips)
 

@@ -15,15 +15,16 @@ from typing import Any, Literal
 import numpy as np
 
 from clipshift._version import __version__
-from clipshift.config import DataConfig
+from clipshift.config import Settings
 from clipshift.data.ahead import pick_threads
 from clipshift.data.clips import Clip
 from clipshift.deployment.clips import GENERATED, generated_clips, spread
+from clipshift.engines import one_line
 from clipshift.errors import ExportError, VideoError
 from clipshift.files import to_json, write_whole
 from clipshift.inference.predictor import Model, load
-from clipshift.inference.sources import find_clips
-from clipshift.video import Limits, frame_sets, open_clip
+from clipshift.inference.sources import find_clips_of
+from clipshift.video import frame_sets
 
 JSON_FILE, CHART_FILE = "benchmark.json", "benchmark.png"
 _MOST_CLIPS = 32
@@ -150,6 +151,7 @@ def benchmark(
     device: str = "auto",
     repeat: int = 20,
     out: str | Path | None = None,
+    settings: Settings | Sequence[Settings] = (),
 ) -> Benchmark:
     """Measure how fast models are, trained and exported ones, in turns, so that a busy machine slows all alike.
 
@@ -162,21 +164,24 @@ def benchmark(
         device: As for [load][clipshift.inference.predictor.load].
         repeat: Measurements of each time, after two that are not counted.
         out: Folder for `benchmark.json` and `benchmark.png`; None writes nothing.
+        settings: Of reading clips, for all models in place of their own, such as `"data.max_seconds=50000"`
+            ([ReadingConfig][clipshift.config.ReadingConfig]).
 
     Raises:
+        ConfigError: A setting is not valid.
         ExportError: Nothing was named, or an export cannot be run.
         DataError: There are no clips.
-        VideoError: None of them can be read.
+        VideoError: There is none that all models can read.
         WeightsError: There is no such model.
     """
     if not models:
         raise ExportError("Nothing was named to measure.", allowed="run folders, model folders, exported models")
-    opened = [load(model, device=device, threads=threads, mode=mode) for model in models]
+    opened = [load(model, device=device, threads=threads, mode=mode, settings=settings) for model in models]
     with ExitStack() as stack:
         if videos is None:
             clips, source = stack.enter_context(generated_clips()), GENERATED
         else:
-            clips, source = spread(list(find_clips([videos], DataConfig())), _MOST_CLIPS), str(videos)
+            clips, source = spread(find_clips_of(videos, opened[0].spec.reading), _MOST_CLIPS), str(videos)
         speeds = _measure(opened, [str(model) for model in models], clips, repeat)
     found = Benchmark(tuple(speeds), len(clips), source, describe_machine())
     if out is not None:
@@ -185,12 +190,7 @@ def benchmark(
 
 
 def _measure(models: list[Model], names: list[str], clips: list[Clip], repeat: int) -> list[Speed]:
-    first = {clip: frames for clip in clips if (frames := _read(models[0], clip)) is not None}
-    if not first:
-        raise VideoError("None of the clips can be read.", where=clips[0].name)
-    readable = list(first)
-    others = [[frames for clip in readable if (frames := _read(model, clip)) is not None] for model in models[1:]]
-    sets = [list(first.values()), *others]
+    readable, sets = _read_all(models, clips)
     network: list[list[float]] = [[] for _ in models]
     decoding: list[list[float]] = [[] for _ in models]
     whole: list[list[float]] = [[] for _ in models]
@@ -212,17 +212,29 @@ def _measure(models: list[Model], names: list[str], clips: list[Clip], repeat: i
     ]
 
 
-def _read(model: Model, clip: Clip) -> np.ndarray | None:
-    """The first set of frames of a clip; None if it cannot be read."""
+def _read_all(models: list[Model], clips: list[Clip]) -> tuple[list[Clip], list[list[np.ndarray]]]:
+    """The clips that all models can read, and for each model its frames of each of them."""
+    readable, sets, errors = [], [], []
+    for clip in clips:
+        try:
+            sets.append([_read(model, clip) for model in models])
+            readable.append(clip)
+        except VideoError as error:
+            errors.append(error)
+    if not readable:
+        raise VideoError(
+            "None of the clips can be read.", where=clips[0].name, got=one_line(errors[0]), remedy=errors[0].remedy
+        )
+    return readable, [list(frames) for frames in zip(*sets, strict=True)]
+
+
+def _read(model: Model, clip: Clip) -> np.ndarray:
+    """The first set of frames of a clip."""
     settings = model.spec.input
-    try:
-        square = settings.pixel_aspect == "apply"
-        with open_clip(clip.path, limits=Limits.of(DataConfig()), frames=clip.frames, square_pixels=square) as reader:
-            indices = frame_sets(settings.sampling, reader.info.frames, settings.segments)[0]
-            wanted = sorted(set(indices))
-            frames_THWC = reader.read(wanted)
-    except VideoError:
-        return None
+    with clip.open(model.spec.reading, square_pixels=settings.pixel_aspect == "apply") as reader:
+        indices = frame_sets(settings.sampling, reader.info.frames, settings.segments)[0]
+        wanted = sorted(set(indices))
+        frames_THWC = reader.read(wanted)
     return frames_THWC[[wanted.index(index) for index in indices]]
 
 

@@ -93,6 +93,7 @@ def check(
             "None of the clips for the check could be read.",
             where=source,
             got=compared.expected.errors.get(0, compared.found.errors.get(0)),
+            remedy="mend what is said of the clip, or name other clips with --data",
         )
     if not np.isfinite(compared.largest):
         raise ExportError(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clipshift.config import DataConfig, ModelSpec
+from clipshift.config import DataConfig, ModelSpec, ReadingConfig
 from clipshift.data.clips import Clip
 from clipshift.data.folders import is_frame_folder, subfolders
 from clipshift.data.lists import LIST_SUFFIXES, gives_labels
@@ -16,7 +16,7 @@ from clipshift.data.manifest import read_dataset, read_manifest
 from clipshift.data.motion import write_motion_clips
 from clipshift.errors import DataError, ExportError
 from clipshift.files import from_json
-from clipshift.inference.sources import find_clips
+from clipshift.inference.sources import find_clips_of
 
 GENERATED = "generated motion clips"
 
@@ -27,15 +27,15 @@ def find_labelled(data: str | Path, spec: ModelSpec) -> list[Clip]:
     Args:
         data: A folder with a folder per class, a list with labels, a `data.yaml`; or clips without labels: a folder
             of videos, a list of paths, a glob, a video.
-        spec: Names the classes.
+        spec: Names the classes, and says how clips are read.
 
     Raises:
         DataError: There are no clips, or there are labels and they are not right.
     """
     several = spec.labels == "several"
     try:
-        if _has_labels(Path(data), spec.classes):
-            return list(read_manifest(data, DataConfig(), classes=spec.classes, several=several).clips)
+        if _has_labels(Path(data), spec):
+            return list(read_manifest(data, spec.reading, classes=spec.classes, several=several).clips)
     except DataError as error:
         without = "to do without labels, name the videos by a pattern, such as 'FOLDER/**/*.mp4'"
         raise DataError(
@@ -43,16 +43,16 @@ def find_labelled(data: str | Path, spec: ModelSpec) -> list[Clip]:
             where=error.where,
             got=error.got,
             allowed=error.allowed,
-            remedy=without if error.remedy is None else f"{error.remedy}; or, {without}",
+            remedy=without if error.remedy is None else f"{error.remedy} (or, {without})",
         ) from error
-    return list(find_clips([data], DataConfig()))
+    return find_clips_of(data, spec.reading)
 
 
-def _has_labels(data: Path, classes: Sequence[str]) -> bool:
+def _has_labels(data: Path, spec: ModelSpec) -> bool:
     """Whether something is meant as a labelled data set, be it right or wrong."""
     if data.is_dir():
-        pattern = DataConfig().frame_pattern
-        return any(folder.name in classes or not is_frame_folder(folder, pattern) for folder in subfolders(data))
+        pattern = spec.reading.frame_pattern
+        return any(folder.name in spec.classes or not is_frame_folder(folder, pattern) for folder in subfolders(data))
     suffix = data.suffix.lower()
     return data.is_file() and (suffix in {".yaml", ".yml"} or (suffix in LIST_SUFFIXES and gives_labels(data)))
 
@@ -81,7 +81,7 @@ def calibration_clips(data: str | Path, spec: ModelSpec) -> CalibrationClips:
         DataError: The data set cannot be used.
         ExportError: It has a class that the model does not know.
     """
-    dataset = read_dataset(data, DataConfig(), several=spec.labels == "several")
+    dataset = read_dataset(data, DataConfig(**spec.reading.model_dump()), several=spec.labels == "several")
     unknown = sorted(set(dataset.classes) - set(spec.classes))
     if unknown:
         raise ExportError(
@@ -125,7 +125,7 @@ def generated_clips() -> Iterator[list[Clip]]:
     """Real MP4 files of moving shapes, without labels, that are there while inside."""
     with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch:
         folder = write_motion_clips(Path(scratch) / "clips", clips_per_class=1, validation_per_class=2, size=128)
-        yield list(find_clips([folder / "val"], DataConfig()))
+        yield find_clips_of(folder / "val", ReadingConfig())
 
 
 def spread(clips: Sequence[Clip], most: int) -> list[Clip]:

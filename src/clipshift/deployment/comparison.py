@@ -84,7 +84,7 @@ def answer(
     spec = like or model.spec
     views = model.views(spec.crops, spec.clips)
     rows, seconds, errors = [], [], {}
-    stream = model.scorer.stream(clips, model.data, views, workers=0)
+    stream = model.scorer.stream(clips, views, workers=0)
     started = time.perf_counter()
     for number, scored in enumerate(stream):
         seconds.append(time.perf_counter() - started)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 import yaml
 
 from clipshift._version import __version__
-from clipshift.config import Crops, ModelSpec
+from clipshift.config import Crops, ModelSpec, Settings, with_reading
 from clipshift.data.clips import Clip, some
 from clipshift.deployment.card import card_text
 from clipshift.deployment.checking import check
@@ -89,7 +90,12 @@ class Exported:
                 )
         if export.excluded_layers:
             lines.append(f"excluded  from int8, in float32: {some(list(export.excluded_layers))}")
-        return [*lines, *(f"note      {note}" for note in self.notes), "", f"clipshift predict {self.folder} VIDEO"]
+        return [
+            *lines,
+            *(f"note      {note}" for note in self.notes),
+            "",
+            f"clipshift predict {shlex.quote(str(self.folder))} VIDEO",
+        ]
 
 
 def export(  # noqa: PLR0913
@@ -103,6 +109,7 @@ def export(  # noqa: PLR0913
     calibrate: str | Path | None = None,
     crops: Crops | None = None,
     licence: str | None = None,
+    settings: Settings | Sequence[Settings] = (),
     progress: Progress | None = None,
 ) -> Exported:
     """Write a trained model as a file that an engine runs without PyTorch, and prove that it gives the same numbers.
@@ -125,6 +132,8 @@ def export(  # noqa: PLR0913
             those of the validation part.
         crops: Crops that the file takes of every frame. Default: the model's own.
         licence: Of the model, for its card. Default: that of the published weights, else "not stated".
+        settings: Of reading clips, in place of those that the model was trained with, such as
+            `"data.max_seconds=50000"` ([ReadingConfig][clipshift.config.ReadingConfig]); they become the export's.
         progress: Called with (clips done, clips in all) in each pass over the real clips.
 
     Returns:
@@ -145,6 +154,7 @@ def export(  # noqa: PLR0913
     _check_out(out)
     _check_trained(model)
     network, spec, training = _read_model(model)
+    spec = with_reading(spec, settings)
     if crops is not None:
         spec = spec.model_copy(update={"crops": crops})
     description = Export(
@@ -296,7 +306,8 @@ def _check_trained(model: str | Path) -> None:
     raise ExportError(
         "The training of this run is not finished.",
         where=run,
-        remedy=f"{go_on}; or name its best model so far in place of the run: clipshift export {best} ...",
+        remedy=f"{go_on}; or name its best model so far in place of the run: "
+        f"clipshift export {shlex.quote(str(best))} --to onnx --out FOLDER",
     )
 
 

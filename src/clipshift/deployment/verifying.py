@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 
 from clipshift._version import __version__
+from clipshift.config import Settings
 from clipshift.data.clips import Clip
 from clipshift.deployment.clips import find_labelled, spread
 from clipshift.deployment.comparison import (
@@ -26,7 +27,7 @@ from clipshift.deployment.comparison import (
 )
 from clipshift.engines import Precision, find_export, read_export
 from clipshift.engines.exported import Export
-from clipshift.errors import ExportError
+from clipshift.errors import DataError, ExportError
 from clipshift.files import to_json, write_whole
 from clipshift.inference.predictor import Model, load
 
@@ -126,6 +127,7 @@ def verify(
     data: str | Path,
     most: int = 0,
     out: str | Path | None = None,
+    settings: Settings | Sequence[Settings] = (),
     progress: Progress | None = None,
 ) -> Verification:
     """Compare exported models with the trained one, on every device that their engines have here.
@@ -136,6 +138,8 @@ def verify(
         data: Clips: a folder, list or `data.yaml`, with labels or without.
         most: Compare on so many of them, spread evenly; 0: on all.
         out: Folder for `verification.json` and `verification.html`; None writes nothing.
+        settings: Of reading clips, for the model and the exports, in place of their own, such as
+            `"data.max_seconds=50000"` ([ReadingConfig][clipshift.config.ReadingConfig]).
         progress: Called with (clips done, clips in all) for each engine.
 
     Returns:
@@ -143,13 +147,14 @@ def verify(
 
     Raises:
         ExportError: An export is damaged, or has other classes than the model.
-        DataError: There are no clips.
+        ConfigError: A setting is not valid.
+        DataError: There are no clips, or the model can read none of them.
         MissingDependencyError: An engine is not installed.
         WeightsError: There is no such model.
     """
     if not exports:
         raise ExportError("Nothing was named to compare with the model.", allowed="folders of exported models")
-    trained = load(model, device="cpu")
+    trained = load(model, device="cpu", settings=settings)
     found_exports = [_read(name, trained) for name in exports]
     clips = find_labelled(data, trained.spec)
     clips = spread(clips, most) if most else clips
@@ -159,8 +164,10 @@ def verify(
         views = (export.spec.crops, export.spec.clips)
         if views not in known:
             known[views] = answer(trained, clips, like=export.spec, progress=progress)
+            _check_read(known[views], clips, str(data))
             rows.append(_row(str(model), known[views], None, clips, "fp32"))
-        answers = [answer(opened, clips, progress=progress) for opened in _on_all_devices(folder, export)]
+        opened = _on_all_devices(folder, export, settings)
+        answers = [answer(each, clips, progress=progress) for each in opened]
         rows += [_row(str(name), found, known[views], clips, export.precision) for found in answers]
     first = next(iter(known.values()))
     verification = Verification(
@@ -184,8 +191,19 @@ def _read(name: str | Path, trained: Model) -> tuple[Path, Export]:
     return folder, export
 
 
-def _on_all_devices(folder: Path, export: Export) -> Iterator[Model]:
-    yield load(folder, device="cpu")
+def _check_read(found: Answers, clips: Sequence[Clip], source: str) -> None:
+    """Raise a DataError if the trained model could read no clip: there is nothing to compare."""
+    if not found.read.any():
+        raise DataError(
+            "Not one of the clips can be read: there is nothing to compare.",
+            where=source,
+            got=f"{clips[0].name}: {found.errors[0]}",
+            remedy="mend what is said of the clip, or name other clips with --data",
+        )
+
+
+def _on_all_devices(folder: Path, export: Export, settings: Settings | Sequence[Settings]) -> Iterator[Model]:
+    yield load(folder, device="cpu", settings=settings)
     if export.target != "onnx":
         return
     from clipshift.engines.onnxruntime import present_devices
@@ -194,7 +212,7 @@ def _on_all_devices(folder: Path, export: Export) -> Iterator[Model]:
         if device == "cpu":
             continue
         try:
-            opened = load(folder, device=device)
+            opened = load(folder, device=device, settings=settings)
         except ExportError as error:  # the file is right: the processor has run it
             _LOG.warning("Not compared on %s: %s (%s)", device, error.what, error.got)
         else:

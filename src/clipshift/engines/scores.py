@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
-from clipshift.config import Average, DataConfig, EvaluateConfig, ModelSpec
+from clipshift.config import Average, EvaluateConfig, ModelSpec
+from clipshift.data.ahead import UntilError
 from clipshift.data.clips import Clip
 from clipshift.errors import VideoError
 
@@ -44,10 +45,8 @@ class Scorer(Protocol):
     def engine(self) -> str:
         """What runs the network, for people."""
 
-    def stream(
-        self, clips: Iterable[Clip], data: DataConfig, protocol: EvaluateConfig, *, workers: int
-    ) -> Iterator[ScoredClip]:
-        """Score clips in their order, reading ahead in `workers` threads; nothing grows with their number."""
+    def stream(self, clips: Iterable[Clip], protocol: EvaluateConfig, *, workers: int) -> Iterator[ScoredClip]:
+        """Score clips in their order, read as `spec.reading` says and ahead in `workers` threads; nothing grows."""
 
     def frames(self, frames_THWC: np.ndarray, protocol: EvaluateConfig) -> np.ndarray:
         """Score one decoded video, all its frames uint8 (T, H, W, 3) RGB: logits float32 (K,).
@@ -131,7 +130,8 @@ def score_in_batches(
             waiting.clear()
 
     with closing(reading):
-        for clip, views, error in reading:
+        read = UntilError(reading)
+        for clip, views, error in read:
             video = _Pending(clip, len(views), error, ViewAverage(average))
             pending.append(video)
             for view in views:
@@ -145,6 +145,7 @@ def score_in_batches(
         flush()
         for video in pending:
             yield video.result()
+        read.raise_error()
 
 
 def score_side_by_side(

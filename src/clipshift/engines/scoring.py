@@ -12,14 +12,14 @@ from threading import Semaphore
 
 import numpy as np
 
-from clipshift.config import DataConfig, EvaluateConfig, ModelSpec
+from clipshift.config import EvaluateConfig, ModelSpec
 from clipshift.data.ahead import Reserve, map_ahead_within
 from clipshift.data.clips import Clip
 from clipshift.engines.exported import Export
 from clipshift.engines.scores import ScoredClip, average_views, one_line, score_in_batches, score_side_by_side
 from clipshift.engines.sessions import Session
 from clipshift.errors import ConfigError, MissingDependencyError, VideoError
-from clipshift.video import Limits, check_video, frame_sets, open_clip
+from clipshift.video import check_video, frame_sets
 
 _MOST_BYTES = 1024**3
 """Of decoded frames that are held ahead of the engine: five clips of eight frames in 4K, 20 in 1080p."""
@@ -47,9 +47,7 @@ class ExportScorer:
         """What runs the network, for people."""
         return self.session.engine
 
-    def stream(
-        self, clips: Iterable[Clip], data: DataConfig, protocol: EvaluateConfig, *, workers: int
-    ) -> Iterator[ScoredClip]:
+    def stream(self, clips: Iterable[Clip], protocol: EvaluateConfig, *, workers: int) -> Iterator[ScoredClip]:
         """Score clips in their order; inputs of one size share a batch of `protocol.batch_size`.
 
         Read ahead are at most 2 x workers clips, and 1 GiB of frames: those of an export are as large as decoded. An
@@ -60,11 +58,11 @@ class ExportScorer:
         """
         self.check_views(protocol)
         if min(self.session.side_by_side, workers) > 1 and protocol.batch_size == 1:
-            return self._stream_side_by_side(clips, data, protocol, workers)
+            return self._stream_side_by_side(clips, protocol, workers)
 
         def read(clip: Clip, reserve: Reserve) -> tuple[Clip, tuple[np.ndarray, ...], str | None]:
             try:
-                return clip, self._read(clip, data, protocol.clips, reserve), None
+                return clip, self._read(clip, protocol.clips, reserve), None
             except VideoError as error:
                 return clip, (), one_line(error)
 
@@ -76,7 +74,7 @@ class ExportScorer:
         )
 
     def _stream_side_by_side(
-        self, clips: Iterable[Clip], data: DataConfig, protocol: EvaluateConfig, workers: int
+        self, clips: Iterable[Clip], protocol: EvaluateConfig, workers: int
     ) -> Iterator[ScoredClip]:
         """Score clips in their order, each by the thread that has read it: no core waits for another's work."""
         places = Semaphore(self.session.side_by_side)
@@ -86,7 +84,7 @@ class ExportScorer:
                 return self.session.run(np.stack(inputs))
 
         def score(clip: Clip, reserve: Reserve) -> ScoredClip:
-            read = partial(self._read, clip, data, protocol.clips, reserve)
+            read = partial(self._read, clip, protocol.clips, reserve)
             return score_side_by_side(read, run, clip, self.export.spec.average)
 
         return map_ahead_within(_MOST_BYTES, score, clips, workers)
@@ -125,14 +123,8 @@ class ExportScorer:
         settings = self.export.spec.input
         return frame_sets(settings.sampling, frames, settings.segments, clips)
 
-    def _read(self, clip: Clip, data: DataConfig, clips: int, reserve: Reserve) -> tuple[np.ndarray, ...]:
-        with open_clip(
-            clip.path,
-            limits=Limits.of(data),
-            frame_pattern=data.frame_pattern,
-            frames=clip.frames,
-            square_pixels=self.export.spec.input.pixel_aspect == "apply",
-        ) as reader:
+    def _read(self, clip: Clip, clips: int, reserve: Reserve) -> tuple[np.ndarray, ...]:
+        with clip.open(self.spec.reading, square_pixels=self.spec.input.pixel_aspect == "apply") as reader:
             sets = self._sets(reader.info.frames, clips)
             wanted = sorted({index for indices in sets for index in indices})
             alone = sets == [wanted]  # as most often; every other way copies the frames

@@ -16,7 +16,17 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from clipshift.config import Average, Crops, DataConfig, EvaluateConfig, InputConfig, ModelSpec, resolve
+from clipshift.config import (
+    Average,
+    Crops,
+    EvaluateConfig,
+    InputConfig,
+    ModelSpec,
+    ReadingConfig,
+    Settings,
+    resolve,
+    with_reading,
+)
 from clipshift.data.ahead import pick_threads
 from clipshift.data.manifest import Clip, Manifest, read_manifest
 from clipshift.data.transforms import VIEWS
@@ -50,7 +60,7 @@ def evaluate(  # noqa: PLR0913
     device: str = "auto",
     workers: int | Literal["auto"] = "auto",
     amp: Amp = "fp32",
-    frame_pattern: str | None = None,
+    settings: Settings | Sequence[Settings] = (),
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -72,7 +82,8 @@ def evaluate(  # noqa: PLR0913
         device: `auto` (a GPU when there is one), `cpu`, `cuda` or `cuda:N`.
         workers: Threads that read videos ahead of the network; `auto`: one per core.
         amp: Precision of the forward pass: `fp32`, or mixed: `bf16`, `fp16` (a GPU only).
-        frame_pattern: File names inside frame folders. Default: `img_{:05d}.jpg`.
+        settings: Of reading clips, in place of those that the model was trained with, such as
+            `"data.max_seconds=50000"` ([ReadingConfig][clipshift.config.ReadingConfig]).
         out: Folder for `predictions.jsonl` and `metrics.json`; None writes nothing.
         progress: Called with (videos done, videos in all) after each video.
 
@@ -81,7 +92,7 @@ def evaluate(  # noqa: PLR0913
 
     Raises:
         ConfigError: An option has a value that is not allowed.
-        DataError: The data cannot be used, or has a class that the model does not know.
+        DataError: The data cannot be used, has a class that the model does not know, or none of it can be read.
         WeightsError: The model cannot be loaded.
         DivergedError: The network answered with infinity or not-a-number.
         RunError: `out` cannot be written.
@@ -91,7 +102,6 @@ def evaluate(  # noqa: PLR0913
         "evaluate.clips": clips,
         "evaluate.batch_size": batch_size,
         "evaluate.bad": bad,
-        "data.frame_pattern": frame_pattern,
         "data.workers": workers,
         "train.amp": amp,
     }
@@ -100,19 +110,20 @@ def evaluate(  # noqa: PLR0913
         raise ConfigError(
             "A protocol says the crops and clips itself.", where="protocol", got=f"{protocol}, and crops or clips"
         )
-    scorer, identity = _open_model(model, protocol, device=device, amp=amp)
+    scorer, identity = _open_model(model, protocol, settings, device=device, amp=amp)
     spec = scorer.spec
     views = config.evaluate.model_copy(update={"crops": crops or spec.crops, "clips": clips or spec.clips})
-    manifest = read_manifest(data, config.data, classes=spec.classes, several=spec.labels == "several")
+    manifest = read_manifest(data, spec.reading, classes=spec.classes, several=spec.labels == "several")
     workers = pick_threads(config.data.workers)
     evaluation = _evaluate(
-        lambda clips: scorer.stream(clips, config.data, views, workers=workers),
+        lambda clips: scorer.stream(clips, views, workers=workers),
         manifest,
         bad=views.bad,
         description=describe_protocol(spec.input, views, spec.average),
         model=identity,
         progress=progress,
     )
+    evaluation = replace(evaluation, reading=spec.reading)
     if protocol is not None:
         evaluation = replace(evaluation, protocol=f"{protocol}: {evaluation.protocol}")
     if out is not None:
@@ -121,12 +132,17 @@ def evaluate(  # noqa: PLR0913
 
 
 def _open_model(
-    model: str | Path | tuple[Recognizer, ModelSpec], protocol: str | None, *, device: str, amp: Amp
+    model: str | Path | tuple[Recognizer, ModelSpec],
+    protocol: str | None,
+    settings: Settings | Sequence[Settings],
+    *,
+    device: str,
+    amp: Amp,
 ) -> tuple[Scorer, dict[str, str]]:
-    """What scores, with the protocol in its description, and what reports say of the model."""
+    """What scores, with the protocol and the settings in its description, and what reports say of the model."""
     exported = None if isinstance(model, tuple) else find_export(model)
     if exported is not None:
-        return _open_export(exported, protocol, device=device, amp=amp)
+        return _open_export(exported, protocol, settings, device=device, amp=amp)
     chosen = pick_device(device)
     check_amp(chosen, amp)
     identity: dict[str, str] = {}
@@ -136,12 +152,15 @@ def _open_model(
         folder = find_model(model)
         network, spec = load_bundle(folder)
         identity = _identity(folder / "model.safetensors")
+    spec = with_reading(spec, settings)
     if protocol is not None:
         spec = with_protocol(spec, protocol)
     return NetworkScorer(network.to(chosen).eval(), spec, chosen, amp), identity
 
 
-def _open_export(folder: Path, protocol: str | None, *, device: str, amp: Amp) -> tuple[Scorer, dict[str, str]]:
+def _open_export(
+    folder: Path, protocol: str | None, settings: Settings | Sequence[Settings], *, device: str, amp: Amp
+) -> tuple[Scorer, dict[str, str]]:
     export = read_export(folder)
     if amp != "fp32":
         raise ConfigError("An exported model has its own precision.", where="amp", got=amp, allowed=export.precision)
@@ -158,7 +177,7 @@ def _open_export(folder: Path, protocol: str | None, *, device: str, amp: Amp) -
             remedy="evaluate the trained model, or export again with --crops",
         )
     session = open_session(folder, export, EngineOptions(device=device))
-    scorer = ExportScorer(session, export.model_copy(update={"spec": spec}))
+    scorer = ExportScorer(session, export.model_copy(update={"spec": with_reading(spec, settings)}))
     return scorer, _identity(folder / MODEL_FILES[export.target][-1])
 
 
@@ -166,7 +185,7 @@ def evaluate_manifest(  # noqa: PLR0913
     network: nn.Module,
     manifest: Manifest,
     settings: InputConfig,
-    data: DataConfig,
+    data: ReadingConfig,
     protocol: EvaluateConfig,
     *,
     device: torch.device | str,
@@ -200,12 +219,12 @@ def evaluate_manifest(  # noqa: PLR0913
         progress: Called with (clips done, clips in all) of this rank.
 
     Raises:
-        DataError: There is no clip, or one without a label.
+        DataError: There is no clip, one without a label, or none that can be read; on every rank.
         DivergedError: The network answered with infinity or not-a-number; on every rank.
     """
     engine, threads = network_engine(network, settings, torch.device(device), amp), pick_threads(workers)
     with evaluating(network):
-        return _evaluate(
+        evaluation = _evaluate(
             lambda clips: score_stream(engine, clips, settings, data, protocol, average=average, workers=threads),
             manifest,
             bad=protocol.bad,
@@ -215,6 +234,7 @@ def evaluate_manifest(  # noqa: PLR0913
             model=model,
             progress=progress,
         )
+    return replace(evaluation, reading=data.reading)
 
 
 def _evaluate(
@@ -235,6 +255,7 @@ def _evaluate(
     started = time.perf_counter()
     own = _score(stream, manifest.clips[rank::ranks], progress)
     scores = _gather(own, ranks)
+    check_some_read(scores, manifest.source)
     _check_finite(scores)
     return Evaluation(
         classes=manifest.classes,
@@ -271,7 +292,7 @@ def score_clips(  # noqa: PLR0913
     network: nn.Module,
     clips: Sequence[Clip],
     settings: InputConfig,
-    data: DataConfig,
+    data: ReadingConfig,
     protocol: EvaluateConfig,
     *,
     device: torch.device | str,
@@ -357,6 +378,17 @@ def _gather(own: list[ClipScore], ranks: int) -> list[ClipScore]:
     for rank, part in enumerate(parts):
         scores[rank::ranks] = part
     return scores
+
+
+def check_some_read(scores: Sequence[ClipScore], source: str | Path) -> None:
+    """Raise a DataError if not one clip was read: there is nothing that a figure could be of."""
+    if all(score.logits is None for score in scores):
+        raise DataError(
+            "Not one of the clips can be read: there is nothing to measure.",
+            where=source,
+            got=f"{scores[0].name}: {scores[0].error}" if scores else "no clip",
+            remedy="mend what is said of the clip; clipshift check DATA lists all that cannot be read",
+        )
 
 
 def _check_finite(scores: Sequence[ClipScore]) -> None:

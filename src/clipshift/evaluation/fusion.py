@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from clipshift.errors import ConfigError, DataError, RunError
+from clipshift.evaluation.evaluator import check_some_read
 from clipshift.evaluation.metrics import compute_metrics
 from clipshift.evaluation.results import METRICS, PREDICTIONS, ClipScore, Evaluation, load_evaluation
 
@@ -41,7 +42,7 @@ def fuse(
 
     Raises:
         ConfigError: There are fewer than two sources, or the weights do not fit.
-        DataError: The evaluations are not of the same videos and classes.
+        DataError: The evaluations are not of the same videos and classes, or there is no video that all could read.
         RunError: A source cannot be read, or `out` not be written.
     """
     parts = [_part(source) for source in sources]
@@ -62,6 +63,7 @@ def fuse(
             logits = tuple(_log_average(logs, shares).tolist())
         scores.append(ClipScore(score.name, score.path, score.label, logits, error))
 
+    check_some_read(scores, first.data or parts[0].name)
     scored = [score for score in scores if score.logits is not None]
     evaluation = Evaluation(
         classes=first.classes,
@@ -79,6 +81,7 @@ def fuse(
         ),
         seconds=sum(part.evaluation.seconds for part in parts),
         data=first.data,
+        reading=first.reading,
     )
     if out is not None:
         evaluation.save(out)

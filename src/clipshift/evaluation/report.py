@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from torch.nn import functional as F
 
 from clipshift._version import __version__
-from clipshift.config import DataConfig, flatten
+from clipshift.config import DataConfig, ReadingConfig, flatten
 from clipshift.errors import RunError
 from clipshift.evaluation.canvas import DARK, Plot, render, save_plots
 from clipshift.evaluation.metrics import CALIBRATION_BINS, Metrics, wilson_interval
@@ -273,9 +273,9 @@ def _loss(score: ClipScore) -> float:
 def _clip(score: ClipScore, found: RunFiles, evaluation: Evaluation) -> Section:
     chances = score.chances()
     best = torch.sort(chances, descending=True, stable=True).indices[:3].tolist()
-    data = _data_config(found.config)
+    reading = evaluation.reading or _reading(found.config)
     pictures, reason = clip_strip(
-        Path(score.path), frames=_frames(found), limits=Limits.of(data), frame_pattern=data.frame_pattern
+        Path(score.path), frames=_frames(found), limits=Limits.of(reading), frame_pattern=reading.frame_pattern
     )
     bars = [
         (evaluation.classes[index], float(chances[index]), index in (score.labels or (score.label,))) for index in best
@@ -291,11 +291,12 @@ def _clip(score: ClipScore, found: RunFiles, evaluation: Evaluation) -> Section:
     }
 
 
-def _data_config(config: Mapping[str, Any]) -> DataConfig:
+def _reading(config: Mapping[str, Any]) -> ReadingConfig:
+    """How the clips were opened, of an evaluation that does not say so itself."""
     try:
         return DataConfig.model_validate(config.get("data") or {}, strict=False)
     except ValidationError:  # of another version: the defaults serve for pictures
-        return DataConfig()
+        return ReadingConfig()
 
 
 def _frames(found: RunFiles) -> int:

@@ -13,6 +13,7 @@ import torch
 from rich.cells import cell_len, set_cell_size
 
 from clipshift._version import __version__
+from clipshift.config import ReadingConfig
 from clipshift.errors import RunError
 from clipshift.evaluation.metrics import (
     CALIBRATION_BINS,
@@ -86,6 +87,7 @@ class Evaluation:
         seconds: Wall time of the scoring.
         data: The folder or list that was evaluated.
         model: Which model: `path` and `sha256` of its weights, where they are known.
+        reading: How the videos were opened, where that is known.
     """
 
     classes: tuple[str, ...]
@@ -95,6 +97,7 @@ class Evaluation:
     seconds: float
     data: str = ""
     model: dict[str, str] = field(default_factory=dict)
+    reading: ReadingConfig | None = None
 
     def save(self, folder: str | Path) -> None:
         """Writes `predictions.jsonl` (one line per video) and `metrics.json` into `folder`, which is made if need be.
@@ -168,6 +171,7 @@ class Evaluation:
             "seconds": round(self.seconds, 3),
             "data": self.data,
             "model": self.model,
+            "reading": None if self.reading is None else self.reading.model_dump(mode="json"),
             "versions": {"clipshift": __version__, "torch": torch.__version__, "python": platform.python_version()},
             **self.metrics.to_json(),
         }
@@ -193,6 +197,7 @@ def load_evaluation(folder: str | Path) -> Evaluation:
             seconds=float(values["seconds"]),
             data=str(values["data"]),
             model=dict(values["model"]),
+            reading=None if values.get("reading") is None else ReadingConfig.model_validate(values["reading"]),
         )
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise RunError(

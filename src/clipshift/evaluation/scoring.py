@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clipshift.config import Average, DataConfig, EvaluateConfig, InputConfig, ModelSpec
+from clipshift.config import Average, EvaluateConfig, InputConfig, ModelSpec, ReadingConfig
 from clipshift.data.ahead import map_ahead
 from clipshift.data.clips import Clip
 from clipshift.data.stream import read_ahead, read_views, views_of_frames
@@ -68,7 +68,7 @@ def score_stream(
     engine: Engine,
     clips: Iterable[Clip],
     settings: InputConfig,
-    data: DataConfig,
+    data: ReadingConfig,
     protocol: EvaluateConfig,
     *,
     average: Average = "logits",
@@ -106,7 +106,7 @@ def score_stream(
 
 
 def _stream_side_by_side(
-    engine: Engine, clips: Iterable[Clip], spec: ModelSpec, data: DataConfig, protocol: EvaluateConfig, workers: int
+    engine: Engine, clips: Iterable[Clip], spec: ModelSpec, protocol: EvaluateConfig, workers: int
 ) -> Iterator[ScoredClip]:
     """Score clips in their order, as many at once as PyTorch has threads, with one thread for each.
 
@@ -121,7 +121,7 @@ def _stream_side_by_side(
 
     def score(clip: Clip) -> ScoredClip:
         torch.set_num_threads(1)  # of this thread, and of those that are new to PyTorch
-        read = partial(read_views, clip, spec.input, data, crops=protocol.crops, clips=protocol.clips)
+        read = partial(read_views, clip, spec.input, spec.reading, crops=protocol.crops, clips=protocol.clips)
         return score_side_by_side(read, run, clip, spec.average)
 
     try:
@@ -155,17 +155,15 @@ class NetworkScorer:
         where = f"{torch.get_num_threads()} threads" if self.device.type == "cpu" else str(self.device)
         return f"PyTorch {torch.__version__.partition('+')[0]} (trained model), {self.amp}, {where}"
 
-    def stream(
-        self, clips: Iterable[Clip], data: DataConfig, protocol: EvaluateConfig, *, workers: int
-    ) -> Iterator[ScoredClip]:
+    def stream(self, clips: Iterable[Clip], protocol: EvaluateConfig, *, workers: int) -> Iterator[ScoredClip]:
         """Score clips in their order; see [score_stream][clipshift.evaluation.scoring.score_stream].
 
         On the processor each clip is scored by the thread that has read it, unless batches are asked for.
         """
         engine, spec = self._engine, self.spec
         if self.device.type == "cpu" and protocol.batch_size == 1 and min(workers, torch.get_num_threads()) > 1:
-            return _stream_side_by_side(engine, clips, spec, data, protocol, workers)
-        return score_stream(engine, clips, spec.input, data, protocol, average=spec.average, workers=workers)
+            return _stream_side_by_side(engine, clips, spec, protocol, workers)
+        return score_stream(engine, clips, spec.input, spec.reading, protocol, average=spec.average, workers=workers)
 
     def frames(self, frames_THWC: np.ndarray, protocol: EvaluateConfig) -> np.ndarray:
         """Score one decoded video: logits float32 (K,)."""

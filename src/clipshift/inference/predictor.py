@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from clipshift.config import Crops, DataConfig, EvaluateConfig, ModelSpec, resolve
+from clipshift.config import Crops, EvaluateConfig, ModelSpec, ReadingConfig, Settings, resolve, with_reading
 from clipshift.data.ahead import pick_threads
 from clipshift.engines import EngineOptions, ExportScorer, Scorer, find_export, open_session, read_export
 from clipshift.errors import ConfigError, ExportError, MissingDependencyError, VideoError
@@ -34,20 +34,18 @@ class Model:
 
     Attributes:
         scorer: From videos to logits; knows the model's description.
-        data: Limits for reading videos.
         opening: What it was loaded with; None if it was made from objects, and then it cannot be pickled.
     """
 
     scorer: Scorer
-    data: DataConfig = field(default_factory=DataConfig)
     opening: Opening | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return reduced(self.opening, self.spec, self.data)
+        return reduced(self.opening, self.spec)
 
     @property
     def spec(self) -> ModelSpec:
-        """Class names, preprocessing, and where the model is from."""
+        """Class names, how clips are read, preprocessing, and where the model is from."""
         return self.scorer.spec
 
     @property
@@ -131,17 +129,16 @@ class Model:
                 each for a video of its own. Of exported models that is done by those loaded with `mode="throughput"`.
 
         Yields:
-            The probabilities, or why a video could not be read.
+            The probabilities, or why a video could not be read, or a source does not exist or holds no video.
 
         Raises:
-            DataError: A source does not exist, or holds no video.
             ConfigError: An option has a value that is not allowed, or not with the model's sampling.
         """
         if isinstance(sources, str | Path):
             sources = [sources]
         protocol = self.views(crops, clips, batch_size)
-        found = find_clips(sources, self.data)
-        for scored in self.scorer.stream(found, self.data, protocol, workers=pick_threads(workers)):
+        found = find_clips(sources, self.spec.reading)
+        for scored in self.scorer.stream(found, protocol, workers=pick_threads(workers)):
             if scored.logits is None:
                 yield Failure(scored.clip.name, scored.error or "")
             else:
@@ -177,6 +174,7 @@ def load(
     amp: Amp = "fp32",
     threads: int = 0,
     mode: Literal["latency", "throughput"] = "latency",
+    settings: Settings | Sequence[Settings] = (),
     progress: Progress | None = None,
 ) -> Model:
     """Load a trained or an exported model.
@@ -189,13 +187,15 @@ def load(
         threads: Threads of the network on the processor, of PyTorch for the whole process; 0: as many as cores.
         mode: Of an exported model: `latency`, all threads work on one answer, or `throughput`, each on one of its
             own, which is quicker with many videos ([EngineOptions][clipshift.engines.sessions.EngineOptions]).
+        settings: Of reading clips, in place of those that the model was trained with, such as
+            `"data.max_seconds=50000"` ([ReadingConfig][clipshift.config.ReadingConfig]).
         progress: Is told how many bytes are there, and of how many, while published weights are fetched.
 
     Returns:
         The model, ready to predict.
 
     Raises:
-        ConfigError: There is no such device, or it does not have the precision.
+        ConfigError: There is no such device, it does not have the precision, or a setting is not valid.
         DownloadError: Published weights cannot be fetched.
         ExportError: The exported model is damaged, or its engine cannot run it.
         MissingDependencyError: Its engine, or for a trained model PyTorch, is not installed.
@@ -209,6 +209,7 @@ def load(
             raise ConfigError(
                 "An exported model has its own precision.", where="amp", got=amp, allowed=export.precision
             )
+        export = export.model_copy(update={"spec": with_reading(export.spec, settings)})
         session = open_session(exported, export, EngineOptions(device=device, threads=threads, mode=mode))
         return Model(ExportScorer(session, export), opening=opening)
 
@@ -227,12 +228,12 @@ def load(
     chosen = pick_device(device)
     check_amp(chosen, amp)
     network, spec = load_bundle(find_model(model, progress=progress))
-    return Model(NetworkScorer(network.to(chosen).eval(), spec, chosen, amp), opening=opening)
+    return Model(NetworkScorer(network.to(chosen).eval(), with_reading(spec, settings), chosen, amp), opening=opening)
 
 
 def pick_mode(sources: Sequence[str | Path]) -> Literal["latency", "throughput"]:
     """The mode of [load][clipshift.inference.predictor.load] that answers soonest for all sources."""
-    return "latency" if is_one_clip(sources, DataConfig()) else "throughput"
+    return "latency" if is_one_clip(sources, ReadingConfig()) else "throughput"
 
 
 def predict(
@@ -244,7 +245,19 @@ def predict(
     device: str = "auto",
     amp: Amp = "fp32",
     workers: int | Literal["auto"] = "auto",
+    settings: Settings | Sequence[Settings] = (),
 ) -> Iterator[Prediction | Failure]:
-    """Classify videos: `Model.predict_many` for a model that is loaded first, for throughput if they may be several."""
-    loaded = model if isinstance(model, Model) else load(model, device=device, amp=amp, mode=pick_mode(sources))
+    """Classify videos: `Model.predict_many` for a model that is loaded first, for throughput if they may be several.
+
+    Raises:
+        ConfigError: As of `load` and `predict_many`, or there are settings for a model that is loaded already.
+    """
+    if isinstance(model, Model):
+        if settings:
+            raise ConfigError(
+                "A loaded model has the settings that it was loaded with.", where="settings", got=settings
+            )
+        loaded = model
+    else:
+        loaded = load(model, device=device, amp=amp, mode=pick_mode(sources), settings=settings)
     return loaded.predict_many(sources, crops=crops, clips=clips, batch_size=batch_size, workers=workers)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from clipshift.config import DataConfig, ModelSpec
+from clipshift.config import ModelSpec
 from clipshift.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Opening:
         return cls(str(Path(model).absolute()) if Path(model).exists() else str(model), **options)
 
 
-def reduced(opening: Opening | None, spec: ModelSpec, data: DataConfig) -> tuple[Any, ...]:
+def reduced(opening: Opening | None, spec: ModelSpec) -> tuple[Any, ...]:
     """What `pickle` keeps of a model.
 
     Raises:
@@ -43,23 +43,31 @@ def reduced(opening: Opening | None, spec: ModelSpec, data: DataConfig) -> tuple
             "opened again. This one was made from objects.",
             remedy="clipshift.load its run or model folder, or load it in the process that uses it",
         )
-    return reopened, (opening, spec.model_dump_json(), data)
+    return reopened, (opening, spec.model_dump_json())
 
 
-def reopened(opening: Opening, spec: str, data: DataConfig) -> Model:
+def reopened(opening: Opening, spec: str) -> Model:
     """The model, opened again.
 
     Raises:
         WeightsError: Another model lies there now, or none.
         UserError: As [load][clipshift.inference.predictor.load] does.
     """
-    from clipshift.inference.predictor import Model, load
+    from clipshift.inference.predictor import load
 
-    model = load(opening.model, device=opening.device, amp=opening.amp, threads=opening.threads, mode=opening.mode)
+    reading = ModelSpec.model_validate_json(spec).reading
+    model = load(
+        opening.model,
+        device=opening.device,
+        amp=opening.amp,
+        threads=opening.threads,
+        mode=opening.mode,
+        settings={f"data.{key}": value for key, value in reading.model_dump().items()},
+    )
     if model.spec.model_dump_json() != spec:
         raise WeightsError(
             "The model is not the one that was pickled: it was trained or exported anew since.",
             where=opening.model,
             remedy="load it again, and pickle that",
         )
-    return Model(model.scorer, data, model.opening)
+    return model

@@ -8,56 +8,83 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from clipshift.config import DataConfig
+from clipshift.config import ReadingConfig
 from clipshift.data.clips import Clip
 from clipshift.data.folders import is_frame_folder, is_left_out
 from clipshift.data.lists import LIST_SUFFIXES, stream_paths
-from clipshift.errors import DataError
+from clipshift.errors import DataError, UserError
 from clipshift.video import is_video_file
 
 
-def find_clips(sources: Iterable[str | Path], data: DataConfig) -> Iterator[Clip]:
+def find_clips(sources: Iterable[str | Path], reading: ReadingConfig) -> Iterator[Clip]:
     """The clips that the sources mean, one after the other, without looking further ahead than one folder.
+
+    A source that does not exist, cannot be read or holds no clip ends nothing: in its place comes a clip with the
+    error, which is said where the clip is opened.
 
     Args:
         sources: A video file (any suffix: what is named is tried), a folder (its videos and frame folders, also in
             folders below, in the order of their names), a glob pattern, a list (`.txt`, `.csv`, `.jsonl`), or `-`:
             standard input, with any of these a line.
-        data: How frame folders are recognised.
+        reading: How frame folders are recognised.
 
     Yields:
         Clips without labels; their name is the path as the source gave it.
-
-    Raises:
-        DataError: A source does not exist, or holds no clip.
     """
     for source in _each(sources):
         found = False
-        for clip in _clips_of(source, data):
-            found = True
-            yield clip
-        if not found:
-            raise DataError("There is no video here.", where=source, remedy="name a video, a folder, a glob or a list")
+        try:
+            for clip in _clips_of(source, reading):
+                found = True
+                yield clip
+        except DataError as error:
+            yield _no_clip(source, error)
+        except (OSError, ValueError) as error:  # a name too long, with a NUL byte, or in a folder that may not be read
+            reason = (isinstance(error, OSError) and error.strerror) or error
+            yield _no_clip(source, DataError("The path cannot be read.", where=source, got=reason))
+        else:
+            if not found:
+                remedy = "name a video, a folder, a glob or a list"
+                yield _no_clip(source, DataError("There is no video here.", where=source, remedy=remedy))
 
 
-def is_one_clip(sources: Sequence[str | Path], data: DataConfig) -> bool:
+def find_clips_of(source: str | Path, reading: ReadingConfig) -> list[Clip]:
+    """All clips of one source, as of [find_clips][clipshift.inference.sources.find_clips].
+
+    Raises:
+        DataError: There is not one clip, whether it can be read or not.
+    """
+    clips = list(find_clips([source], reading))
+    error = clips[0].error
+    if error is not None and all(clip.error is not None for clip in clips):
+        raise error
+    return clips
+
+
+def is_one_clip(sources: Sequence[str | Path], reading: ReadingConfig) -> bool:
     """Whether the sources are one video or frame folder, of which an answer is wanted soon; nothing is opened."""
     if len(sources) != 1:
         return False
     path = Path(sources[0])
-    if path.is_dir():
-        return is_frame_folder(path, data.frame_pattern)
-    return path.is_file() and path.suffix.lower() not in LIST_SUFFIXES
+    try:
+        if path.is_dir():
+            return is_frame_folder(path, reading.frame_pattern)
+        return path.is_file() and path.suffix.lower() not in LIST_SUFFIXES
+    except (DataError, OSError, ValueError):  # what is wrong with it is said when it is read
+        return False
 
 
-def _clips_of(source: str, data: DataConfig) -> Iterator[Clip]:
+def _no_clip(name: str, error: UserError) -> Clip:
+    return Clip(path=Path(name).absolute(), name=name, label=None, error=error)
+
+
+def _clips_of(source: str, reading: ReadingConfig) -> Iterator[Clip]:
     path = Path(source)
     if path.is_dir():
-        yield from _clips_below(path, data)
+        yield from _clips_below(path, reading)
     elif path.exists():
         if path.suffix.lower() in LIST_SUFFIXES:
-            for listed in stream_paths(path):
-                yield Clip(path=listed.absolute(), name=str(listed), label=None)
+            yield from _clips_listed(path)
         else:
             yield Clip(path=path.absolute(), name=source, label=None)
     elif glob.has_magic(source):
@@ -65,7 +92,7 @@ def _clips_of(source: str, data: DataConfig) -> Iterator[Clip]:
             if _is_left_out_below(match, path):
                 continue
             if match.is_dir():
-                yield from _clips_below(match, data)
+                yield from _clips_below(match, reading)
             elif is_video_file(match):
                 yield Clip(path=match.absolute(), name=str(match), label=None)
     else:
@@ -93,14 +120,30 @@ def _each(sources: Iterable[str | Path]) -> Iterator[str]:
                 yield name
 
 
-def _clips_below(folder: Path, data: DataConfig) -> Iterator[Clip]:
-    if is_frame_folder(folder, data.frame_pattern):
+def _clips_listed(path: Path) -> Iterator[Clip]:
+    for listed in stream_paths(path):
+        if isinstance(listed, DataError):
+            yield _no_clip(listed.where or str(path), listed)
+        else:
+            yield Clip(path=listed.absolute(), name=str(listed), label=None)
+
+
+def _clips_below(folder: Path, reading: ReadingConfig, above: frozenset[str] = frozenset()) -> Iterator[Clip]:
+    real = os.path.realpath(folder)
+    if real in above:  # a link to a folder that it lies in
+        return
+    try:
+        one_clip = is_frame_folder(folder, reading.frame_pattern)
+    except DataError as error:
+        yield _no_clip(str(folder), error)
+        return
+    if one_clip:
         yield Clip(path=folder.absolute(), name=str(folder), label=None)
         return
     with os.scandir(folder) as entries:
         ordered = sorted((entry.name, entry.is_dir()) for entry in entries if not is_left_out(entry.name))
     for name, is_folder in ordered:
         if is_folder:
-            yield from _clips_below(folder / name, data)
+            yield from _clips_below(folder / name, reading, above | {real})
         elif is_video_file(folder / name):
             yield Clip(path=(folder / name).absolute(), name=str(folder / name), label=None)

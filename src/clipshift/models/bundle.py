@@ -142,6 +142,7 @@ def _read_spec(folder: Path, digest: str) -> ModelSpec:
             allowed=f"format {FORMAT} or older",
             remedy="pip install --upgrade clipshift",
         )
+    described["format"] = FORMAT  # read, it is one of the present layout
     expected = described.pop(_DIGEST, None)
     if expected != digest:
         raise WeightsError(

@@ -125,7 +125,7 @@ class Recognizer(nn.Module):
                 where=f"model.backbone: {self.model.backbone}",
                 got=f"{shape[3]}x{shape[4]} pixels",
                 allowed=f"{size[0]}x{size[1]} pixels",
-                remedy=f"input.crop={size[0]}, or another backbone",
+                remedy=f"input.crop={size[0]} input.resize={size[0] * 8 // 7}, or another backbone",
             )
 
 

@@ -22,7 +22,7 @@ from clipshift.config.schema import EvaluateConfig
 from clipshift.data import DataSet
 from clipshift.errors import ConfigError, RunError
 from clipshift.evaluation.device import Amp, autocast
-from clipshift.evaluation.evaluator import score_clips
+from clipshift.evaluation.evaluator import check_some_read, score_clips
 from clipshift.models.bundle import load_bundle, read_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
@@ -243,6 +243,7 @@ def store_logits(
         `(M, N, K)` float32.
 
     Raises:
+        DataError: Not one of the clips can be read.
         RunError: The file is damaged, or cannot be written.
     """
     path = folder / STORED
@@ -284,6 +285,7 @@ def _scored(teacher: TrainedTeacher, dataset: DataSet, config: Config, ranks: Ra
             amp=amp,
             progress=lambda done, _: phase.advance_to(done),
         )
+    check_some_read(scores, dataset.train.source)
     missing = [float("nan")] * len(teacher.spec.classes)
     return torch.tensor([missing if each.logits is None else each.logits for each in scores])[:, teacher.columns]
 

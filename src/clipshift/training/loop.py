@@ -392,8 +392,8 @@ def diverged(trainer: Trainer, rate: float, batch: Path) -> DivergedError:
         "The loss or a gradient became infinite or not a number; the update was not made.",
         where=f"epoch {where['epoch'] + 1}, update {where['step'] + 1}, learning rate {rate:.3g}",
         got=f"the batch is kept in {batch}",
-        remedy="lower optim.lr, set optim.clip_norm or optim.warmup_epochs, or use train.amp=fp32; "
-        "the last checkpoint is finite, the same command goes on from it",
+        remedy="in a run of its own (--out): lower optim.lr, set optim.clip_norm or optim.warmup_epochs, or use "
+        "train.amp=fp32; the last checkpoint is finite, the same command with the same settings goes on from it",
     )
 
 

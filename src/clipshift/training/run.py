@@ -22,7 +22,7 @@ from clipshift.data.clips import some
 from clipshift.data.dataset import BadSample, TrainingClips, mirror_partners
 from clipshift.data.fingerprint import describe_aspects
 from clipshift.data.loader import Batch, TrainingLoader, training_loader, worker_count
-from clipshift.errors import ConfigError, RunError, TrainingInterrupted
+from clipshift.errors import ConfigError, DataError, RunError, TrainingInterrupted
 from clipshift.evaluation import Evaluation, evaluate_manifest, load_evaluation
 from clipshift.evaluation.device import check_amp
 from clipshift.evaluation.report import write_report
@@ -57,6 +57,7 @@ from clipshift.training.objectives import (
 )
 from clipshift.training.reporting import Meter, Reporter, duration, truncate_metrics, waiting_advice
 from clipshift.training.run_folder import (
+    BAD_SAMPLES,
     RunFolder,
     check_same_run,
     describe_run,
@@ -217,7 +218,8 @@ def _prepare(
     _say_data(dataset, reporter)
     if any(source.startswith("weights ") for source in resolved.origin.values()):
         reporter.say(f"The temporal shift is that of the weights: {config.model.shift}.")
-    bad = BadSamples(folder / "bad_samples.jsonl", len(dataset.train), config.data.max_bad)
+    _check_validation(known, dataset)
+    bad = BadSamples(folder / BAD_SAMPLES, len(dataset.train), config.data.max_bad)
     bad.restore()
     unreadable = [clip for clip in known if clip.error is not None and clip.split == "train"]
     ranks.first_does(lambda: bad.add(BadSample(clip.name, clip.path, clip.error or "", None) for clip in unreadable))
@@ -412,18 +414,22 @@ def _validate(run: _Run, stop: StopRequest) -> Evaluation:
             if stop.made:
                 raise StopAsked
 
-        return evaluate_manifest(
-            trainer.best_network,
-            run.dataset.validation,
-            config.input,
-            config.data,
-            config.evaluate,
-            device=ranks.device,
-            amp=config.train.amp,
-            rank=ranks.rank,
-            ranks=ranks.count,
-            progress=shown,
-        )
+        try:
+            return evaluate_manifest(
+                trainer.best_network,
+                run.dataset.validation,
+                config.input,
+                config.data.reading,
+                config.evaluate,
+                device=ranks.device,
+                amp=config.train.amp,
+                rank=ranks.rank,
+                ranks=ranks.count,
+                progress=shown,
+            )
+        except DataError:  # on every rank; once the clips can be read again, the same command goes on from here
+            run.save_checkpoint()
+            raise
 
 
 def _keep_if_best(run: _Run, evaluation: Evaluation) -> None:
@@ -449,6 +455,7 @@ def _keep_if_best(run: _Run, evaluation: Evaluation) -> None:
             clipshift=__version__,
             model=run.config.model,
             input=run.config.input,
+            reading=run.config.data.reading,
             classes=run.dataset.classes,
             labels="several" if train.multi_label else "one",
             provenance=provenance,
@@ -542,6 +549,18 @@ def _fingerprints(dataset: DataSet, folder: Path, config: Config, reporter: Repo
         taken = {"ignore": "taken as stored", "apply": "scaled as players show them"}[config.input.pixel_aspect]
         reporter.say(f"{aspects}: frames are {taken} (input.pixel_aspect={config.input.pixel_aspect})")
     return lines
+
+
+def _check_validation(known: Sequence[Fingerprint], dataset: DataSet) -> None:
+    """Raise where an epoch would end with nothing to measure."""
+    validation = [clip for clip in known if clip.split == "validation"]
+    if all(clip.error is not None for clip in validation):
+        raise DataError(
+            "Not one of the validation clips can be read.",
+            where=dataset.validation.source,
+            got=f"{validation[0].name}: {validation[0].error}" if validation else "no clip",
+            remedy="clipshift check DATA lists all clips that cannot be read",
+        )
 
 
 def _check_labels(config: Config) -> None:

@@ -25,11 +25,13 @@ from clipshift.files import from_json, path_bytes, sha256_of_file, to_json, writ
 from clipshift.locks import LOCK_FILE, hold
 
 CONFIG, IDENTITY, FINISHED = "config.yaml", "run.json", "finished.json"
-_LEFTOVERS = {"train.log", "data.jsonl", LOCK_FILE}  # all that a start leaves which failed before training
+BAD_SAMPLES = "bad_samples.jsonl"
+_LEFTOVERS = {"train.log", "data.jsonl", BAD_SAMPLES, LOCK_FILE}  # all that a start leaves which failed before training
 
 # Settings that may differ when a run is continued: they do not change what is computed.
 _OPERATIONAL = {
     "data.workers",
+    "data.max_bad",
     "train.checkpoint_minutes",
     "train.device",
     "train.log_every",

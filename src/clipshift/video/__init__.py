@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clipshift.video.arrays import check_video
 from clipshift.video.clips import VIDEO_SUFFIXES, decode, is_video_file, open_clip, probe
+from clipshift.video.frames import fitting_pattern
 from clipshift.video.info import ClipInfo, ClipReader
 from clipshift.video.limits import Limits
 from clipshift.video.sampling import frame_sets, segment_middles, segment_random, training_frames
@@ -15,6 +16,7 @@ __all__ = [
     "Limits",
     "check_video",
     "decode",
+    "fitting_pattern",
     "frame_sets",
     "is_video_file",
     "open_clip",

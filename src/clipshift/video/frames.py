@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from PIL import Image
 
+from clipshift.config.text import setting
 from clipshift.errors import ConfigError, VideoError
 from clipshift.video.info import ClipInfo, check_indices
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterable, Sequence
     from types import TracebackType
 
     from clipshift.video.limits import Limits
+
+
+_NUMBERED = re.compile(r"([^{}]*?)(\d+)(\.(?:jpe?g|png))", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -148,9 +152,9 @@ def _number(path: Path, pattern: str, declared: int | None) -> _Numbering:
         raise VideoError(
             "The folder holds no frames.",
             where=path,
-            got=f"{len(names)} other entries" if names else "an empty folder",
+            got=f"{len(names)} other entries; data.frame_pattern is {pattern}" if names else "an empty folder",
             allowed=f"images named {pattern}, numbered from 1",
-            remedy="set data.frame_pattern to the names that the images have",
+            remedy=_pattern_remedy(names),
         )
     first = 0 if numbers[0] == 0 else 1
     # A list that declares fewer frames than there are means the first ones: what lies beyond them is not looked at.
@@ -172,6 +176,22 @@ def _number(path: Path, pattern: str, declared: int | None) -> _Numbering:
             remedy="extract the frames again, or correct the list",
         )
     return _Numbering(first, expected)
+
+
+def fitting_pattern(name: str) -> str | None:
+    """The pattern of frame names that a name like `frame0001.jpg` is of; None if it has no number before its ending."""
+    match = _NUMBERED.fullmatch(name)
+    if match is None:
+        return None
+    stem, number, suffix = match.groups()
+    return f"{stem}{{:0{len(number)}d}}{suffix}" if len(number) > 1 else f"{stem}{{:d}}{suffix}"
+
+
+def _pattern_remedy(names: Iterable[str]) -> str:
+    found = next((pattern for name in sorted(names) if (pattern := fitting_pattern(name)) is not None), None)
+    if found is None:
+        return "name a folder of numbered images (img_00001.jpg, img_00002.jpg ...)"
+    return f"if these are the frames, add the setting {setting('data.frame_pattern', found)}"
 
 
 def frame_names(pattern: str) -> re.Pattern[str]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING
 
-from clipshift.config.schema import DataConfig
+from clipshift.config.schema import ReadingConfig
 from clipshift.errors import VideoError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_DEFAULT = DataConfig()
+_DEFAULT = ReadingConfig()
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Limits:
     max_seconds: float = _DEFAULT.max_seconds
 
     @classmethod
-    def of(cls, data: DataConfig) -> Limits:
+    def of(cls, data: ReadingConfig) -> Limits:
         """Takes the limits from a configuration."""
         return cls(max_pixels=data.max_pixels, max_frames=data.max_frames, max_seconds=data.max_seconds)
 
@@ -50,9 +51,8 @@ class Limits:
             raise VideoError(
                 "The frames are larger than the configuration allows.",
                 where=path,
-                got=f"{width}x{height} = {width * height} pixels",
-                allowed=f"at most {self.max_pixels} pixels",
-                remedy=f"raise data.max_pixels={width * height}, if the file is to be trusted",
+                got=f"{width}x{height} = {width * height} pixels; data.max_pixels is {self.max_pixels}",
+                remedy=f"if the file is to be trusted, add the setting data.max_pixels={width * height}",
             )
 
     def check_frames(self, path: Path, frames: int, *, at_least: bool = False) -> None:
@@ -65,9 +65,8 @@ class Limits:
             raise VideoError(
                 "The clip has more frames than the configuration allows.",
                 where=path,
-                got=f"{'at least ' if at_least else ''}{frames} frames",
-                allowed=f"at most {self.max_frames}",
-                remedy="cut the clip, or raise data.max_frames",
+                got=f"{'at least ' if at_least else ''}{frames} frames; data.max_frames is {self.max_frames}",
+                remedy=f"cut the clip, or add the setting data.max_frames={10 * frames if at_least else frames}",
             )
 
     def check_samples(self, path: Path, samples: int) -> None:
@@ -96,7 +95,6 @@ class Limits:
             raise VideoError(
                 "The clip lasts longer than the configuration allows.",
                 where=path,
-                got=f"{seconds:.1f} seconds",
-                allowed=f"at most {self.max_seconds:g}",
-                remedy="cut the clip, or raise data.max_seconds",
+                got=f"{seconds:.1f} seconds; data.max_seconds is {self.max_seconds:g}",
+                remedy=f"cut the clip, or add the setting data.max_seconds={ceil(seconds)}",
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def find_model(model: str | Path, *, progress: Progress | None = None) -> Path:
         raise WeightsError(
             "This is a file of weights, which becomes a model first.",
             where=model,
-            remedy=f"clipshift convert {model} --to FOLDER",
+            remedy=f"clipshift convert {shlex.quote(str(model))} --to FOLDER",
         )
     if Path(model).exists():
         return find_bundle(model)

@@ -8,7 +8,6 @@ from typing import Any, overload
 import numpy as np
 import torch
 
-from clipshift.config import DataConfig
 from clipshift.data.clips import Clip
 from clipshift.data.stream import read_views
 from clipshift.data.transforms import normalise
@@ -42,7 +41,7 @@ class NormalizedViews(Sequence[np.ndarray]):
         self._views: list[torch.Tensor] = []
         for number, clip in enumerate(clips):
             try:
-                views = read_views(clip, self._settings, DataConfig(), crops=export.spec.crops)
+                views = read_views(clip, self._settings, export.spec.reading, crops=export.spec.crops)
             except VideoError:
                 continue
             self.clips.append(clip)
