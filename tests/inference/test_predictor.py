@@ -254,7 +254,7 @@ def test_a_source_that_is_not_there_is_one_answer(model: clipshift.Model, clips:
     (tmp_path / "table.csv").write_text("clip,label\na.mp4,1\n")
     (tmp_path / "list.txt").write_text(f"gone.mp4\n{first_clip(clips)}\n")
     (tmp_path / "list.jsonl").write_text(f'{{"clip": 1}}\n{{"path": "{first_clip(clips)}"}}\n')
-    bad = {
+    bad: dict[str | Path, str] = {
         tmp_path / "none.mp4": "There is no such file or folder",
         tmp_path / "none*": "There is no video here",
         tmp_path / "empty": "There is no video here",

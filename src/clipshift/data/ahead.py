@@ -48,7 +48,7 @@ class UntilError(Generic[Item]):
         """The items."""
         try:
             yield from self.items
-        except Exception as error:
+        except Exception as error:  # `raise_error` raises it
             self.error = error
 
     def raise_error(self) -> None:
@@ -83,17 +83,9 @@ def map_ahead(
         return
     pool = ThreadPoolExecutor(workers, thread_name_prefix="ahead")
     waiting: deque[Future[Result]] = deque()
-    ended: Exception | None = None
-
-    def taken() -> Generator[Item]:
-        nonlocal ended
-        try:
-            yield from items
-        except Exception as error:
-            ended = error
-
+    taken = UntilError(items)
     try:
-        for item in taken():
+        for item in taken:
             waiting.append(pool.submit(function, item))
             if len(waiting) >= 2 * workers:
                 yield waiting.popleft().result()
