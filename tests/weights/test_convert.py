@@ -368,7 +368,7 @@ def test_what_is_asked_for_wins_and_contradictions_are_said(tmp_path: Path) -> N
     def notes(name: str, *settings: str, segments: int | None = None, **beside: object) -> tuple[ShiftConfig, int, str]:
         torch.save({"state_dict": state, **beside}, tmp_path / name)
         shutil.rmtree(tmp_path / "model", ignore_errors=True)
-        conversion = convert(tmp_path / name, tmp_path / "model", settings=settings, segments=segments)
+        conversion = convert(tmp_path / name, tmp_path / "model", model="tsm-r18", settings=settings, segments=segments)
         return conversion.spec.model.shift, conversion.recognition.segments, "\n".join(conversion.notes)
 
     shift, segments, text = notes("w.pth")
