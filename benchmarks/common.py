@@ -1,4 +1,4 @@
-"""What the benchmarks share: turns, processor's time, the machine's description, JSON files and charts.
+"""What the benchmarks share: turns, CPU time, the machine's description, JSON files and charts.
 
 Large packages are imported where they are used: the memory of this process must not hide that of what it measures.
 """
@@ -24,7 +24,7 @@ class Times:
     """Of one piece of work that was repeated: milliseconds of each time, in order."""
 
     elapsed_ms: tuple[float, ...]
-    processor_ms: tuple[float, ...]
+    cpu_ms: tuple[float, ...]
     """Of all threads of this process: what others do on the machine counts little in it."""
 
     def to_json(self) -> dict[str, float]:
@@ -32,8 +32,8 @@ class Times:
         return {
             "elapsed_ms": round(statistics.median(self.elapsed_ms), 3),
             "elapsed_spread_ms": round(spread(self.elapsed_ms), 3),
-            "processor_ms": round(statistics.median(self.processor_ms), 3),
-            "processor_spread_ms": round(spread(self.processor_ms), 3),
+            "cpu_ms": round(statistics.median(self.cpu_ms), 3),
+            "processor_spread_ms": round(spread(self.cpu_ms), 3),
             "times": len(self.elapsed_ms),
         }
 
@@ -52,10 +52,10 @@ def spread(values: Sequence[float]) -> float:
 
 
 def measure(work: Work) -> tuple[float, float]:
-    """Milliseconds of elapsed and of processor's time for doing a piece of work once."""
-    elapsed, processor = time.perf_counter(), time.process_time()
+    """Milliseconds of elapsed and of CPU time for doing a piece of work once."""
+    elapsed, cpu = time.perf_counter(), time.process_time()
     work()
-    return (time.perf_counter() - elapsed) * 1e3, (time.process_time() - processor) * 1e3
+    return (time.perf_counter() - elapsed) * 1e3, (time.process_time() - cpu) * 1e3
 
 
 def take_turns(works: Mapping[str, Work], *, repeat: int, warm_up: int = 1) -> dict[str, Times]:
@@ -76,7 +76,7 @@ def take_turns(works: Mapping[str, Work], *, repeat: int, warm_up: int = 1) -> d
             if turn >= warm_up:
                 taken[name].append(pair)
     return {
-        name: Times(tuple(elapsed for elapsed, _ in pairs), tuple(processor for _, processor in pairs))
+        name: Times(tuple(elapsed for elapsed, _ in pairs), tuple(cpu for _, cpu in pairs))
         for name, pairs in taken.items()
     }
 

@@ -1,4 +1,4 @@
-"""A training step on the processor, beside a plain implementation of the same network.
+"""A training step on the CPU, beside a plain implementation of the same network.
 
     python benchmarks/cpu_training.py [--amp fp32 bf16] [--clips 2] [--steps 3] [--turns 2] [--json cpu.json]
                                       [--chart cpu.png]
@@ -9,8 +9,8 @@ network, and the default recipe. `plain` is torchvision's ResNet-50 with the shi
 publish it, which fills a tensor of zeros by slices, in the usual memory format. `kept` is the same process with memory
 settings of the C library (`KEPT`): without them blocks of over 32 MiB go back to the system when they are freed, and
 every page of the next one costs a page fault. Every contestant runs in processes of its own, in turns. The table shows
-the median of the steps' processor time (user and system) with its spread (distance of the quartiles), elapsed time,
-page faults and largest memory; a ratio is plain's processor time to a contestant's, both in the same precision.
+the median of the steps' CPU time (user and system) with its spread (distance of the quartiles), elapsed time,
+page faults and largest memory; a ratio is plain's CPU time to a contestant's, both in the same precision.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 KEPT = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184"}
-# Threads that wait for each other in a loop would count as processor's time.
+# Threads that wait for each other in a loop would count as CPU time.
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 SEGMENTS, CLASSES, SIDE = 8, 400, 224
 
@@ -98,9 +98,9 @@ def clipshift_step(clips: Tensor, labels: Tensor, recipe: str, amp: str) -> Call
     import torch
 
     from clipshift.config import resolve
-    from clipshift.data.loader import Batch
     from clipshift.models.recognizer import Recognizer
     from clipshift.training.distributed import Ranks
+    from clipshift.training.loader import Batch
     from clipshift.training.loop import Trainer
     from clipshift.training.objectives import LabelLoss, LearnLabels
 
@@ -173,7 +173,7 @@ def main() -> None:
                 contestants[name] += json.loads(done.stdout.splitlines()[-1])
 
     figures: dict[str, dict[str, Any]] = {amp: {} for amp in taken}
-    print(f"{'':34}{'processor s':>17}{'of it system':>14}{'ratio':>8}{'elapsed s':>11}{'faults':>10}{'GiB':>7}")
+    print(f"{'':34}{'CPU s':>17}{'of it system':>14}{'ratio':>8}{'elapsed s':>11}{'faults':>10}{'GiB':>7}")
     for amp, contestants in taken.items():
         for name, rows in contestants.items():
             row = {key: statistics.median(step[key] for step in rows) for key in rows[0]}
@@ -190,7 +190,7 @@ def main() -> None:
         write_json(options.json, {"clips": options.clips, "medians": figures, "steps": taken})
     if options.chart is not None:
         bars = {name: {amp: figures[amp][name]["processor_s"] for amp in figures} for name in CONTESTANTS}
-        bar_chart(options.chart, "A training step of TSM ResNet-50", "processor's time, s", bars)
+        bar_chart(options.chart, "A training step of TSM ResNet-50", "CPU time, s", bars)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Every reader opens each clip anew and gives the middles of its segments as RGB a
 and with `--made` (or without a folder) clips of many codecs, sizes and group lengths that are made on the spot. The
 readers take turns, so that a busy machine slows all of them alike, and each turn in another order, so that none always
 finds the caches warm from its like; with one thread they share one core, so that none gains by threads that were not
-asked for. The table shows, as medians over the turns, the processor's milliseconds (of all threads; what others do on
+asked for. The table shows, as medians over the turns, the CPU's milliseconds (of all threads; what others do on
 the machine counts little in it), and in brackets how often clipshift's time fits into the other's: the median of the
 turns' ratios. Frames that differ from plain PyAV's are marked. `--sums` shows, in place of each clip, its folder inside
 FOLDER: the mean of its clips' times, and in brackets the median of their ratios. torchcodec, decord and OpenCV take
@@ -33,8 +33,9 @@ import av
 import numpy as np
 from common import bar_chart, ratio, take_turns, write_json
 
-from clipshift.data.rewrite import repack_videos
-from clipshift.video import decode, is_video_file, probe, segment_middles
+from clipshift.datasets.tools.transcode import repack_videos
+from clipshift.preprocessing.sampling import segment_middles
+from clipshift.video import decode, is_video_file, probe
 
 Reader = Callable[[Path, list[int], int], np.ndarray]
 
@@ -170,8 +171,8 @@ def measure_clip(
             }
     taken = take_turns(usable, repeat=repeat)
     for reader, times in taken.items():
-        ours = taken["clipshift"].processor_ms
-        figures["readers"][reader] |= times.to_json() | {"ratio": round(ratio(times.processor_ms, ours), 3)}
+        ours = taken["clipshift"].cpu_ms
+        figures["readers"][reader] |= times.to_json() | {"ratio": round(ratio(times.cpu_ms, ours), 3)}
     return figures
 
 
@@ -187,9 +188,9 @@ def table(results: list[dict[str, Any]], names: list[str]) -> str:
                 cells.append("failed")
                 continue
             differ = f", {theirs['frames_that_differ']} differ" if theirs["frames_that_differ"] else ""
-            cells.append(f"{theirs['processor_ms']:.1f} ({theirs['ratio']:.2f}){differ}")
+            cells.append(f"{theirs['cpu_ms']:.1f} ({theirs['ratio']:.2f}){differ}")
         differ = f", {ours['frames_that_differ']} differ" if ours["frames_that_differ"] else ""
-        own = f"{ours['processor_ms']:.1f} ± {ours['processor_spread_ms']:.1f}{differ}"
+        own = f"{ours['cpu_ms']:.1f} ± {ours['processor_spread_ms']:.1f}{differ}"
         lines.append(
             f"| {result['clip']} | {result['wanted']} of {result['frames']} | {own} | " + " | ".join(cells) + " |"
         )
@@ -210,11 +211,11 @@ def sums_table(results: list[dict[str, Any]], names: list[str]) -> str:
     for folder, clips in by_folder(results).items():
         cells = []
         for name in names:
-            times = [readers[name]["processor_ms"] for readers in clips if "error" not in readers[name]]
+            times = [readers[name]["cpu_ms"] for readers in clips if "error" not in readers[name]]
             ratios = [readers[name]["ratio"] for readers in clips if "error" not in readers[name]]
             failed = f", {len(clips) - len(times)} failed" if len(times) < len(clips) else ""
             cells.append(f"{fmean(times):.1f} ({median(ratios):.2f}){failed}" if times else "failed")
-        own = fmean(readers["clipshift"]["processor_ms"] for readers in clips)
+        own = fmean(readers["clipshift"]["cpu_ms"] for readers in clips)
         lines.append(f"| {folder} | {len(clips)} | {own:.1f} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -223,7 +224,7 @@ def clip_bars(results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """The chart's bars: what each reader took for each clip."""
     return {
         f"{result['clip']}, {result['wanted']} frames": {
-            name: reader["processor_ms"] for name, reader in result["readers"].items() if "ratio" in reader
+            name: reader["cpu_ms"] for name, reader in result["readers"].items() if "ratio" in reader
         }
         for result in results
     }
@@ -233,7 +234,7 @@ def sums_bars(results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """The chart's bars: the mean of what each reader took for the clips of each folder, if it read all of them."""
     return {
         f"{folder}, {len(clips)} clips": {
-            name: fmean(readers[name]["processor_ms"] for readers in clips)
+            name: fmean(readers[name]["cpu_ms"] for readers in clips)
             for name in clips[0]
             if not any("error" in readers[name] for readers in clips)
         }
@@ -265,16 +266,16 @@ def measure_repacked(original: Path, new: Path, name: str, *, frames: int, threa
     sizes = {"bytes": original.stat().st_size, "bytes_repacked": new.stat().st_size}
     taken = take_turns(works, repeat=repeat)
     times = {key: each.to_json() for key, each in taken.items()}
-    faster = {key: round(ratio(each.processor_ms, taken["repacked"].processor_ms), 2) for key, each in taken.items()}
+    faster = {key: round(ratio(each.cpu_ms, taken["repacked"].cpu_ms), 2) for key, each in taken.items()}
     return {"clip": name, "wanted": frames, **sizes, "times": times, "times_faster": faster}
 
 
 def repacked_table(results: list[dict[str, Any]]) -> str:
-    """The figures as Markdown: the processor's milliseconds, and how often the repacked clip's fit into the others."""
+    """The figures as Markdown: the CPU's milliseconds, and how often the repacked clip's fit into the others."""
     lines = ["| clip | original | plain PyAV | repacked | times faster | than plain PyAV | size |", "|---" * 7 + "|"]
     for result in results:
         keys = ("original", "original, plain PyAV", "repacked")
-        cells = [f"{result['times'][key]['processor_ms']:.1f}" for key in keys]
+        cells = [f"{result['times'][key]['cpu_ms']:.1f}" for key in keys]
         cells += [f"{result['times_faster'][key]:.1f}" for key in keys[:2]]
         size = result["bytes_repacked"] / result["bytes"]
         lines.append(f"| {result['clip']} | {' | '.join(cells)} | x {size:.2f} |")
@@ -338,9 +339,7 @@ def main() -> None:
         write_json(arguments.json, {"versions": versions, "clips": results, "repacked": again})
     if arguments.chart is not None:
         bars = sums_bars(results) if arguments.sums else clip_bars(results)
-        bar_chart(
-            arguments.chart, "Opening a clip and reading its frames", "processor's milliseconds, less is better", bars
-        )
+        bar_chart(arguments.chart, "Opening a clip and reading its frames", "CPU's milliseconds, less is better", bars)
 
 
 if __name__ == "__main__":

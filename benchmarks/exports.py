@@ -36,25 +36,25 @@ from common import ratio, take_turns, write_json
 
 import clipshift
 from clipshift.config import DataConfig, ModelSpec, resolve
-from clipshift.data import read_dataset
-from clipshift.data.clips import Clip
-from clipshift.data.stream import read_views
-from clipshift.data.transforms import normalise
-from clipshift.deployment.checking import compare
-from clipshift.deployment.clips import spread
-from clipshift.deployment.exporting import write_files
-from clipshift.deployment.quantization.accuracy_control import Demands
-from clipshift.deployment.quantization.calibration import NormalizedViews
-from clipshift.deployment.quantization.onnx import quantize_onnx
-from clipshift.deployment.quantization.openvino import quantize_openvino
-from clipshift.deployment.targets import PRECISIONS, Quantize, check_target, package_versions
-from clipshift.engines import Export, Precision, Target
-from clipshift.engines.exported import MODEL_FILES
+from clipshift.datasets import read_dataset
+from clipshift.datasets.clip import Clip
 from clipshift.errors import UserError
-from clipshift.evaluation.scoring import NetworkScorer
+from clipshift.exporting.check_clips import spread
+from clipshift.exporting.checking import compare
+from clipshift.exporting.export import write_files
+from clipshift.exporting.quantization.accuracy_control import Demands
+from clipshift.exporting.quantization.calibration import NormalizedViews
+from clipshift.exporting.quantization.onnx import quantize_onnx
+from clipshift.exporting.quantization.openvino import quantize_openvino
+from clipshift.exporting.targets import PRECISIONS, Quantize, check_target, package_versions
+from clipshift.inference.export_folder import MODEL_FILES, Export, Precision, Target
+from clipshift.inference.network_scorer import NetworkScorer
+from clipshift.inference.views import read_views
 from clipshift.models.bundle import load_bundle, save_bundle
 from clipshift.models.recognizer import Recognizer
-from clipshift.video import decode, frame_sets, probe
+from clipshift.preprocessing.sampling import frame_sets
+from clipshift.preprocessing.transforms import normalize
+from clipshift.video import decode, probe
 
 NETWORKS: dict[str, tuple[str, ...]] = {
     "tsn-r50": ("tsn-r50",),
@@ -112,7 +112,7 @@ def seeded_model(name: str, clips: Sequence[Clip], folder: Path) -> None:
             module.momentum = None  # the mean of what it sees
     views = torch.cat([read_views(clip, config.input, DataConfig(), crops=spec.crops)[:1] for clip in clips])
     with torch.no_grad():
-        network.train()(normalise(views, config.input.mean, config.input.std))
+        network.train()(normalize(views, config.input.mean, config.input.std))
     save_bundle(folder, network.eval(), spec)
 
 
@@ -126,7 +126,7 @@ def write_unjudged(model: Path, form: str, clips: Clips, out: Path) -> dict[str,
         target=target,
         precision=precision,
         spec=spec,
-        licence="not stated",
+        license="not stated",
         versions=package_versions(target),
     )
     out.mkdir(parents=True)
@@ -143,7 +143,7 @@ def write_unjudged(model: Path, form: str, clips: Clips, out: Path) -> dict[str,
 
 
 def unjudged_quantizer(description: Export, clips: Sequence[Clip]) -> Quantize:
-    """As `clipshift.deployment.quantization.calibration.quantizer`, for a network whose answers nothing is asked of."""
+    """As `clipshift.exporting.quantization.calibration.quantizer`, for a network whose answers nothing is asked of."""
     views = NormalizedViews(clips, description)
     quantize = quantize_onnx if description.target == "onnx" else quantize_openvino
 

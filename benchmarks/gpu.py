@@ -30,15 +30,15 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from clipshift.config import Config, resolve
-from clipshift.data import read_dataset
-from clipshift.data.dataset import TrainingClips
-from clipshift.data.loader import Batch, training_loader, worker_count
-from clipshift.evaluation.device import pick_device
-from clipshift.evaluation.scoring import network_engine
+from clipshift.datasets import read_dataset
+from clipshift.device import pick_device
+from clipshift.inference.network_scorer import network_engine
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.distributed import Ranks
+from clipshift.training.loader import Batch, training_loader, worker_count
 from clipshift.training.loop import Trainer
 from clipshift.training.objectives import LabelLoss, LearnLabels
+from clipshift.training.samples import TrainingClips
 
 CLASSES = 400
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}

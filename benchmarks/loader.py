@@ -6,7 +6,7 @@
 The loader of the recipe gives batches to nobody: its rate is the most that a network could be fed with. `--repacked`
 measures what `clipshift repack` makes of DATA beside it. The two take turns, and so do the numbers of workers; rates
 are medians, with the distance between the quartiles. Workers are running when the time begins. What a clip costs is the
-processor's time: decoding and changing (crop, scaling, mirror, colour) where they happen, collating (the copy into the
+CPU time: decoding and changing (crop, scaling, mirror, color) where they happen, collating (the copy into the
 batch, which in a worker is shared memory) measured alone, and receiving: all that the training process does for a clip.
 """
 
@@ -26,10 +26,10 @@ from common import line_chart, write_json
 
 from clipshift.config import Config, resolve
 from clipshift.config.recipes import DEFAULT_RECIPE
-from clipshift.data import read_dataset
-from clipshift.data.dataset import TrainingClips
-from clipshift.data.loader import Batch, TrainingLoader, training_loader
-from clipshift.data.rewrite import repack_videos
+from clipshift.datasets import read_dataset
+from clipshift.datasets.tools.transcode import repack_videos
+from clipshift.training.loader import Batch, TrainingLoader, training_loader
+from clipshift.training.samples import TrainingClips
 
 
 def endless(loader: TrainingLoader) -> Iterator[Batch]:
@@ -40,23 +40,23 @@ def endless(loader: TrainingLoader) -> Iterator[Batch]:
 
 
 def measure_rate(loader: TrainingLoader, batches: int) -> dict[str, float]:
-    """Clips per second after the first batches, and milliseconds of the processor that a clip takes."""
+    """Clips per second after the first batches, and milliseconds of the CPU that a clip takes."""
     stream = endless(loader)
     # What was read ahead while nobody looked at the clock must not count.
     for _ in islice(stream, 2 + 2 * loader.workers):
         pass
-    elapsed, processor = time.perf_counter(), time.process_time()
+    elapsed, cpu = time.perf_counter(), time.process_time()
     clips = sum(len(batch["indices"]) for batch in islice(stream, batches))
-    elapsed, processor = time.perf_counter() - elapsed, time.process_time() - processor
+    elapsed, cpu = time.perf_counter() - elapsed, time.process_time() - cpu
     decoding, changing = (1000 * seconds for seconds in loader.cost)
     figures = {"clips_per_second": clips / elapsed, "decoding_ms": decoding, "changing_ms": changing}
     if loader.workers:
-        figures["receiving_ms"] = 1000 * processor / clips
+        figures["receiving_ms"] = 1000 * cpu / clips
     return figures
 
 
 def collating_ms(clips: TrainingClips, batch_size: int) -> float:
-    """Milliseconds of the processor for the copy of one clip into a batch."""
+    """Milliseconds of the CPU for the copy of one clip into a batch."""
     read = [clips[0, index % len(clips)]["clip"] for index in range(batch_size)]
     times = []
     for _ in range(7):

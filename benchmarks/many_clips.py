@@ -4,7 +4,7 @@
 
 A few small clips of moving shapes are generated, with many links to them, and `clipshift predict` answers for all, into
 a file, with a small network of random weights: what is measured is what is around the network. The table shows, after
-each tenth of the paths, the time since the tenth before for a path and the memory in use. Time is the processor's,
+each tenth of the paths, the time since the tenth before for a path and the memory in use. Time is the CPU's,
 which other programs on the machine change little. Exit code 1 if the last fifth took over 1.2 times as long as the
 second, or if memory grew by more than 5 % and 8 MiB from the second tenth to the end.
 """
@@ -25,8 +25,8 @@ from common import line_chart, write_json
 
 import clipshift
 from clipshift.config import ModelSpec, resolve
-from clipshift.data.motion import write_motion_clips
-from clipshift.evaluation.scoring import NetworkScorer
+from clipshift.datasets.motion import write_motion_clips
+from clipshift.inference.network_scorer import NetworkScorer
 from clipshift.inference.predictor import Model, predict
 from clipshift.inference.results import Failure, Prediction
 from clipshift.inference.writing import write_predictions
@@ -34,7 +34,7 @@ from clipshift.models.recognizer import Recognizer
 
 TENTHS = 10
 Point = tuple[int, float, float, float]
-"""Answers so far, processor's seconds, elapsed seconds, memory in use in MiB."""
+"""Answers so far, CPU's seconds, elapsed seconds, memory in use in MiB."""
 
 
 def small_model() -> Model:
@@ -66,12 +66,12 @@ def memory_mib() -> float:
 
 def watched(answers: Iterable[Prediction | Failure], paths: int, points: list[Point]) -> Iterator[Prediction | Failure]:
     """Passes answers on and notes, after each tenth of the paths, what was used so far."""
-    started, processor = time.perf_counter(), time.process_time()
+    started, cpu = time.perf_counter(), time.process_time()
     for count, answer in enumerate(answers, start=1):
         yield answer
         if count % (paths // TENTHS) == 0:
             elapsed = time.perf_counter() - started
-            points.append((count, time.process_time() - processor, elapsed, memory_mib()))
+            points.append((count, time.process_time() - cpu, elapsed, memory_mib()))
 
 
 def verdict(points: list[Point]) -> tuple[float, float]:
@@ -91,7 +91,7 @@ def main() -> None:
     if options.paths < TENTHS:
         parser.error(f"--paths must be at least {TENTHS}")
 
-    # A network this small is quicker with one thread, and threads that wait for work would count as processor's time.
+    # A network this small is quicker with one thread, and threads that wait for work would count as CPU time.
     torch.set_num_threads(1)
     points: list[Point] = []
     model = small_model()
@@ -103,8 +103,8 @@ def main() -> None:
 
     print(f"{'paths':>8}{'ms a path':>12}{'elapsed s':>12}{'memory MiB':>12}")
     start = (0, 0.0, 0.0, 0.0)
-    for (before, used, *_), (count, processor, elapsed, memory) in pairwise([start, *points]):
-        print(f"{count:>8}{1e3 * (processor - used) / (count - before):>12.2f}{elapsed:>12.1f}{memory:>12.1f}")
+    for (before, used, *_), (count, cpu, elapsed, memory) in pairwise([start, *points]):
+        print(f"{count:>8}{1e3 * (CPU - used) / (count - before):>12.2f}{elapsed:>12.1f}{memory:>12.1f}")
     slower, grown = verdict(points)
     print(f"the last fifth took {slower:.2f} times the second fifth's time; memory grew by {grown:.1f} MiB")
     if options.json is not None:
@@ -113,7 +113,7 @@ def main() -> None:
         write_json(options.json, {"points": rows, "last_to_second_fifth": slower, "memory_growth_mib": grown})
     if options.chart is not None:
         panels = {
-            "processor's time, s": {"": [(point[0], point[1]) for point in points]},
+            "CPU time, s": {"": [(point[0], point[1]) for point in points]},
             "memory, MiB": {"": [(point[0], point[3]) for point in points]},
         }
         line_chart(options.chart, "clipshift predict over many paths", "paths", panels)

@@ -7,7 +7,7 @@ Clips of FOLDER (and below), evenly chosen, are linked into one folder and answe
 (see benchmarks/exports.py), as trained and as exported. One after the other: a clip is read, then the network answers,
 then comes the next clip; reading takes one thread, the network all cores, or one. At once: `clipshift predict FOLDER`
 without the time to start. The ways take turns. The table shows medians: clips a second, in brackets the cores that were
-busy (processor's time over elapsed time), and how many times faster than each of the others doing it at once is.
+busy (CPU time over elapsed time), and how many times faster than each of the others doing it at once is.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from exports import FORMS, seeded_model
 
 import clipshift
 from clipshift.config import DataConfig
-from clipshift.data.ahead import available_cores
 from clipshift.inference.predictor import Model, pick_mode
 from clipshift.inference.results import Failure
 from clipshift.inference.sources import find_clips
+from clipshift.parallel.prefetch import available_cores
 
 WAYS = ("one after the other", "the same, network on one core", "at once")
 _WARM_UP = 4
@@ -68,7 +68,7 @@ def answer_all(model: Model, sources: Path | list[Path], workers: int | Literal[
 
 
 def time_once(path: Path, folder: Path, clips: list[Path], way: str) -> tuple[float, float]:
-    """Elapsed and processor's milliseconds of one way through the folder."""
+    """Elapsed and CPU's milliseconds of one way through the folder."""
     # PyTorch's threads are those of the whole process: they are set where a model is loaded.
     threads = 1 if way == WAYS[1] else available_cores()
     model = clipshift.load(
@@ -87,11 +87,11 @@ def measure_form(path: Path, folder: Path, clips: list[Path], repeat: int) -> di
             times.append(time_once(path, folder, clips, way))
     figures: dict[str, Any] = {}
     for way, times in taken.items():
-        elapsed, processor = zip(*times, strict=True)
+        elapsed, cpu = zip(*times, strict=True)
         figures[way] = {
             "seconds": statistics.median(elapsed) / 1e3,
             "clips_per_second": 1e3 * len(clips) / statistics.median(elapsed),
-            "busy_cores": ratio(processor, elapsed),
+            "busy_cores": ratio(cpu, elapsed),
             "times_slower_than_at_once": ratio(elapsed, [time for time, _ in taken[WAYS[2]]]),
         }
     return figures

@@ -31,8 +31,8 @@ from typing import Any
 import clipshift
 from clipshift.config import Crops, ModelSpec, resolve
 from clipshift.config.recipes import DEFAULT_RECIPE
-from clipshift.data import DataSet, read_dataset
-from clipshift.data.split import group_of
+from clipshift.datasets import DataSet, read_dataset
+from clipshift.datasets.split import group_of
 from clipshift.evaluation import Evaluation
 from clipshift.models.bundle import load_bundle, save_bundle
 from clipshift.models.recognizer import Recognizer
@@ -67,7 +67,7 @@ COMPARISONS: dict[str, Comparison] = {
     BASELINE: Comparison("the recipe as it is"),
     "tsn": Comparison("no shift: TSN", ("model.architecture=tsn",)),
     "plain": Comparison("no multi-scale crop, no flip", ("augment.crop_scales=[1.0]", "augment.flip=0")),
-    "colour": Comparison(
+    "color": Comparison(
         "brightness, contrast, saturation 0.4",
         ("augment.brightness=0.4", "augment.contrast=0.4", "augment.saturation=0.4"),
     ),
@@ -84,9 +84,9 @@ COMPARISONS: dict[str, Comparison] = {
 }
 TESTS: dict[str, tuple[Crops, int]] = {
     "three crops": ("three_small", 1),
-    "three clips": ("centre", 3),
+    "three clips": ("center", 3),
 }
-"""Other tests of the baseline's networks; all else is tested with one clip and its centre crop."""
+"""Other tests of the baseline's networks; all else is tested with one clip and its center crop."""
 
 
 @dataclass(frozen=True)
@@ -174,12 +174,12 @@ def train_one(name: str, fold: Fold, seed: int, options: argparse.Namespace) -> 
         if not teachers:
             raise SystemExit(f"{name} needs {BASELINE} of {fold.name} first")
         lesson = [f"distill.teacher={json.dumps(teachers)}"]
-    processor, started = time.process_time(), time.monotonic()
+    cpu, started = time.process_time(), time.monotonic()
     run, data = folder / "run", fold.folder / "data.yaml"
     clipshift.train(data, *settings, *lesson, out=run, recipe=options.recipe, weights=options.weights)
-    seconds = {"processor": time.process_time() - processor, "elapsed": time.monotonic() - started}
+    seconds = {"cpu": time.process_time() - cpu, "elapsed": time.monotonic() - started}
     network, spec = last_epoch(run)
-    tests = {"centre crop": answers(clipshift.evaluate((network, spec), fold.test))}
+    tests = {"center crop": answers(clipshift.evaluate((network, spec), fold.test))}
     if name == BASELINE:
         for test, (crops, clips) in TESTS.items():
             tests[test] = answers(clipshift.evaluate((network, spec), fold.test, crops=crops, clips=clips))
@@ -280,13 +280,13 @@ def main() -> None:
             for fold in folds:
                 results[name][seed, fold.name] = train_one(name, fold, seed, options)
 
-    base = collect("centre crop", results[BASELINE])
+    base = collect("center crop", results[BASELINE])
     rows = []
     for name, files in results.items():
-        row = summary(COMPARISONS[name].about, collect("centre crop", files), base)
+        row = summary(COMPARISONS[name].about, collect("center crop", files), base)
         row["settings"] = COMPARISONS[name].settings
         row["seconds"] = statistics.fmean(
-            json.loads(path.read_text(encoding="utf-8"))["seconds"]["processor"] for path in files.values()
+            json.loads(path.read_text(encoding="utf-8"))["seconds"]["cpu"] for path in files.values()
         )
         rows.append(row)
     rows += [summary(f"test: {test}", collect(test, results[BASELINE]), base) for test in TESTS]

@@ -2,7 +2,7 @@
 
     python benchmarks/startup.py [--repeat 5] [--json startup.json] [--chart startup.png]
 
-Every command runs in a process of its own, in turns. The table shows the processor's time, the elapsed time and the
+Every command runs in a process of its own, in turns. The table shows the CPU time, the elapsed time and the
 largest memory of each: nothing (Python itself), imports, `clipshift --help`, and `clipshift predict` for one generated
 clip with TSM MobileNetV2 of random weights, as trained and as exported to ONNX. PyTorch and timm alone are there to
 compare with. The last rows, run once, are for memory: a model of TSM R50, 400 classes, is trained for an epoch of two
@@ -28,7 +28,7 @@ from common import bar_chart, write_json
 
 
 def run(words: list[str]) -> tuple[float, float, float]:
-    """Elapsed and processor's milliseconds and largest memory in MiB of one command.
+    """Elapsed and CPU's milliseconds and largest memory in MiB of one command.
 
     Raises:
         RuntimeError: The command failed.
@@ -48,7 +48,7 @@ def prepare(folder: Path) -> None:
     """Write models, and clips to answer for."""
     import clipshift
     from clipshift.config import ModelSpec, resolve
-    from clipshift.data.motion import write_motion_clips
+    from clipshift.datasets.motion import write_motion_clips
     from clipshift.models.bundle import save_bundle
     from clipshift.models.recognizer import Recognizer
 
@@ -118,11 +118,11 @@ def main() -> None:
             taken[name] = [run(words)]
 
     rows: list[dict[str, Any]] = []
-    print(f"{'':24}{'processor ms':>14}{'elapsed ms':>14}{'memory MiB':>14}")
+    print(f"{'':24}{'CPU ms':>14}{'elapsed ms':>14}{'memory MiB':>14}")
     for name, runs in taken.items():
-        elapsed, processor, memory = (statistics.median(column) for column in zip(*runs, strict=True))
-        print(f"{name:24}{processor:>14.0f}{elapsed:>14.0f}{memory:>14.0f}")
-        rows.append({"command": name, "processor_ms": processor, "elapsed_ms": elapsed, "memory_mib": memory,
+        elapsed, cpu, memory = (statistics.median(column) for column in zip(*runs, strict=True))
+        print(f"{name:24}{CPU:>14.0f}{elapsed:>14.0f}{memory:>14.0f}")
+        rows.append({"command": name, "cpu_ms": cpu, "elapsed_ms": elapsed, "memory_mib": memory,
                      "least_processor_ms": min(run[1] for run in runs)})  # fmt: skip
     if options.json is not None:
         write_json(options.json, {"commands": rows})

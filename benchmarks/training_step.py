@@ -3,7 +3,7 @@
     python benchmarks/training_step.py DATA [key=value ...] [--recipe NAME] [--steps 8] [--json figures.json]
 
 First each part alone, in this process: the median of one clip's decoding and augmentation, and of one batch's
-normalisation, forward pass, backward pass and update. Then whole updates with the recipe's own loader, and the share of
+normalization, forward pass, backward pass and update. Then whole updates with the recipe's own loader, and the share of
 their time that the network spent waiting for clips. Weights are random: they do not change the time.
 """
 
@@ -23,18 +23,19 @@ import torch
 
 from clipshift.config import Config, resolve
 from clipshift.config.recipes import DEFAULT_RECIPE
-from clipshift.data import read_dataset
-from clipshift.data.dataset import TrainingClips
-from clipshift.data.loader import training_loader, worker_count
-from clipshift.data.transforms import normalise, training_clip
-from clipshift.evaluation.device import autocast, pick_device
+from clipshift.datasets import read_dataset
+from clipshift.device import autocast, pick_device
 from clipshift.models.recognizer import Recognizer
+from clipshift.preprocessing.sampling import segment_random
+from clipshift.preprocessing.transforms import normalize, training_clip
 from clipshift.training.distributed import Ranks
+from clipshift.training.loader import training_loader, worker_count
 from clipshift.training.loop import Trainer
 from clipshift.training.losses import classification_loss
 from clipshift.training.objectives import LabelLoss, LearnLabels
 from clipshift.training.run_folder import environment
-from clipshift.video import open_clip, segment_random
+from clipshift.training.samples import TrainingClips
+from clipshift.video import open_clip
 
 
 def median_ms(work: Callable[[], object], repeat: int) -> float:
@@ -66,13 +67,13 @@ def reading(clips: TrainingClips, config: Config, repeat: int) -> dict[str, floa
 
 
 def network_parts(trainer: Trainer, batch: Any, repeat: int) -> dict[str, float]:  # noqa: ANN401 - a TypedDict
-    """Milliseconds for one batch: normalisation, forward, forward and backward, whole update."""
+    """Milliseconds for one batch: normalization, forward, forward and backward, whole update."""
     config, device = trainer.config, trainer.ranks.device
     labels = batch["labels"].to(device)
     trainer.train_mode()
 
     def prepare() -> torch.Tensor:
-        return normalise(batch["clips"].to(device), config.input.mean, config.input.std)
+        return normalize(batch["clips"].to(device), config.input.mean, config.input.std)
 
     clips = prepare()
 
@@ -80,14 +81,14 @@ def network_parts(trainer: Trainer, batch: Any, repeat: int) -> dict[str, float]
         with autocast(device, config.train.amp):
             return classification_loss(trainer.network(clips), labels)
 
-    normalising, ahead = median_ms(prepare, repeat), median_ms(forward, repeat)
+    normalizing, ahead = median_ms(prepare, repeat), median_ms(forward, repeat)
     both = median_ms(lambda: forward().backward(), repeat)  # type: ignore[no-untyped-call]
     whole = median_ms(lambda: trainer.update([batch]), repeat)
     return {
-        "normalise a batch": normalising,
+        "normalize a batch": normalizing,
         "forward": ahead,
         "backward": both - ahead,
-        "clip gradients, update": max(whole - both - normalising, 0.0),
+        "clip gradients, update": max(whole - both - normalizing, 0.0),
         "whole update": whole,
     }
 

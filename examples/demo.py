@@ -34,7 +34,7 @@ def main(folder: str = "demo") -> None:
     clips, tsm, tsn = f"{folder}/clips", f"{folder}/tsm", f"{folder}/tsn"
     say("Clips of four kinds of motion; every frame of a clip appears in all four kinds, only their order differs.")
     run("prepare", "motion", clips)
-    say("\nTSM mixes features of neighbouring frames, so it can see order:")
+    say("\nTSM mixes features of neighboring frames, so it can see order:")
     run("train", clips, "--recipe", "motion-demo", "--out", tsm, "--overwrite")
     say("\nTSN looks at each frame alone, so it cannot do better than chance, one in four:")
     run("train", clips, "model.architecture=tsn", "--recipe", "motion-demo", "--out", tsn, "--overwrite")

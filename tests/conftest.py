@@ -14,7 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from clipshift import Exported
-    from clipshift.engines import Target
+    from clipshift.inference.export_folder import Target
 
 MakeExport = Callable[["Target"], "Exported"]
 
@@ -46,7 +46,7 @@ def seeded(shared: Path) -> ModuleType:
 @pytest.fixture(scope="session")
 def small_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight MP4 files in a folder for each class."""
-    from clipshift.data.motion import write_motion_clips
+    from clipshift.datasets.motion import write_motion_clips
 
     folder = tmp_path_factory.mktemp("motion") / "clips"
     return write_motion_clips(folder, clips_per_class=1, validation_per_class=2, frames=8, size=48) / "val"
@@ -55,7 +55,7 @@ def small_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small model of the classes of `small_clips`."""
-    from tests.deployment.making import save_model
+    from tests.exporting.making import save_model
 
     return save_model(tmp_path_factory.mktemp("trained") / "model")
 
@@ -68,6 +68,6 @@ def exported(small_model: Path, small_clips: Path, tmp_path_factory: pytest.Temp
     @cache
     def make(target: Target) -> Exported:
         out = tmp_path_factory.mktemp("exports") / target
-        return clipshift.export(small_model, to=target, out=out, data=small_clips, licence="Apache-2.0")
+        return clipshift.export(small_model, to=target, out=out, data=small_clips, license="Apache-2.0")
 
     return make

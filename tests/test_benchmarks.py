@@ -10,8 +10,8 @@ import pytest
 import small_data
 
 from clipshift.config import DataConfig
-from clipshift.data import read_dataset
-from clipshift.data.motion import write_motion_clips
+from clipshift.datasets import read_dataset
+from clipshift.datasets.motion import write_motion_clips
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ def test_engines_that_are_missing_or_broken(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(doctor, "version", without)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.setattr("clipshift.engines.openvino.the_core", broken)
+    monkeypatch.setattr("clipshift.inference.engines.openvino.the_core", broken)
     _, well = doctor.examine()
     assert well  # training needs none of them
     runtime, vino, onnx, _, nncf = lines_of("ONNX Runtime", "OpenVINO", "onnx", "nncf")

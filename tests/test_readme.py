@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from clipshift.data.motion import write_motion_clips
+from clipshift.datasets.motion import write_motion_clips
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

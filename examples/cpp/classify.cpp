@@ -66,7 +66,7 @@ Model load(const std::string& path) {
     model.sampling = spec.at("input").at("sampling").get<std::string>();
     model.segments = spec.at("input").at("segments").get<std::int64_t>();
     sampled_frames(model.sampling, 1, model.segments);  // an unknown rule is told now, not at the first video
-    // Without this, processors that can take bfloat16: faster, but other probabilities in the third digit.
+    // Without this, CPUs that can take bfloat16: faster, but other probabilities in the third digit.
     model.network = core.compile_model(read, "CPU", ov::hint::inference_precision(ov::element::f32),
                                        ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY));
     return model;

@@ -156,9 +156,9 @@ Orientation read_orientation(const AVFrame& frame) {
     throw VideoError("The video is to be shown turned by an angle that is no multiple of 90 degrees.");
 }
 
-/// Whether swscale has the matrix of these colours; without asking it would take another one.
-bool is_convertible(AVColorSpace colours) {
-    switch (colours) {
+/// Whether swscale has the matrix of these colors; without asking it would take another one.
+bool is_convertible(AVColorSpace colors) {
+    switch (colors) {
         case AVCOL_SPC_RGB:
         case AVCOL_SPC_BT709:
         case AVCOL_SPC_UNSPECIFIED:
@@ -183,7 +183,7 @@ Owned<AVFrame> to_rgb(const AVFrame& frame) {
                                                   frame.width, frame.height, AV_PIX_FMT_RGB24, SWS_BILINEAR, nullptr,
                                                   nullptr, nullptr));
     if (!is_convertible(frame.colorspace) || scaler == nullptr || av_frame_get_buffer(rgb.get(), 0) < 0) {
-        throw VideoError("The colours of the video cannot be converted.");
+        throw VideoError("The colors of the video cannot be converted.");
     }
     // The matrix that the video names (BT.601 if none), from its range to the full one; no change of brightness.
     const int full_range = frame.color_range == AVCOL_RANGE_JPEG ? 1 : 0;

@@ -1,7 +1,7 @@
 /**
  * Classifies a video with a model that `clipshift export` wrote, all in the browser: nothing leaves the machine.
  *
- * The model's file says which frames it wants, resizes and normalises them by itself, and answers probabilities. What is
+ * The model's file says which frames it wants, resizes and normalizes them by itself, and answers probabilities. What is
  * left to do here: read that description, seek a <video> element to the frames, and hand their pixels over.
  */
 

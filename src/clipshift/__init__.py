@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from clipshift._version import __version__
 
 if TYPE_CHECKING:
-    from clipshift.data.check import check_data
-    from clipshift.data.prepare import Prepared, prepare_data
-    from clipshift.data.rewrite import Rewritten, extract_frames, repack_videos
-    from clipshift.data.writing import WrittenLists, write_lists
-    from clipshift.deployment.benchmarking import Benchmark, benchmark
-    from clipshift.deployment.exporting import Exported, export
-    from clipshift.deployment.verifying import Verification, verify
+    from clipshift.datasets.public.prepare import Prepared, prepare_data
+    from clipshift.datasets.tools.check import check_data
+    from clipshift.datasets.tools.transcode import Transcoded, extract_frames, repack_videos
+    from clipshift.datasets.write_lists import WrittenLists, write_lists
     from clipshift.evaluation.evaluator import evaluate
     from clipshift.evaluation.fusion import fuse
+    from clipshift.exporting.benchmarking import Benchmark, benchmark
+    from clipshift.exporting.export import Exported, export
+    from clipshift.exporting.verifying import Verification, verify
     from clipshift.inference.predictor import Model, load, predict
     from clipshift.inference.results import Failure, Prediction
     from clipshift.training.run import train
@@ -33,7 +33,7 @@ __all__ = [
     "Model",
     "Prediction",
     "Prepared",
-    "Rewritten",
+    "Transcoded",
     "Verification",
     "WrittenLists",
     "__version__",
@@ -54,30 +54,30 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Benchmark": "clipshift.deployment.benchmarking",
-    "benchmark": "clipshift.deployment.benchmarking",
-    "Verification": "clipshift.deployment.verifying",
-    "verify": "clipshift.deployment.verifying",
-    "Exported": "clipshift.deployment.exporting",
-    "export": "clipshift.deployment.exporting",
+    "Benchmark": "clipshift.exporting.benchmarking",
+    "benchmark": "clipshift.exporting.benchmarking",
+    "Verification": "clipshift.exporting.verifying",
+    "verify": "clipshift.exporting.verifying",
+    "Exported": "clipshift.exporting.export",
+    "export": "clipshift.exporting.export",
     "Conversion": "clipshift.weights.convert",
     "Failure": "clipshift.inference.results",
     "Prediction": "clipshift.inference.results",
     "Model": "clipshift.inference.predictor",
-    "Prepared": "clipshift.data.prepare",
-    "Rewritten": "clipshift.data.rewrite",
-    "WrittenLists": "clipshift.data.writing",
-    "check_data": "clipshift.data.check",
+    "Prepared": "clipshift.datasets.public.prepare",
+    "Transcoded": "clipshift.datasets.tools.transcode",
+    "WrittenLists": "clipshift.datasets.write_lists",
+    "check_data": "clipshift.datasets.tools.check",
     "convert": "clipshift.weights.convert",
     "evaluate": "clipshift.evaluation.evaluator",
-    "extract_frames": "clipshift.data.rewrite",
+    "extract_frames": "clipshift.datasets.tools.transcode",
     "fuse": "clipshift.evaluation.fusion",
     "load": "clipshift.inference.predictor",
     "predict": "clipshift.inference.predictor",
-    "prepare_data": "clipshift.data.prepare",
-    "repack_videos": "clipshift.data.rewrite",
+    "prepare_data": "clipshift.datasets.public.prepare",
+    "repack_videos": "clipshift.datasets.tools.transcode",
     "train": "clipshift.training.run",
-    "write_lists": "clipshift.data.writing",
+    "write_lists": "clipshift.datasets.write_lists",
 }
 
 

@@ -22,7 +22,7 @@ from clipshift.errors import ConfigError, MissingDependencyError, OutputError, T
 from clipshift.files import to_json, write_whole
 
 if TYPE_CHECKING:
-    from clipshift.data.rewrite import Rewritten
+    from clipshift.datasets.tools.transcode import Transcoded
 
 app = App(
     name="clipshift",
@@ -40,7 +40,7 @@ def _no_option(kind: object, value: object) -> None:  # noqa: ARG001 - as cyclop
 
 Text = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_no_option)]
 """The value of an option, which may begin with one hyphen: `--json -`, `--out -x`."""
-Crops = Literal["centre", "three", "three_small", "ten"]
+Crops = Literal["center", "three", "three_small", "ten"]
 Amp = Literal["fp32", "bf16", "fp16"]
 Target = Literal["onnx", "openvino", "torch"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -126,7 +126,7 @@ def evaluate(  # noqa: PLR0913
     fuse: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     weights: Annotated[list[float] | None, Parameter(consume_multiple=True, negative=())] = None,
 ) -> None:
-    """Measure a model on labelled clips, or the average of stored scores.
+    """Measure a model on labeled clips, or the average of stored scores.
 
     Args:
         model: Run folder, model folder, exported model, or published weights by name.
@@ -135,7 +135,7 @@ def evaluate(  # noqa: PLR0913
             of the model's training.
         protocol: A published test in one word, clips x crops: the model's own frames (uniform), 25 frames of a TSN
             (tsn), middles and first frames of the parts (twice), windows of 64 frames (dense).
-        crops: Crops per frame: centre, three, three_small or ten; by default the model's own.
+        crops: Crops per frame: center, three, three_small or ten; by default the model's own.
         clips: Sets of frames per video; by default the model's own.
         batch_size: Views per forward pass; does not change the result.
         bad: How unreadable videos count: wrong, or exclude.
@@ -146,7 +146,7 @@ def evaluate(  # noqa: PLR0913
         weights: A number for each of them; by default all count the same.
     """
     import clipshift
-    from clipshift.engines import find_export
+    from clipshift.inference.export_folder import find_export
 
     if fuse:
         if model or protocol or crops or clips or amp != "fp32":
@@ -161,7 +161,7 @@ def evaluate(  # noqa: PLR0913
         raise UserError("Weights are those of a fusion.", where="--weights", allowed="only with --fuse")
     folder = find_export(model)
     if folder is None:
-        from clipshift.weights.by_name import find_model
+        from clipshift.weights.resolve import find_model
 
         with progress_bar("fetching") as progress:
             folder = find_model(model, progress=progress)
@@ -206,12 +206,12 @@ def predict(  # noqa: PLR0913
             model's training.
         json_file: File for one JSON line per video; '-' for standard output.
         top: Classes to show.
-        crops: Crops per frame: centre, three, three_small or ten; by default the model's own.
+        crops: Crops per frame: center, three, three_small or ten; by default the model's own.
         clips: Sets of frames per video; by default the model's own.
         batch_size: Views per forward pass.
         device: auto, cpu, cuda or cuda:N; of an exported ONNX file also tensorrt.
         amp: Precision of a trained model: fp32, bf16 or fp16 (a GPU only); an exported one has its own.
-        threads: Of the network on the processor; 0: one a core.
+        threads: Of the network on the CPU; 0: one a core.
         mode: Of an exported model: latency (all threads on one answer), throughput (each on one of its own), or auto:
             latency for one video, throughput for more.
     """
@@ -246,7 +246,7 @@ def export(  # noqa: PLR0913
     data: Text | None = None,
     calibrate: Text | None = None,
     crops: Crops | None = None,
-    licence: Text | None = None,
+    license: Text | None = None,
 ) -> None:
     """Write a model as a file that runs without PyTorch, once it is proven to give the model's numbers.
 
@@ -257,11 +257,11 @@ def export(  # noqa: PLR0913
         to: onnx (ONNX Runtime, TensorRT, browsers), openvino, or torch.
         out: Folder for the export; new or empty.
         precision: fp32, fp16, bf16 (OpenVINO only) or int8 (not torch).
-        input: What the file takes: frames as decoded, or normalised clips.
+        input: What the file takes: frames as decoded, or normalized clips.
         data: Clips to check on; by default the run's validation clips.
         calibrate: Data set for int8.
         crops: Crops of every frame inside the file; by default the model's own.
-        licence: Of the model, for its card.
+        license: Of the model, for its card.
     """
     import clipshift
 
@@ -275,7 +275,7 @@ def export(  # noqa: PLR0913
             data=data,
             calibrate=calibrate,
             crops=crops,
-            licence=licence,
+            license=license,
             settings=settings,
             progress=progress,
         )
@@ -318,7 +318,7 @@ def benchmark(
         models: Run folders, model folders, exported models, published weights by name; and settings data.KEY=VALUE of
             reading clips, as for predict.
         videos: A video, folder, glob or list; by default small generated clips.
-        threads: Of the network on the processor; 0: one a core.
+        threads: Of the network on the CPU; 0: one a core.
         mode: latency or throughput, where an engine tells the two apart.
         device: auto, cpu, cuda or cuda:N; of an ONNX file also tensorrt.
         repeat: Measurements of each time.
@@ -476,7 +476,7 @@ def report(run: str) -> None:
     Args:
         run: Run folder.
     """
-    from clipshift.evaluation.report import write_report
+    from clipshift.evaluation.report.page import write_report
 
     say(str(write_report(Path(run))))
 
@@ -598,7 +598,7 @@ def repack(
     _print_rewritten(written)
 
 
-def _print_rewritten(written: Rewritten) -> NoReturn:
+def _print_rewritten(written: Transcoded) -> NoReturn:
     for line in written.lines():
         say(line)
     sys.exit(0 if written.ok else 1)
@@ -616,7 +616,7 @@ def motion(folder: str, *, seed: int = 0) -> None:
         folder: Where train/ and val/ are written.
         seed: Another seed gives other clips.
     """
-    from clipshift.data.motion import write_motion_clips
+    from clipshift.datasets.motion import write_motion_clips
 
     say(f"Wrote {write_motion_clips(Path(folder), seed=seed)}")
 
@@ -681,7 +681,7 @@ def sthv2(videos: str, *, to: Text, lists: Text | None = None, decode: bool = Fa
         to: Folder for the lists and the data.yaml.
         lists: Folder of labels.json, train.json and validation.json; by default looked for in and beside the videos.
         decode: Open every clip, to find broken ones.
-        fetch: Say what to fetch from where: a person has to agree to its licence.
+        fetch: Say what to fetch from where: a person has to agree to its license.
     """
     _prepare("sthv2", videos, to, lists=lists, decode=decode, fetch=fetch)
 
@@ -695,7 +695,7 @@ def jester(videos: str, *, to: Text, lists: Text | None = None, decode: bool = F
         to: Folder for the lists and the data.yaml.
         lists: Folder of jester-v1-train.csv and so on; by default looked for in and beside the videos.
         decode: Open every clip, to find broken ones.
-        fetch: Say what to fetch from where: a person has to agree to its licence.
+        fetch: Say what to fetch from where: a person has to agree to its license.
     """
     _prepare("jester", videos, to, lists=lists, decode=decode, fetch=fetch)
 

@@ -25,7 +25,7 @@ def examine() -> tuple[list[str], bool]:
     """
     lines = [f"clipshift     {__version__}", f"Python        {sys.version.split()[0]} on {platform.platform()}"]
     lines += [
-        f"processor     {os.cpu_count()} cores",
+        f"CPU     {os.cpu_count()} cores",
         f"disk          {shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free here",
     ]
     missing = list(_missing((*_NEEDED, *_TRAINING)))
@@ -62,11 +62,11 @@ def _decoders() -> Iterator[str]:
 def _devices() -> Iterator[str]:
     import torch
 
-    yield f"{'threads':14}{torch.get_num_threads()} for the network on the processor"
+    yield f"{'threads':14}{torch.get_num_threads()} for the network on the CPU"
     flags = torch.backends.cpu.get_cpu_capability()
-    yield f"{'vectors':14}{flags}; bf16 on the processor {'is fast' if _fast_bf16() else 'is emulated: use fp32'}"
+    yield f"{'vectors':14}{flags}; bf16 on the CPU {'is fast' if _fast_bf16() else 'is emulated: use fp32'}"
     if not torch.cuda.is_available():
-        yield f"{'GPU':14}none that PyTorch {torch.__version__} can use; training runs on the processor"
+        yield f"{'GPU':14}none that PyTorch {torch.__version__} can use; training runs on the CPU"
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         yield f"{f'GPU {index}':14}{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
@@ -93,7 +93,7 @@ def _found(module: str, examine_engine: Callable[[], str]) -> str:
 def _onnx_runtime() -> str:
     import onnxruntime
 
-    from clipshift.engines.onnxruntime import present_devices
+    from clipshift.inference.engines.onnxruntime import present_devices
 
     return f"{onnxruntime.__version__}; devices that it knows: {', '.join(present_devices())}"
 
@@ -101,7 +101,7 @@ def _onnx_runtime() -> str:
 def _openvino() -> str:
     import openvino
 
-    from clipshift.engines.openvino import the_core
+    from clipshift.inference.engines.openvino import the_core
 
     devices = the_core().available_devices
     return f"{openvino.__version__.partition('-')[0]}; devices: {', '.join(devices)} (clipshift uses CPU)"

@@ -19,16 +19,16 @@ from torch.nn import functional as F
 
 from clipshift.config import ModelSpec
 from clipshift.config.schema import InputConfig, ModelConfig, ShiftConfig
-from clipshift.deployment.onnx_graph import network_to_onnx
-from clipshift.deployment.openvino_graph import from_onnx
-from clipshift.engines.openvino import the_core
+from clipshift.exporting.onnx_graph import network_to_onnx
+from clipshift.exporting.openvino_graph import from_onnx
+from clipshift.inference.engines.openvino import the_core
 from clipshift.models.backbones import timm_name
 from clipshift.models.bundle import load_bundle, save_bundle
 from clipshift.models.folding import fold_branches
 from clipshift.models.paddle_backbones import PADDLE_BACKBONES
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
-from clipshift.weights.homes.paddlevideo import shift_of_paddle
+from clipshift.weights.formats.paddlevideo import shift_of_paddle
 
 SEGMENTS, CLASSES, CROP = 4, 3, 64
 

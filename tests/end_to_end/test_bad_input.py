@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import clipshift
-from clipshift.data.motion import write_motion_clips
+from clipshift.datasets.motion import write_motion_clips
 from clipshift.errors import ConfigError, DataError, RunError, UserError, WeightsError
 
 SMALL = (

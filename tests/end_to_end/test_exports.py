@@ -15,8 +15,8 @@ from unittest.mock import patch
 import pytest
 
 from clipshift.cli import main
-from clipshift.engines import Precision, Target, read_export
-from tests.data.clips import moving_frames, write_video
+from clipshift.inference.export_folder import Precision, Target, read_export
+from tests.datasets.clips import moving_frames, write_video
 
 CHANNELS = {"bluish": (2, 1, 0), "greenish": (1, 0, 2), "reddish": (0, 1, 2)}
 SMALL = (
@@ -48,7 +48,7 @@ def clipshift_elsewhere(*words: str | Path) -> str:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Clips of things that move, in train/ and val/; the classes are colours, which a small network learns at once."""
+    """Clips of things that move, in train/ and val/; the classes are colors, which a small network learns at once."""
     folder = tmp_path_factory.mktemp("data")
     for part, clips, first in (("train", 12, 0), ("val", 4, 100)):
         for name, channels in CHANNELS.items():
@@ -60,7 +60,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "colours"
+    folder = tmp_path_factory.mktemp("runs") / "colors"
     clipshift("train", data, *SMALL, "--out", folder)
     return folder
 
@@ -104,13 +104,13 @@ def test_int8(target: Target, engine: str, run: Path, data: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_bf16(run: Path, data: Path, tmp_path: Path) -> None:
-    openvino = pytest.importorskip("clipshift.engines.openvino")
+    openvino = pytest.importorskip("clipshift.inference.engines.openvino")
     precision: Precision = "bf16"
     out = tmp_path / precision
     words = ("export", run, "--to", "openvino", "--precision", precision, "--out", out)
     if not openvino.processor_has_bf16():
         clipshift(*words, code=2)
         assert not out.exists()
-        pytest.skip("this processor does not compute in bfloat16, which the command says, too")
+        pytest.skip("this CPU does not compute in bfloat16, which the command says, too")
     assert "12 clips (the run's validation clips)" in clipshift(*words)
     use(run, out, data, "OpenVINO")

@@ -14,13 +14,13 @@ import pytest
 import clipshift
 from clipshift.cli import app
 from clipshift.config import DataConfig
-from clipshift.data.check import check_data
-from clipshift.engines import read_export
+from clipshift.datasets.tools.check import check_data
 from clipshift.errors import ConfigError, DataError, UserError
 from clipshift.evaluation import load_evaluation
-from clipshift.evaluation.report import write_report
+from clipshift.evaluation.report.page import write_report
+from clipshift.inference.export_folder import read_export
 from clipshift.models.bundle import find_bundle, read_bundle
-from tests.data.clips import moving_frames, write_frames
+from tests.datasets.clips import moving_frames, write_frames
 from tests.end_to_end.test_bad_input import SMALL
 
 PATTERN = "frame{:06d}.jpg"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from clipshift.data.motion import write_motion_clips
+from clipshift.datasets.motion import write_motion_clips
 
 KILLS = int(os.environ.get("CLIPSHIFT_KILLS", "6"))
 """Every one costs some ten seconds; the figure in the README is of 20."""

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from clipshift.config import InputConfig
-from clipshift.data.manifest import Clip, Manifest
+from clipshift.datasets.manifest import Clip, Manifest
 from clipshift.evaluation.metrics import compute_metrics
 from clipshift.evaluation.results import ClipScore, Evaluation
 
@@ -96,7 +96,7 @@ def make_evaluation(
         classes,
         bad_labels=[score.label for score in scores if score.logits is None],
     )
-    return Evaluation(tuple(classes), tuple(scores), metrics, "2 frames, 1 clip x 1 centre crop", 1.5, str(root))
+    return Evaluation(tuple(classes), tuple(scores), metrics, "2 frames, 1 clip x 1 center crop", 1.5, str(root))
 
 
 def make_records(*, epochs: int, updates: int = 4, top5: bool = False) -> list[dict[str, object]]:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipshift.evaluation.canvas import DARK, LIGHT, Plot, plot_label, render, save_plots
-from clipshift.evaluation.plots import evaluation_plots, reliability, training_plots
+from clipshift.evaluation.report.canvas import DARK, LIGHT, Plot, plot_label, render, save_plots
+from clipshift.evaluation.report.plots import evaluation_plots, reliability, training_plots
 from clipshift.evaluation.results import ClipScore
 from tests.evaluation.synthetic import make_evaluation, make_records
 
@@ -40,7 +40,7 @@ def test_the_confusion_matrix_shows_the_shares() -> None:
     plot = evaluation_plots(replace(evaluation, scores=tuple(scores), metrics=numbers))[0]
     pixels = np.asarray(picture(plot)).astype(int)
     full = np.abs(pixels - np.array([0x24, 0x58, 0xD3])).sum(axis=2) < 12
-    # The full colour fills the left cells, and a strip of the colour bar: a tall block, not the right half.
+    # The full color fills the left cells, and a strip of the color bar: a tall block, not the right half.
     columns = np.flatnonzero(full.mean(axis=0) > 0.3)
     assert len(columns) > 0.2 * pixels.shape[1]
     assert columns.max() < 0.6 * pixels.shape[1]

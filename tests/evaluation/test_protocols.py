@@ -9,11 +9,11 @@ import pytest
 from clipshift import cli
 from clipshift._version import __version__
 from clipshift.config import MOST_CLIPS, Crops, InputConfig, ModelConfig, ModelSpec
-from clipshift.data.transforms import VIEWS
 from clipshift.errors import ConfigError
 from clipshift.evaluation import PROTOCOLS, evaluate, load_evaluation
 from clipshift.evaluation.protocols import with_protocol
 from clipshift.models.recognizer import Recognizer
+from clipshift.preprocessing.transforms import VIEWS
 from tests.evaluation.synthetic import CLASSES, make_manifest
 
 

@@ -12,8 +12,8 @@ import yaml
 
 from clipshift.config import Config
 from clipshift.errors import RunError
-from clipshift.evaluation.report import write_report
-from clipshift.evaluation.run_files import read_run
+from clipshift.evaluation.report.page import write_report
+from clipshift.evaluation.report.run_files import read_run
 from tests.evaluation.synthetic import frame_folder, make_evaluation, make_records, write_lines
 
 NAMES = ("jump", "run", "swim")

@@ -11,7 +11,7 @@ import torch
 import clipshift
 from clipshift.config import InputConfig, ModelConfig, ModelSpec
 from clipshift.models import build_recognizer, save_bundle
-from tests.data.clips import moving_frames, write_video
+from tests.datasets.clips import moving_frames, write_video
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 CLASSES = ("bend", "climb", "dive", "fence", "jump", "kick", "öffnen")

@@ -16,7 +16,8 @@ import pytest
 import clipshift
 from clipshift.config import Sampling
 from clipshift.inference.writing import as_text
-from clipshift.video import decode, frame_sets, probe
+from clipshift.preprocessing.sampling import frame_sets
+from clipshift.video import decode, probe
 from tests.examples.conftest import EXAMPLES, packages
 from tests.video.making import make_video, pictures, with_matrix
 
@@ -125,7 +126,7 @@ def test_the_answers_are_those_of_predict(
 def test_openvino_files_work_as_well(program: Path, exported: Path, video: Path, tmp_path: Path) -> None:
     import openvino
 
-    from clipshift.engines.openvino import the_core
+    from clipshift.inference.engines.openvino import the_core
 
     path = tmp_path / "model.xml"
     openvino.save_model(the_core().read_model(exported / "model.onnx"), path, compress_to_fp16=False)

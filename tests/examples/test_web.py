@@ -17,14 +17,15 @@ import pytest
 
 import clipshift
 from clipshift.config import Sampling
-from clipshift.video import decode, frame_sets
+from clipshift.preprocessing.sampling import frame_sets
+from clipshift.video import decode
 from tests.examples.conftest import EXAMPLES, packages
 from tests.video.making import make_video, pictures, with_matrix
 
 PAGE = EXAMPLES / "web"
 RULES: tuple[Sampling, ...] = ("middle", "middle_float", "middle_or_first", "block_middle", "ends")
 TOLERANCE = 0.02
-"""Of a probability: the pixels differ by about one grey level of 255."""
+"""Of a probability: the pixels differ by about one gray level of 255."""
 # No sandbox: it does not start for root, as which tests in containers run. The others keep the browser off the network.
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -160,7 +161,7 @@ def test_the_answers_are_those_of_predict(
 
 @pytest.mark.slow
 def test_frames_are_the_right_ones(browser: Browser, tmp_path: Path, video: Path) -> None:
-    """With about the same pixels; neighbouring frames are much farther apart."""
+    """With about the same pixels; neighboring frames are much farther apart."""
     clips = {
         video: 60,
         make_video(tmp_path / "vp9.webm", pictures(31), codec="libvpx-vp9"): 31,

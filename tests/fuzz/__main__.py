@@ -97,7 +97,7 @@ def keep(options: argparse.Namespace, kind: str, number: int, outcome: Outcome, 
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(case, folder, symlinks=True)
     (folder / "finding.txt").write_text(
-        f"{outcome.result}\n{outcome.seconds:.2f} s of processor time, grown by {outcome.grown >> 20} MiB\n"
+        f"{outcome.result}\n{outcome.seconds:.2f} s of CPU time, grown by {outcome.grown >> 20} MiB\n"
         f"again: {again(kind, options.seed, number)}\n\n{outcome.detail}\n",
         encoding="utf-8",
         errors="backslashreplace",

@@ -39,7 +39,7 @@ class Kind:
         make: Makes a damaged input.
         read: Reads it; raises `UserError`, or anything else for a fault.
         torch: Whether that needs PyTorch and the trained samples.
-        seconds: Processor time that a case may take.
+        seconds: CPU time that a case may take.
     """
 
     make: Make
@@ -55,7 +55,7 @@ class Outcome:
     Attributes:
         result: "answer" or "refused"; else the kind of fault, one short line that is equal for equal faults.
         detail: The text of the error, or the traceback.
-        seconds: Processor time.
+        seconds: CPU time.
         grown: Bytes by which the process grew.
     """
 
@@ -229,8 +229,8 @@ def _make_list(random: Random, samples: Path, folder: Path) -> object:
 
 def _read_list(made: tuple[Path, bool]) -> object:
     from clipshift.config import DataConfig
-    from clipshift.data.lists import gives_labels, stream_paths
-    from clipshift.data.manifest import read_dataset, read_manifest
+    from clipshift.datasets.lists import gives_labels, stream_paths
+    from clipshift.datasets.manifest import read_dataset, read_manifest
     from clipshift.errors import UserError
 
     path, several = made
@@ -267,7 +267,7 @@ def _make_data(random: Random, samples: Path, folder: Path) -> object:
 
 def _read_data(made: tuple[Path, bool]) -> object:
     from clipshift.config import DataConfig
-    from clipshift.data.manifest import read_dataset
+    from clipshift.datasets.manifest import read_dataset
 
     return read_dataset(made[0], DataConfig(), several=made[1])
 
@@ -356,7 +356,7 @@ def _damaged_archive(data: bytes, random: Random) -> bytes:
 def _read_weights(made: tuple[Path, Path]) -> object:
     import clipshift
     from clipshift.errors import UserError
-    from clipshift.weights.files import read_weights
+    from clipshift.weights.checkpoint_files import read_weights
 
     path, folder = made
     try:
@@ -431,7 +431,7 @@ def _make_run(random: Random, samples: Path, folder: Path) -> object:
 def _read_run(made: tuple[Path, Path]) -> object:
     import clipshift
     from clipshift.errors import UserError
-    from clipshift.evaluation.report import write_report
+    from clipshift.evaluation.report.page import write_report
 
     refusal = None
     calls: tuple[Callable[[], object], ...] = (

@@ -17,7 +17,7 @@ _COMMANDS = {
     "evaluate": ("--protocol", "--crops", "--clips", "--batch-size", "--bad", "--device", "--amp", "--out", "--fuse",
                  "--weights"),
     "predict": ("--json", "--top", "--crops", "--clips", "--batch-size", "--device", "--amp", "--threads", "--mode"),
-    "export": ("--to", "--out", "--precision", "--input", "--data", "--calibrate", "--crops", "--licence"),
+    "export": ("--to", "--out", "--precision", "--input", "--data", "--calibrate", "--crops", "--license"),
     "verify": ("--data", "--most", "--out"),
     "convert": ("--to", "--model", "--segments", "--classes"),
     "config": ("--config", "--schema"),

@@ -133,11 +133,11 @@ def make_weights(folder: Path) -> None:
 def make_trained(folder: Path) -> None:
     """A run of two epochs with its checkpoints and evaluation, and its export to ONNX; needs PyTorch."""
     import clipshift
-    from clipshift.data.motion import write_motion_clips
+    from clipshift.datasets.motion import write_motion_clips
 
     clips = write_motion_clips(folder / "clips", clips_per_class=2, validation_per_class=1, frames=6, size=40)
     clipshift.train(clips, *SMALL, out=folder / "run")
-    clipshift.export(folder / "run", to="onnx", out=folder / "export", data=clips / "val", licence="Apache-2.0")
+    clipshift.export(folder / "run", to="onnx", out=folder / "export", data=clips / "val", license="Apache-2.0")
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever is in it

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MOST_SECONDS = 5.0
-"""Of processor time, for an answer or a refusal."""
+"""Of CPU time, for an answer or a refusal."""
 MOST_BYTES = 1 << 30
 """By which a process may grow meanwhile."""
 
@@ -99,7 +99,7 @@ def only_in(*folders: Path) -> Iterator[Watch]:
 
 @dataclass
 class Cost:
-    """Processor time in seconds, and bytes by which the process grew at most."""
+    """CPU time in seconds, and bytes by which the process grew at most."""
 
     seconds: float = 0.0
     grown: int = 0

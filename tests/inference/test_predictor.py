@@ -18,16 +18,16 @@ import torch
 
 import clipshift
 from clipshift.config import InputConfig, ModelConfig, ModelSpec
-from clipshift.data.motion import write_motion_clips
-from clipshift.data.stream import views_of_frames
-from clipshift.data.transforms import normalise
+from clipshift.datasets.motion import write_motion_clips
 from clipshift.errors import ConfigError, OutputError, VideoError, WeightsError
-from clipshift.evaluation.scoring import NetworkScorer
+from clipshift.inference.network_scorer import NetworkScorer
 from clipshift.inference.predictor import pick_mode
 from clipshift.inference.results import Failure, Prediction
+from clipshift.inference.views import views_of_frames
 from clipshift.inference.writing import as_text, write_predictions
 from clipshift.models.bundle import save_bundle
 from clipshift.models.recognizer import Recognizer
+from clipshift.preprocessing.transforms import normalize
 from clipshift.video import decode, probe
 
 CLASSES = ("wave", "Gruß", "jump & run")
@@ -71,7 +71,7 @@ def test_a_path_and_its_frames_give_the_same_answer(model: clipshift.Model, clip
     assert from_path.probabilities.sum() == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize(("crops", "clip_count"), [("centre", 2), ("three", 1), ("ten", 2)])
+@pytest.mark.parametrize(("crops", "clip_count"), [("center", 2), ("three", 1), ("ten", 2)])
 def test_more_views_average_their_logits(model: clipshift.Model, clips: Path, crops: str, clip_count: int) -> None:
     path = first_clip(clips)
     frames = decode(path, range(probe(path).frames))
@@ -85,9 +85,9 @@ def test_answers_are_those_of_the_network_as_it_was_trained(model: clipshift.Mod
     assert isinstance(model.scorer, NetworkScorer)
     frames = decode(first_clip(clips), range(8))
     plain = replace(model.scorer, as_trained=True).frames(frames, model.views())
-    views_VTCHW = views_of_frames(frames, model.spec.input, crops="centre", clips=1)
+    views_VTCHW = views_of_frames(frames, model.spec.input, crops="center", clips=1)
     with torch.inference_mode():
-        expected_VK = model.network(normalise(views_VTCHW, model.spec.input.mean, model.spec.input.std))
+        expected_VK = model.network(normalize(views_VTCHW, model.spec.input.mean, model.spec.input.std))
     np.testing.assert_array_equal(plain, expected_VK[0].numpy())
     np.testing.assert_allclose(model.scorer.frames(frames, model.views()), plain, rtol=1e-5, atol=1e-5)
 
@@ -126,7 +126,7 @@ def test_a_model_takes_its_own_views_unless_others_are_asked_for(model: clipshif
         assert isinstance(answer, Prediction)
         np.testing.assert_allclose(answer.probabilities, expected, atol=1e-6)
     np.testing.assert_array_equal(
-        own.predict(path, crops="centre", clips=1).probabilities, model.predict(path).probabilities
+        own.predict(path, crops="center", clips=1).probabilities, model.predict(path).probabilities
     )
 
 
@@ -135,7 +135,7 @@ def test_probabilities_are_averaged_where_the_model_says_so(model: clipshift.Mod
     frames = decode(path, range(probe(path).frames))
     views_VTCHW = views_of_frames(frames, model.spec.input, crops="ten", clips=2)
     with torch.inference_mode():
-        logits_VK = model.network(normalise(views_VTCHW, model.spec.input.mean, model.spec.input.std))
+        logits_VK = model.network(normalize(views_VTCHW, model.spec.input.mean, model.spec.input.std))
     expected = logits_VK.softmax(dim=1).mean(dim=0).numpy()
     own = with_spec(model, average="probabilities")
     for video in (path, frames):
@@ -149,7 +149,7 @@ def test_views_that_cannot_be(model: clipshift.Model, clips: Path) -> None:
     frames = decode(path, range(4))
     ends = with_spec(model, input={**model.spec.input.model_dump(), "sampling": "ends"})
     for video in (path, frames):
-        with pytest.raises(ConfigError, match="'centre', 'three', 'three_small' or 'ten', got 'five'"):
+        with pytest.raises(ConfigError, match="'center', 'three', 'three_small' or 'ten', got 'five'"):
             model.predict(video, crops="five")  # type: ignore[arg-type]
         with pytest.raises(ConfigError, match=r"evaluate\.clips"):
             model.predict(video, clips=0)

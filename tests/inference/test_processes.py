@@ -13,10 +13,10 @@ import pytest
 
 import clipshift
 from clipshift.errors import WeightsError
-from clipshift.evaluation.scoring import NetworkScorer
+from clipshift.inference.network_scorer import NetworkScorer
 from clipshift.inference.predictor import Model
 from tests.conftest import MakeExport
-from tests.deployment.making import save_model
+from tests.exporting.making import save_model
 
 # With more than one thread before the fork: in a process of its own, as the tests have one.
 FORKED = """

@@ -79,7 +79,7 @@ def test_models_of_before_have_the_views_of_before(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text(json.dumps(described), encoding="utf-8")
     _, spec = load_bundle(tmp_path)
     assert spec == SPEC
-    assert (spec.crops, spec.clips, spec.average) == ("centre", 1, "logits")
+    assert (spec.crops, spec.clips, spec.average) == ("center", 1, "logits")
     assert (spec.input.sampling, spec.input.aspect, spec.input.antialias) == ("middle", "keep", True)
     assert (spec.input.resize_rounding, spec.input.crop_rounding) == ("nearest", "down")
 

@@ -44,7 +44,7 @@ def test_dropout_is_before_the_mean_in_tsm_and_after_it_in_tsn() -> None:
         assert bool((seen[0] == 0).any()) == dropped
 
 
-def test_classifier_initialisation() -> None:
+def test_classifier_initialization() -> None:
     for std in (0.01, 0.001):
         network = Recognizer(TSM.model_copy(update={"classifier_std": std}), segments=2, classes=100)
         assert float(network.classifier.weight.detach().std()) == pytest.approx(std, rel=0.05)

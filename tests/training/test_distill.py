@@ -13,11 +13,11 @@ import torch
 import clipshift
 from clipshift.config import ModelSpec, resolve
 from clipshift.config.schema import InputConfig
-from clipshift.data.motion import write_motion_clips
-from clipshift.data.transforms import normalise
+from clipshift.datasets.motion import write_motion_clips
 from clipshift.errors import ConfigError, RunError
 from clipshift.models.bundle import load_bundle, save_bundle
 from clipshift.models.recognizer import Recognizer
+from clipshift.preprocessing.transforms import normalize
 from clipshift.training.checkpoint import load_checkpoint
 from clipshift.training.distill import LiveTeachers, StoredTeachers, TrainedTeacher, blend_targets, load_teachers
 from clipshift.training.loop import Trainer
@@ -49,7 +49,7 @@ def test_mutual_loss_is_both_labels_losses_and_the_symmetric_divergence() -> Non
     assert one.partner is not None
     one.train_mode()
     clips, labels = batch(0)["clips"], batch(0)["labels"]
-    pixels = normalise(clips, one.config.input.mean, one.config.input.std)
+    pixels = normalize(clips, one.config.input.mean, one.config.input.std)
     with torch.no_grad():
         student, partner = one.network(pixels), one.partner(pixels)
     expected = (
@@ -98,9 +98,9 @@ def test_live_teachers_answer_what_they_would_in_their_own_input(tmp_path: Path)
     assert not any(parameter.requires_grad for parameter in loaded[0].network.parameters())
     live = LiveTeachers(loaded, settings.input, torch.device("cpu"))
     pixels = batch(1)["clips"]
-    answer = live.probabilities(normalise(pixels, settings.input.mean, settings.input.std), 2.0)
+    answer = live.probabilities(normalize(pixels, settings.input.mean, settings.input.std), 2.0)
     with torch.no_grad():
-        direct = teacher(normalise(pixels, theirs.input.mean, theirs.input.std))[:, [2, 3, 1]]
+        direct = teacher(normalize(pixels, theirs.input.mean, theirs.input.std))[:, [2, 3, 1]]
     torch.testing.assert_close(answer, (direct / 2).softmax(1), rtol=1e-3, atol=1e-5)
 
 
@@ -116,7 +116,7 @@ def test_a_trained_teacher_stays_as_it_is_and_the_loss_is_the_sum() -> None:
         network(0), made, ALONE, updates_per_epoch=4, objective=LearnFromTeachers(LabelLoss(made), live, made)
     )
     one.train_mode()
-    pixels = normalise(batch(0)["clips"], made.input.mean, made.input.std)
+    pixels = normalize(batch(0)["clips"], made.input.mean, made.input.std)
     logits = network(0).train()(pixels).detach()
     with torch.no_grad():
         targets = (teacher(pixels) / 3).softmax(1)

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from clipshift.config import Config, resolve
-from clipshift.data.loader import Batch
 from clipshift.errors import ConfigError, DivergedError
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.distributed import Ranks
 from clipshift.training.interrupt import StopRequest
+from clipshift.training.loader import Batch
 from clipshift.training.loop import StopAsked, Trainer, batch_norms, train_epoch
 from clipshift.training.objectives import LabelLoss, LearnLabels
 from clipshift.training.reporting import Reporter

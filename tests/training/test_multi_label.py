@@ -12,9 +12,9 @@ from torchmetrics.functional.classification import multilabel_average_precision
 
 import clipshift
 from clipshift.config import DataConfig
-from clipshift.data.lists import read_list
-from clipshift.data.manifest import read_manifest
-from clipshift.data.motion import write_motion_clips
+from clipshift.datasets.lists import read_list
+from clipshift.datasets.manifest import read_manifest
+from clipshift.datasets.motion import write_motion_clips
 from clipshift.errors import ConfigError, DataError
 from clipshift.evaluation import load_evaluation
 from clipshift.evaluation.metrics import average_precision, compute_multilabel_metrics, metrics_from_json

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import clipshift
-from clipshift.data.motion import write_motion_clips
-from clipshift.data.transforms import normalise
+from clipshift.datasets.motion import write_motion_clips
 from clipshift.errors import ConfigError
+from clipshift.preprocessing.transforms import normalize
 from clipshift.training.distributed import Ranks
 from clipshift.training.interrupt import StopRequest
 from clipshift.training.loop import StopAsked
@@ -39,7 +39,7 @@ def direct(network: nn.Module, batches: list[Tensor]) -> dict[str, list[Tensor]]
 
 def pixels(seeds: range) -> list[Tensor]:
     settings = config()
-    return [normalise(batch(seed)["clips"], settings.input.mean, settings.input.std) for seed in seeds]
+    return [normalize(batch(seed)["clips"], settings.input.mean, settings.input.std) for seed in seeds]
 
 
 @pytest.mark.parametrize("variance", ["pooled", "mean"])

@@ -1,4 +1,4 @@
-"""Mixed precision in training on a processor: which convolutions are computed in float32, and what comes out."""
+"""Mixed precision in training on a CPU: which convolutions are computed in float32, and what comes out."""
 
 from __future__ import annotations
 

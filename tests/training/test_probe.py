@@ -10,8 +10,8 @@ from clipshift.training.probe import fit_linear_probe
 def blobs(shift: float = 0.0, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(60) % 3
-    centres = torch.tensor([[3.0, 0, 0, 0, 0], [0, 3.0, 0, 0, 0], [0, 0, 3.0, 0, 0]])
-    return (centres[labels] + torch.randn(60, 5, generator=generator)) * scale + shift, labels
+    centers = torch.tensor([[3.0, 0, 0, 0, 0], [0, 3.0, 0, 0, 0], [0, 0, 3.0, 0, 0]])
+    return (centers[labels] + torch.randn(60, 5, generator=generator)) * scale + shift, labels
 
 
 def test_it_separates_what_is_separable() -> None:

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from clipshift.config import AugmentConfig, Config, OptimConfig, resolve
-from clipshift.data.loader import Batch
 from clipshift.models.recognizer import Recognizer
 from clipshift.training import loop
 from clipshift.training.distill import find_partner
 from clipshift.training.distributed import Ranks
+from clipshift.training.loader import Batch
 from clipshift.training.loop import Trainer
 from clipshift.training.optimizer import learning_rate_factor
 from clipshift.weights.loading import place
@@ -95,7 +95,7 @@ def test_two_updates(shared: Path, seeded: ModuleType, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(loop, "get_total_norm", total_norm)
     monkeypatch.setattr(loop, "mix_clips", mixed)
-    monkeypatch.setattr(loop, "normalise", lambda clips, _mean, _std: clips)
+    monkeypatch.setattr(loop, "normalize", lambda clips, _mean, _std: clips)
     trainer = Trainer(
         network,
         config,

@@ -9,11 +9,11 @@ import torch
 
 from clipshift.config import recipe_names, resolve
 from clipshift.config.recipes import DEFAULT_RECIPE
-from clipshift.data.loader import Batch
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
 from clipshift.training.distill import find_partner
 from clipshift.training.distributed import Ranks
+from clipshift.training.loader import Batch
 from clipshift.training.loop import Trainer
 from tests.training.objectives import objective_for
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from clipshift.data.dataset import ReadingCost
 from clipshift.training.reporting import Meter, waiting_advice
+from clipshift.training.samples import ReadingCost
 
 
 def test_the_first_wait_is_no_steady_one() -> None:

@@ -13,7 +13,7 @@ import torch
 
 import clipshift
 from clipshift.config import load_config, resolve
-from clipshift.data.motion import write_motion_clips
+from clipshift.datasets.motion import write_motion_clips
 from clipshift.errors import DivergedError, RunError, UserError
 from clipshift.locks import LOCK_FILE, hold_folder
 from clipshift.training.checkpoint import load_checkpoint

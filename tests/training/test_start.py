@@ -15,7 +15,7 @@ from clipshift.models.bundle import save_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.training import start
 from clipshift.training.start import follow_weights, starting_weights
-from clipshift.weights.homes.paddlevideo import shift_of_paddle
+from clipshift.weights.formats.paddlevideo import shift_of_paddle
 
 _NAMES = ("backbone.conv._conv.weight", "backbone.conv._batch_norm._mean", "head.fc.weight")
 PADDLE_TSM = dict.fromkeys(_NAMES, np.zeros(1, np.float32))

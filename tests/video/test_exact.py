@@ -9,8 +9,9 @@ import av
 import numpy as np
 import pytest
 
-from clipshift.video import ClipReader, Limits, index, open_clip, segment_middles
-from clipshift.video.files import VideoFile
+from clipshift.preprocessing.sampling import segment_middles
+from clipshift.video import ClipReader, Limits, index, open_clip
+from clipshift.video.video_file import VideoFile
 from tests.video.making import decode_all, make_video, pictures, with_late_beginning, with_packed_pictures
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ def test_headers_that_change(tmp_path: Path) -> None:
         _check(reader, decode_all(path))
 
 
-@pytest.mark.parametrize("lands", [None, 10_000], ids=["not recognised", "too late"])
+@pytest.mark.parametrize("lands", [None, 10_000], ids=["not recognized", "too late"])
 def test_seeks_that_go_wrong_are_noticed(lands: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_video(tmp_path / "clip.mp4", pictures(_FRAMES), options=_x264("bframes=3"))
     monkeypatch.setattr(index, "KEEP_BYTES", 0)

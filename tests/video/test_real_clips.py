@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from clipshift.video import Limits, decode, index, is_video_file, probe, segment_middles, segment_random
-from clipshift.video.files import VideoFile
+from clipshift.preprocessing.sampling import segment_middles, segment_random
+from clipshift.video import Limits, decode, index, is_video_file, probe
+from clipshift.video.video_file import VideoFile
 from tests.video.making import decode_all
 
 if TYPE_CHECKING:

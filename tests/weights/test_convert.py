@@ -21,14 +21,14 @@ from torch import Tensor
 import clipshift
 from clipshift.cli import app
 from clipshift.config.schema import ShiftConfig
-from clipshift.data.class_names import class_names, data_sets
+from clipshift.datasets.public.class_names import class_names, data_sets
 from clipshift.errors import ConfigError, RunError, UserError, WeightsError
 from clipshift.models.bundle import load_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
+from clipshift.weights.checkpoint_files import WeightsFile
 from clipshift.weights.convert import convert
-from clipshift.weights.files import WeightsFile
-from clipshift.weights.homes import mit, mmaction2, paddlevideo
+from clipshift.weights.formats import mit, mmaction2, paddlevideo
 from clipshift.weights.loading import load_weights, shift_of_weights
 from clipshift.weights.published import data_sets as published_data_sets
 from clipshift.weights.recognition import Asked, recognize
@@ -209,7 +209,7 @@ def test_what_a_file_does_not_tell_is_asked_for(tmp_path: Path) -> None:
     tsn = convert(tmp_path / "w.pdparams", tmp_path / "tsn", model="tsn-r50")
     assert (tsn.spec.input.segments, tsn.spec.crops, tsn.spec.input.antialias) == (25, "ten", False)
     tsm = convert(tmp_path / "w.pdparams", tmp_path / "tsm", model="tsm-r50")
-    assert (tsm.spec.input.segments, tsm.spec.crops, tsm.spec.input.aspect) == (8, "centre", "four_thirds")
+    assert (tsm.spec.input.segments, tsm.spec.crops, tsm.spec.input.aspect) == (8, "center", "four_thirds")
     assert "8 frames per clip are taken for granted" in tsm.notes[0]
     shutil.copyfile(tmp_path / "w.pdparams", tmp_path / "TSM_k400_16f.pdparams")
     named = convert(tmp_path / "TSM_k400_16f.pdparams", tmp_path / "named")

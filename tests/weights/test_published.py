@@ -57,7 +57,7 @@ def test_entry_is_sound(name: str, entry: PublishedWeights) -> None:
     host = entry.url.split("/")[2]
     assert host.endswith(HOMES[entry.home.name][1])
     assert entry.page.startswith("https://github.com/")
-    assert entry.home.licence in {"Apache-2.0", "MIT"}
+    assert entry.home.license in {"Apache-2.0", "MIT"}
     assert entry.classes == DATA_SETS[entry.data].classes
     assert entry.file_name.endswith((".pdparams", ".pth"))
     assert entry.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
@@ -152,7 +152,7 @@ SMALL = """
 data_sets:
   a: {title: A, classes: 3}
 projects:
-  mit: {name: MIT, licence: MIT}
+  mit: {name: MIT, license: MIT}
 pages:
   mit: https://example.org
 weights:
@@ -202,4 +202,4 @@ def test_listing_needs_no_pytorch() -> None:
 def test_views_in_words() -> None:
     assert str(Views(8)) == "1 clip of 8 frames, 1 crop of 224 px"
     assert str(Views(8, 10, "three", 256, "dense")) == "10 dense clips of 8 frames, 3 crops of 256 px"
-    assert str(Views(1)) == "images, centre crop of 224 px"
+    assert str(Views(1)) == "images, center crop of 224 px"

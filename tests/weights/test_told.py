@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from clipshift.weights.files import WeightsFile
+from clipshift.weights.checkpoint_files import WeightsFile
+from clipshift.weights.hints import Told, tell
 from clipshift.weights.published import PublishedWeights, published_weights
-from clipshift.weights.told import Told, tell
 
 # Names, and (architecture, fold_div, place, segments, dense) that they tell; those of variants follow below.
 NAMES = {

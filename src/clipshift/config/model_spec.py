@@ -33,7 +33,7 @@ class ModelSpec(Section):
     """Class names, in the order of the logits."""
     labels: Literal["one", "several"] = "one"
     """Whether a video has one class (softmax), or may have several (a sigmoid for each)."""
-    crops: Crops = "centre"
+    crops: Crops = "center"
     """Crops per frame where none are asked for."""
     clips: PositiveInt = 1
     """Sets of frames per video where none are asked for."""

@@ -19,16 +19,16 @@ Clips = Annotated[int, Field(ge=1, le=1000)]
 BatchSize = Annotated[int, Field(ge=1, le=65_536)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 Sampling = Literal["middle", "middle_float", "middle_or_first", "block_middle", "ends", "dense"]
 TrainSampling = Literal["random", "block_random", "block_random_or_first", "block_random_or_spread", "dense"]
-Crops = Literal["centre", "three", "three_small", "ten"]
+Crops = Literal["center", "three", "three_small", "ten"]
 
 MOST_CLIPS: dict[Sampling, int] = {"middle_float": 2, "middle_or_first": 1, "block_middle": 1, "ends": 1}
 """Sets of frames per video that a rule of sampling knows; `middle` and `dense` know any number of them."""
 
-IMAGENET_MEAN: Colour = (0.485, 0.456, 0.406)
-IMAGENET_STD: Colour = (0.229, 0.224, 0.225)
+IMAGENET_MEAN: Color = (0.485, 0.456, 0.406)
+IMAGENET_STD: Color = (0.229, 0.224, 0.225)
 
 
 class Section(BaseModel):
@@ -106,15 +106,15 @@ class InputConfig(Section):
     crop: Pixels = 224
     """Side in pixels of the square that the network sees."""
     crop_rounding: Literal["down", "even"] = "down"
-    """Where a centre crop begins if the space around it is odd: half of it rounded down (mmaction2), or to the even
-    neighbour (torchvision, PaddleVideo)."""
+    """Where a center crop begins if the space around it is odd: half of it rounded down (mmaction2), or to the even
+    neighbor (torchvision, PaddleVideo)."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """Interpolation of all resizing."""
     antialias: bool = True
     """Resizing averages over all pixels that it drops (Pillow), or takes only the nearest ones, as OpenCV does."""
-    mean: Colour = IMAGENET_MEAN
+    mean: Color = IMAGENET_MEAN
     """Per-channel (RGB) mean that is subtracted, of values in [0, 1]."""
-    std: Colour = IMAGENET_STD
+    std: Color = IMAGENET_STD
     """Per-channel (RGB) standard deviation that values are divided by."""
 
     @model_validator(mode="after")
@@ -144,7 +144,7 @@ class AugmentConfig(Section):
     """Side to which the multi-scale crop is scaled and from which a square of `input.crop` is then cut at random
     (PP-TSM: 256); 0: scaled to `input.crop`, nothing cut."""
     crop_positions: Literal["five", "thirteen", "any"] = "thirteen"
-    """Where crops lie: corners and centre, these and eight between them, or anywhere."""
+    """Where crops lie: corners and center, these and eight between them, or anywhere."""
     flip: Fraction = 0.5
     """Probability of a horizontal mirror; where left and right tell classes apart set 0, or `flip_pairs`."""
     flip_pairs: tuple[tuple[str, str], ...] = ()
@@ -158,13 +158,13 @@ class AugmentConfig(Section):
     saturation: Fraction = 0.0
     """Largest relative change of saturation."""
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """Largest turn of the hue, in whole turns of the colour circle."""
+    """Largest turn of the hue, in whole turns of the color circle."""
     rand_augment: Annotated[int, Field(ge=0, le=4)] = 0
     """Operations of RandAugment on a clip (Cubuk et al. 2020: 2), drawn of fourteen; 0 switches it off."""
     rand_augment_magnitude: Annotated[int, Field(ge=0, le=30)] = 9
     """Their strength, of 30."""
     erase: Fraction = 0.0
-    """Probability that a box of 2 to 33 % of the area is covered with the mean colour (Zhong et al. 2020)."""
+    """Probability that a box of 2 to 33 % of the area is covered with the mean color (Zhong et al. 2020)."""
     mixup: NonNegative = 0.0
     """Alpha of mixup's Beta distribution (Zhang et al. 2018); 0 switches it off."""
     cutmix: NonNegative = 0.0
@@ -187,7 +187,7 @@ class ReadingConfig(Section):
     """How a clip is opened; travels with the trained model. In a configuration these are settings of `data`."""
 
     frame_pattern: str = "img_{:05d}.jpg"
-    """File names inside a frame folder; numbered from 1 (a folder that starts at 0 is recognised)."""
+    """File names inside a frame folder; numbered from 1 (a folder that starts at 0 is recognized)."""
     max_pixels: PositiveInt = 8192 * 4320
     """Largest frame, in pixels (width x height), that is decoded."""
     max_frames: PositiveInt = 1_000_000
@@ -367,9 +367,9 @@ class DistillConfig(Section):
 class EvaluateConfig(Section):
     """Validation and test."""
 
-    crops: Crops = "centre"
-    """Crops per frame, as published: one; left, centre and right of full height (`three`) or of side `input.crop`
-    (`three_small`: PaddleVideo's dense test); corners and centre, mirrored too (`ten`)."""
+    crops: Crops = "center"
+    """Crops per frame, as published: one; left, center and right of full height (`three`) or of side `input.crop`
+    (`three_small`: PaddleVideo's dense test); corners and center, mirrored too (`ten`)."""
     clips: Clips = 1
     """Sets of frames per video, spread evenly in time."""
     batch_size: BatchSize = 8

@@ -27,21 +27,24 @@ from clipshift.config import (
     resolve,
     with_reading,
 )
-from clipshift.data.ahead import pick_threads
-from clipshift.data.manifest import Clip, Manifest, read_manifest
-from clipshift.data.transforms import VIEWS
-from clipshift.engines import EngineOptions, ExportScorer, ScoredClip, Scorer, find_export, open_session, read_export
-from clipshift.engines.exported import MODEL_FILES
+from clipshift.datasets.manifest import Clip, Manifest, read_manifest
+from clipshift.device import Amp, check_amp, pick_device
 from clipshift.errors import ConfigError, DataError, DivergedError
-from clipshift.evaluation.device import Amp, check_amp, pick_device
 from clipshift.evaluation.metrics import Metrics, compute_metrics, compute_multilabel_metrics
 from clipshift.evaluation.protocols import with_protocol
 from clipshift.evaluation.results import ClipScore, Evaluation
-from clipshift.evaluation.scoring import NetworkScorer, network_engine, score_stream
 from clipshift.files import sha256_of_file
+from clipshift.inference.engines.opening import open_session
+from clipshift.inference.engines.session import EngineOptions
+from clipshift.inference.export_folder import MODEL_FILES, find_export, read_export
+from clipshift.inference.exported_scorer import ExportScorer
+from clipshift.inference.network_scorer import NetworkScorer, network_engine, score_stream
+from clipshift.inference.scorer import ScoredClip, Scorer
 from clipshift.models.bundle import load_bundle
 from clipshift.models.recognizer import Recognizer
-from clipshift.weights.by_name import find_model
+from clipshift.parallel.prefetch import pick_threads
+from clipshift.preprocessing.transforms import VIEWS
+from clipshift.weights.resolve import find_model
 
 Progress = Callable[[int, int], None]
 Stream = Callable[[Sequence[Clip]], Iterator[ScoredClip]]
@@ -64,7 +67,7 @@ def evaluate(  # noqa: PLR0913
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Measures a trained model on labelled videos.
+    """Measures a trained model on labeled videos.
 
     Every video of `data` counts: one that cannot be read is listed and, unless `bad="exclude"`, counted as wrong.
 
@@ -75,7 +78,7 @@ def evaluate(  # noqa: PLR0913
             Its classes are matched to the model's by name.
         protocol: A published test by one word (`clipshift.evaluation.PROTOCOLS`), which stands for `crops`, `clips`,
             the frames and the averaging. Default: none.
-        crops: Crops per frame: `centre` (1), `three`, `three_small` or `ten`. Default: the model's own.
+        crops: Crops per frame: `center` (1), `three`, `three_small` or `ten`. Default: the model's own.
         clips: Sets of frames per video, spread evenly in time. Default: the model's own.
         batch_size: Views per forward pass; changes memory and speed, not the result. Default: 8.
         bad: How unreadable videos count. Default: wrong.
@@ -94,7 +97,7 @@ def evaluate(  # noqa: PLR0913
         ConfigError: An option has a value that is not allowed.
         DataError: The data cannot be used, has a class that the model does not know, or none of it can be read.
         WeightsError: The model cannot be loaded.
-        DivergedError: The network answered with infinity or not-a-number.
+        DivergedError: The network answered with infinity or NaN.
         RunError: `out` cannot be written.
     """
     given = {
@@ -165,7 +168,7 @@ def _open_export(
     if amp != "fp32":
         raise ConfigError("An exported model has its own precision.", where="amp", got=amp, allowed=export.precision)
     spec = export.spec if protocol is None else with_protocol(export.spec, protocol)
-    averaged_inside = export.input == "frames" and spec.crops != "centre"
+    averaged_inside = export.input == "frames" and spec.crops != "center"
     if (spec.crops, spec.input.segments) != (export.spec.crops, export.spec.input.segments) or (
         averaged_inside and spec.average != export.spec.average
     ):
@@ -203,9 +206,9 @@ def evaluate_manifest(  # noqa: PLR0913
     out. The scores are gathered, so that every rank returns the whole evaluation.
 
     Args:
-        network: On `device`: normalised clips (B, T, 3, H, W) to logits (B, K), K classes as in the manifest. Its
+        network: On `device`: normalized clips (B, T, 3, H, W) to logits (B, K), K classes as in the manifest. Its
             modules' train/eval modes are left as they were.
-        manifest: Labelled clips.
+        manifest: Labeled clips.
         settings: How frames become the network's input.
         data: Limits and names for reading the clips.
         protocol: Crops, clips, batch size, and how bad videos count.
@@ -220,7 +223,7 @@ def evaluate_manifest(  # noqa: PLR0913
 
     Raises:
         DataError: There is no clip, one without a label, or none that can be read; on every rank.
-        DivergedError: The network answered with infinity or not-a-number; on every rank.
+        DivergedError: The network answered with infinity or NaN; on every rank.
     """
     engine, threads = network_engine(network, settings, torch.device(device), amp), pick_threads(workers)
     with evaluating(network):
@@ -304,8 +307,8 @@ def score_clips(  # noqa: PLR0913
     """Scores clips: the logits or probabilities of a video's views (clips x crops) are averaged.
 
     Args:
-        network: On `device`: normalised clips (B, T, 3, H, W) to logits (B, K). Modes are left as they were.
-        clips: Labelled clips.
+        network: On `device`: normalized clips (B, T, 3, H, W) to logits (B, K). Modes are left as they were.
+        clips: Labeled clips.
         settings: How frames become the network's input.
         data: Limits and names for reading the clips.
         protocol: Crops, clips and batch size.
@@ -346,7 +349,7 @@ def describe_protocol(settings: InputConfig, protocol: EvaluateConfig, average: 
     """One sentence for reports: frames, clips, crops, sizes and averaging."""
     many = protocol.clips * VIEWS[protocol.crops] > 1
     clips = "1 clip" if protocol.clips == 1 else f"{protocol.clips} clips"
-    crops = "1 centre crop" if protocol.crops == "centre" else f"{VIEWS[protocol.crops]} crops"
+    crops = "1 center crop" if protocol.crops == "center" else f"{VIEWS[protocol.crops]} crops"
     # Three crops have the whole short side, as published.
     side = settings.resize if protocol.crops == "three" else settings.crop
     frames = f"{settings.segments} frames" + ("" if settings.sampling == "middle" else f" ({settings.sampling})")
@@ -395,7 +398,7 @@ def _check_finite(scores: Sequence[ClipScore]) -> None:
     for score in scores:
         if score.logits is not None and not torch.tensor(score.logits).isfinite().all():
             raise DivergedError(
-                "The network answers with infinity or not-a-number.",
+                "The network answers with infinity or NaN.",
                 where=score.name,
                 remedy="with --amp fp16, try bf16 or fp32; else the weights are broken: train again with a lower rate",
             )

@@ -28,7 +28,7 @@ class ClassMetrics:
     Attributes:
         name: The class.
         support: Videos of this class in the denominator of `accuracy`; with `bad="wrong"` the unreadable ones too.
-        accuracy: Share of them that was recognised (recall); None for a class without a video.
+        accuracy: Share of them that was recognized (recall); None for a class without a video.
         precision: Share of right ones among the videos predicted as this class; None when there were none.
         f1: Harmonic mean of precision and recall; None for a class without a video.
         average_precision: Of the videos ranked by this class's score, where videos may have several labels.
@@ -88,7 +88,7 @@ class Metrics:
     def summary(self) -> dict[str, int | float | None]:
         """The scalars, for one line of a log: total, scored, bad, top1, top5 (with six or more classes), mean_class...
 
-        Not-a-number becomes None, as JSON knows none.
+        NaN becomes None, as JSON knows none.
         """
         values: dict[str, int | float | None] = {"total": self.total, "scored": self.scored, "bad": self.bad}
         values.update({f"top{k}": _finite(share) for k, share in self.topk.items()})
@@ -314,9 +314,9 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
         raise ValueError(f"an interval needs at least one video, got total={total}")
     z = 1.959963984540054
     share = right / total
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    center = (share + z * z / (2 * total)) / (1 + z * z / total)
     reach = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return max(0.0, centre - reach), min(1.0, centre + reach)
+    return max(0.0, center - reach), min(1.0, center + reach)
 
 
 def _check(logits: Tensor, labels: Tensor, classes: Sequence[str], bad_labels: Sequence[int]) -> None:

@@ -32,17 +32,17 @@ class Protocol:
 # A name is KIND-CLIPSxCROPS, of `tsn` KIND-FRAMESxCROPS. TSN averages the features of all frames and crops, which is
 # to average the logits.
 PROTOCOLS: dict[str, Protocol] = {
-    "uniform-1x1": Protocol("efficient test: PaddleVideo's TSM, PP-TSM and PP-TSMv2, MIT's TSM", 1, "centre"),
+    "uniform-1x1": Protocol("efficient test: PaddleVideo's TSM, PP-TSM and PP-TSMv2, MIT's TSM", 1, "center"),
     "uniform-1x3": Protocol("mmaction2's TSM on MobileNetV2", 1, "three"),
     "uniform-1x10": Protocol("mmaction2's and MIT's TSM on Kinetics", 1, "ten"),
-    "tsn-25x1": Protocol("PaddleVideo's TSN with DALI", 1, "centre", segments=25, average="logits"),
+    "tsn-25x1": Protocol("PaddleVideo's TSN with DALI", 1, "center", segments=25, average="logits"),
     "tsn-25x3": Protocol("mmaction2's TSN on UCF101", 1, "three", segments=25, average="logits"),
     "tsn-25x10": Protocol(
         "TSN of the paper, PaddleVideo and mmaction2; PP-TSN", 1, "ten", segments=25, average="logits"
     ),
-    "twice-2x1": Protocol("middles and first frames of the parts, centre crop", 2, "centre", "middle_float"),
+    "twice-2x1": Protocol("middles and first frames of the parts, center crop", 2, "center", "middle_float"),
     "twice-2x3": Protocol("accurate test on Something-Something: mmaction2, MIT", 2, "three", "middle_float"),
-    "dense-10x1": Protocol("ten windows of 64 frames, centre crop", 10, "centre", "dense"),
+    "dense-10x1": Protocol("ten windows of 64 frames, center crop", 10, "center", "dense"),
     "dense-10x3": Protocol("accurate test on Kinetics: MIT's dense TSM", 10, "three", "dense"),
     "dense-10x3-small": Protocol("PaddleVideo's dense PP-TSM: crops of 224 pixels", 10, "three_small", "dense"),
     "dense-10x10": Protocol("mmaction2's dense TSM", 10, "ten", "dense"),

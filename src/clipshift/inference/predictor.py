@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from clipshift.config import Crops, EvaluateConfig, ModelSpec, ReadingConfig, Settings, resolve, with_reading
-from clipshift.data.ahead import pick_threads
-from clipshift.engines import EngineOptions, ExportScorer, Scorer, find_export, open_session, read_export
 from clipshift.errors import ConfigError, ExportError, MissingDependencyError, VideoError
+from clipshift.inference.engines.opening import open_session
+from clipshift.inference.engines.session import EngineOptions
+from clipshift.inference.export_folder import find_export, read_export
+from clipshift.inference.exported_scorer import ExportScorer
 from clipshift.inference.reopening import Opening, reduced
 from clipshift.inference.results import Failure, Prediction
+from clipshift.inference.scorer import Scorer
 from clipshift.inference.sources import find_clips, is_one_clip
+from clipshift.parallel.prefetch import pick_threads
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from clipshift.device import Amp
     from clipshift.download import Progress
-    from clipshift.evaluation.device import Amp
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Model:
 
     @property
     def network(self) -> nn.Module:
-        """The PyTorch network, in evaluation mode: normalised clips `(B, T, 3, H, W)` float32 to logits `(B, K)`.
+        """The PyTorch network, in evaluation mode: normalized clips `(B, T, 3, H, W)` float32 to logits `(B, K)`.
 
         As it was trained. Answers come from a copy of it, made at the first one, whose batch norms are folded into its
         convolutions.
@@ -63,7 +67,7 @@ class Model:
         Raises:
             ExportError: An exported model has none.
         """
-        from clipshift.evaluation.scoring import NetworkScorer
+        from clipshift.inference.network_scorer import NetworkScorer
 
         if not isinstance(self.scorer, NetworkScorer):
             raise ExportError("An exported model holds no network of PyTorch.", remedy="load the one it is made from")
@@ -125,7 +129,7 @@ class Model:
             crops: Crops per frame, whose scores are averaged. Default: the model's own.
             clips: Sets of frames, spread evenly in time, whose scores are averaged. Default: the model's own.
             batch_size: Views in one forward pass.
-            workers: Threads that decode ahead of the network or, on the processor with `batch_size=1`, also run it,
+            workers: Threads that decode ahead of the network or, on the CPU with `batch_size=1`, also run it,
                 each for a video of its own. Of exported models that is done by those loaded with `mode="throughput"`.
 
         Yields:
@@ -184,9 +188,9 @@ def load(
             (`clipshift models`), which are fetched and converted into the cache at their first use.
         device: `auto`, `cpu`, `cuda` or `cuda:N`; of an ONNX file also `tensorrt`.
         amp: Precision of a trained network's forward pass; an exported model has its own.
-        threads: Threads of the network on the processor, of PyTorch for the whole process; 0: as many as cores.
+        threads: Threads of the network on the CPU, of PyTorch for the whole process; 0: as many as cores.
         mode: Of an exported model: `latency`, all threads work on one answer, or `throughput`, each on one of its
-            own, which is quicker with many videos ([EngineOptions][clipshift.engines.sessions.EngineOptions]).
+            own, which is quicker with many videos ([EngineOptions][clipshift.inference.engines.session.EngineOptions]).
         settings: Of reading clips, in place of those that the model was trained with, such as
             `"data.max_seconds=50000"` ([ReadingConfig][clipshift.config.ReadingConfig]).
         progress: Is told how many bytes are there, and of how many, while published weights are fetched.
@@ -216,10 +220,10 @@ def load(
     try:  # only here: exported models need no PyTorch
         import torch
 
-        from clipshift.evaluation.device import check_amp, pick_device
-        from clipshift.evaluation.scoring import NetworkScorer
+        from clipshift.device import check_amp, pick_device
+        from clipshift.inference.network_scorer import NetworkScorer
         from clipshift.models.bundle import load_bundle
-        from clipshift.weights.by_name import find_model
+        from clipshift.weights.resolve import find_model
     except ModuleNotFoundError as error:
         raise MissingDependencyError.of(error) or error from error
 

@@ -10,7 +10,7 @@ from clipshift.config import ModelSpec
 from clipshift.errors import WeightsError
 
 if TYPE_CHECKING:
-    from clipshift.evaluation.device import Amp
+    from clipshift.device import Amp
     from clipshift.inference.predictor import Model
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from clipshift.config import ReadingConfig
-from clipshift.data.clips import Clip
-from clipshift.data.folders import is_frame_folder, is_left_out
-from clipshift.data.lists import LIST_SUFFIXES, stream_paths
+from clipshift.datasets.clip import Clip
+from clipshift.datasets.folders import is_frame_folder, is_left_out
+from clipshift.datasets.lists import LIST_SUFFIXES, stream_paths
 from clipshift.errors import DataError, UserError
 from clipshift.video import is_video_file
 
@@ -26,7 +26,7 @@ def find_clips(sources: Iterable[str | Path], reading: ReadingConfig) -> Iterato
         sources: A video file (any suffix: what is named is tried), a folder (its videos and frame folders, also in
             folders below, in the order of their names), a glob pattern, a list (`.txt`, `.csv`, `.jsonl`), or `-`:
             standard input, with any of these a line.
-        reading: How frame folders are recognised.
+        reading: How frame folders are recognized.
 
     Yields:
         Clips without labels; their name is the path as the source gave it.

@@ -46,7 +46,7 @@ def build_backbone(
     check_name(name)
     chosen: dict[str, Any] = {} if activation == "default" else {"act_layer": nn.LeakyReLU}
     seed = 0 if generator is None else int(torch.randint(2**62, (), generator=generator, device=generator.device))
-    # timm initialises from the global generator: it is borrowed, and given back as it was.
+    # timm initializes from the global generator: it is borrowed, and given back as it was.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         try:

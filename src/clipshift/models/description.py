@@ -36,7 +36,7 @@ class ModelDescription:
             the folded form.
         features: Features per frame.
         shift_points: The modules before which TSM shifts; empty for TSN.
-        mean: Mean of the colours that the published ImageNet weights were trained with.
+        mean: Mean of the colors that the published ImageNet weights were trained with.
         std: Their standard deviation.
         entry: The zoo's entry, or None for another network of timm.
     """

@@ -207,6 +207,6 @@ def _difference(network: Recognizer, folded: Recognizer) -> float:
     network.train(training)
     if not expected.isfinite().all():
         raise WeightsError(
-            "The network answers with infinity or not-a-number: its weights are broken.", where=network.model.backbone
+            "The network answers with infinity or NaN: its weights are broken.", where=network.model.backbone
         )
     return float((got - expected).abs().max() / expected.abs().max())

@@ -76,7 +76,7 @@ class Recognizer(nn.Module):
         """Pooled features of each frame.
 
         Args:
-            clips_BTCHW: Normalised frames, floating point (B, T, 3, H, W).
+            clips_BTCHW: Normalized frames, floating point (B, T, 3, H, W).
 
         Returns:
             Features (B, T, D).

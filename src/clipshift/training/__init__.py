@@ -1,1 +1,1 @@
-"""Training: the loop, what it optimises, and how it survives being stopped."""
+"""Training: the loop, what it optimizes, and how it survives being stopped."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from clipshift.data.dataset import BadSample
 from clipshift.errors import DataError
 from clipshift.files import append_line, from_json, to_json
+from clipshift.training.samples import BadSample
 
 
 class BadSamples:

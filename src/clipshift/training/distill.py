@@ -19,9 +19,9 @@ from torch.nn import functional
 from clipshift.config import Config, InputConfig, ModelSpec, OptimConfig, resolve
 from clipshift.config.recipes import recipe_names
 from clipshift.config.schema import EvaluateConfig
-from clipshift.data import DataSet
+from clipshift.datasets import DataSet
+from clipshift.device import Amp, autocast
 from clipshift.errors import ConfigError, RunError
-from clipshift.evaluation.device import Amp, autocast
 from clipshift.evaluation.evaluator import check_some_read, score_clips
 from clipshift.models.bundle import load_bundle, read_bundle
 from clipshift.models.recognizer import Recognizer
@@ -29,7 +29,7 @@ from clipshift.models.zoo import ZOO
 from clipshift.training.distributed import Ranks
 from clipshift.training.objectives import SeenBatch
 from clipshift.training.reporting import Reporter
-from clipshift.weights.by_name import find_model
+from clipshift.weights.resolve import find_model
 
 STORED = "teacher_logits.safetensors"
 
@@ -159,7 +159,7 @@ class LiveTeachers:
 
     Args:
         teachers: At least one; moved to the device.
-        student: The student's input, whose normalisation the teachers' own takes the place of.
+        student: The student's input, whose normalization the teachers' own takes the place of.
         device: Where they run.
         amp: Precision of their forward pass.
     """
@@ -187,7 +187,7 @@ class LiveTeachers:
         answers = []
         with torch.no_grad():
             for teacher, columns in zip(self._teachers, self._columns, strict=True):
-                logits = teacher.network(_renormalised(clips_BTCHW, self._student, teacher.spec.input))
+                logits = teacher.network(_renormalized(clips_BTCHW, self._student, teacher.spec.input))
                 answers.append((logits.float()[:, columns] / temperature).softmax(dim=1))
         return torch.stack(answers).mean(dim=0)
 
@@ -196,7 +196,7 @@ class StoredTeachers:
     """Teachers' answers to the test view of every training clip, computed once.
 
     Args:
-        logits: `(M, N, K)`; a clip that could not be read has not-a-number.
+        logits: `(M, N, K)`; a clip that could not be read has NaN.
         device: Where the student runs.
     """
 
@@ -229,7 +229,7 @@ def store_logits(
 ) -> Tensor:
     """The teachers' logits of every training clip, from the run folder or computed and kept there.
 
-    Every teacher sees each clip as in its own test: its frames, size and centre crop.
+    Every teacher sees each clip as in its own test: its frames, size and center crop.
 
     Args:
         teachers: The models.
@@ -269,7 +269,7 @@ def store_logits(
             raise RunError("The teacher's answers cannot be written.", where=path, got=error) from error
         return logits
 
-    return ranks.first_does(work)
+    return ranks.on_rank_zero(work)
 
 
 def _scored(teacher: TrainedTeacher, dataset: DataSet, config: Config, ranks: Ranks, reporter: Reporter) -> Tensor:
@@ -295,8 +295,8 @@ def agreement(targets: Tensor, labels: Tensor) -> float:
     return float((targets.argmax(dim=1) == labels).logical_and(targets.sum(dim=1) > 0).double().mean())
 
 
-def _renormalised(clips: Tensor, student: InputConfig, teacher: InputConfig) -> Tensor:
-    """Clips as the teacher's own normalisation would make them, and of its size where it is built for one."""
+def _renormalized(clips: Tensor, student: InputConfig, teacher: InputConfig) -> Tensor:
+    """Clips as the teacher's own normalization would make them, and of its size where it is built for one."""
     if (student.mean, student.std) != (teacher.mean, teacher.std):
         mean, std, own_mean, own_std = (
             torch.tensor(values, device=clips.device).view(3, 1, 1)

@@ -12,8 +12,8 @@ from typing import TypeVar, cast
 import torch
 import torch.distributed as dist
 
+from clipshift.device import pick_device
 from clipshift.errors import UserError
-from clipshift.evaluation.device import pick_device
 
 Result = TypeVar("Result")
 
@@ -39,16 +39,16 @@ class Ranks:
         """Whether this process writes files and speaks to the user."""
         return self.rank == 0
 
-    def all_true(self, *flags: bool) -> list[bool]:
+    def all_reduce_and(self, *flags: bool) -> list[bool]:
         """For each flag, whether it is true on every rank; one small message between all."""
         if self.count == 1:
             return list(flags)
-        # On the processor: a message between GPUs would wait for all that these were asked to do before.
+        # On the CPU: a message between GPUs would wait for all that these were asked to do before.
         values = torch.tensor(flags, dtype=torch.int32)
         dist.all_reduce(values, op=dist.ReduceOp.MIN)
         return [bool(value) for value in values.tolist()]
 
-    def first_does(self, work: Callable[[], Result]) -> Result:
+    def on_rank_zero(self, work: Callable[[], Result]) -> Result:
         """What `work()` returns on the first rank, on every rank; a user error there is raised on all."""
         if self.count == 1:
             return work()

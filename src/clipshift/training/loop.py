@@ -24,15 +24,15 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from clipshift.config import Config
-from clipshift.data.loader import Batch
-from clipshift.data.transforms import normalise
+from clipshift.device import autocast
 from clipshift.errors import DivergedError, RunError
-from clipshift.evaluation.device import autocast
 from clipshift.models.backbones import early_layers
 from clipshift.models.recognizer import Recognizer
+from clipshift.preprocessing.transforms import normalize
 from clipshift.training.checkpoint import Progress
 from clipshift.training.distributed import Ranks
 from clipshift.training.interrupt import StopRequest
+from clipshift.training.loader import Batch
 from clipshift.training.mixing import mix_clips, mixes
 from clipshift.training.objectives import Objective, SeenBatch
 from clipshift.training.optimizer import (
@@ -157,7 +157,7 @@ class Trainer:
             *(torch.stack(values).mean() for values in parts.values()),
         )
         asked = stop is not None and stop.made
-        finite, go_on = self.ranks.all_true(self._is_finite(loss, norm), not asked)
+        finite, go_on = self.ranks.all_reduce_and(self._is_finite(loss, norm), not asked)
         if not finite:
             raise DivergedError("The loss or a gradient became infinite or not a number.")
         self._step(norms)
@@ -216,7 +216,7 @@ class Trainer:
 
         def clips() -> Iterator[Tensor]:
             for batch in batches:
-                if not self.ranks.all_true(not stop.made)[0]:
+                if not self.ranks.all_reduce_and(not stop.made)[0]:
                     raise StopAsked
                 yield self._clips(batch)
 
@@ -280,7 +280,7 @@ class Trainer:
 
     def _clips(self, batch: Batch) -> Tensor:
         pixels = batch["clips"].to(self.ranks.device, non_blocking=True)
-        return normalise(pixels, self.config.input.mean, self.config.input.std)
+        return normalize(pixels, self.config.input.mean, self.config.input.std)
 
     def _seed(self) -> np.random.SeedSequence:
         done = self.progress
@@ -353,7 +353,7 @@ def train_epoch(
     train, total = trainer.config.train, trainer.updates_per_epoch
     meter, saved = Meter.start(), time.monotonic()
     trainer.train_mode()
-    if not trainer.ranks.all_true(not stop.made)[0]:
+    if not trainer.ranks.all_reduce_and(not stop.made)[0]:
         raise StopAsked
     title = f"epoch {trainer.progress.epoch + 1}/{train.epochs}"
     with reporter.phase(title, total, done=trainer.progress.step) as phase:

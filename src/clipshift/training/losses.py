@@ -17,7 +17,7 @@ def mixup(clips_BTCHW: Tensor, alpha: float, random: np.random.Generator) -> tup
     PP-TSM training.
 
     Args:
-        clips_BTCHW: Normalised clips, float.
+        clips_BTCHW: Normalized clips, float.
         alpha: Parameter of the Beta distribution, positive.
         random: Source of randomness.
 

@@ -1,6 +1,6 @@
 """Batches whose clips are made of two: mixup, CutMix and VideoMix, on the device that the batch is on.
 
-Layout: `clips_BTCHW` normalised float clips: B clips, T frames, C channels, H x W pixels.
+Layout: `clips_BTCHW` normalized float clips: B clips, T frames, C channels, H x W pixels.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def mix_clips(clips_BTCHW: Tensor, augment: AugmentConfig, random: np.random.Gen
     draws what it does by itself.
 
     Args:
-        clips_BTCHW: Normalised clips, float.
+        clips_BTCHW: Normalized clips, float.
         augment: `mixup`, `cutmix` and `videomix`, of which one at least is not 0.
         random: Source of randomness.
 
@@ -79,5 +79,5 @@ def paste_box(clips_BTCHW: Tensor, alpha: float, random: np.random.Generator, *,
 
 def _span(side: int, part: float, middle: float) -> slice:
     """The stretch of a side that a box of the length `part` of it covers, with its middle at `middle` of it."""
-    length, centre = part * side, middle * side
-    return slice(max(0, round(centre - length / 2)), min(side, round(centre + length / 2)))
+    length, center = part * side, middle * side
+    return slice(max(0, round(center - length / 2)), min(side, round(center + length / 2)))

@@ -95,7 +95,7 @@ def set_precise_statistics(
 ) -> None:
     """Give batch norms the statistics of their inputs over some batches, all of them computed with the same weights.
 
-    As in training, every batch norm in question normalises with its batch's own statistics meanwhile; the rest of the
+    As in training, every batch norm in question normalizes with its batch's own statistics meanwhile; the rest of the
     network is in evaluation mode. Nothing is set if `batches` raises.
 
     Args:

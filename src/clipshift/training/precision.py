@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from clipshift.evaluation.device import Amp, autocast
+from clipshift.device import Amp, autocast
 
 
 @contextmanager
 def training_autocast(device: torch.device, amp: Amp) -> Iterator[None]:
     """The context of a forward pass that is to have a gradient; for fp32 it changes nothing.
 
-    It is [autocast][clipshift.evaluation.device.autocast] but for some depthwise convolutions on a processor: those
+    It is [autocast][clipshift.device.autocast] but for some depthwise convolutions on a CPU: those
     with a stride or with kernels of over 3 pixels are computed in float32. The gradients that oneDNN has for them in
     bfloat16 were measured to take 10 to 80 times (to the input, with a stride) and 3 times (to the weights, 5 x 5) as
     long, and two such layers took almost a third of an update of MobileNetV2.

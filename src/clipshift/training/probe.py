@@ -17,7 +17,7 @@ def fit_linear_probe(
 ) -> tuple[Tensor, Tensor]:
     """Multinomial logistic regression by L-BFGS in double precision.
 
-    The features are centred and divided by one number, the square root of their total variance, so that `decay` means
+    The features are centered and divided by one number, the square root of their total variance, so that `decay` means
     the same for every network; this is folded into the result, which therefore applies to the features as they are.
     The problem is strictly convex, so the result does not depend on chance.
 

@@ -16,8 +16,8 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from clipshift.console import stderr_console
-from clipshift.data.dataset import ReadingCost
 from clipshift.files import append_line, from_json, printable, to_json, write_whole
+from clipshift.training.samples import ReadingCost
 
 ACCEPTED_WAITING = 0.05
 """Share of an epoch that may be spent waiting for clips before the log says what would help."""

@@ -1,4 +1,4 @@
-"""`clipshift.train`: from a folder of labelled clips to a trained, measured and explained classifier."""
+"""`clipshift.train`: from a folder of labeled clips to a trained, measured and explained classifier."""
 
 from __future__ import annotations
 
@@ -17,19 +17,17 @@ from clipshift._version import __version__
 from clipshift.config import Config, ModelSpec, Resolved, Settings, flatten, resolve
 from clipshift.config.recipes import DEFAULT_RECIPE
 from clipshift.config.text import yaml_value
-from clipshift.data import DataSet, Fingerprint, read_dataset, write_data_jsonl
-from clipshift.data.clips import some
-from clipshift.data.dataset import BadSample, TrainingClips, mirror_partners
-from clipshift.data.fingerprint import describe_aspects
-from clipshift.data.loader import Batch, TrainingLoader, training_loader, worker_count
+from clipshift.datasets import ClipRecord, DataSet, read_dataset, write_data_jsonl
+from clipshift.datasets.checksums import describe_aspects
+from clipshift.datasets.clip import some
+from clipshift.device import check_amp
 from clipshift.errors import ConfigError, DataError, RunError, TrainingInterrupted
 from clipshift.evaluation import Evaluation, evaluate_manifest, load_evaluation
-from clipshift.evaluation.device import check_amp
-from clipshift.evaluation.report import write_report
+from clipshift.evaluation.report.page import write_report
 from clipshift.files import printable
 from clipshift.models.bundle import MODEL_FOLDER, save_bundle
 from clipshift.models.recognizer import Recognizer
-from clipshift.spawning import end_if_run_again
+from clipshift.parallel.spawning import end_if_run_again
 from clipshift.training.bad_samples import BadSamples
 from clipshift.training.checkpoint import load_checkpoint, newest_checkpoint_name, save_checkpoint
 from clipshift.training.distill import (
@@ -44,6 +42,7 @@ from clipshift.training.distill import (
 )
 from clipshift.training.distributed import Ranks, join_ranks
 from clipshift.training.interrupt import StopRequest, stop_on_signals
+from clipshift.training.loader import Batch, TrainingLoader, training_loader, worker_count
 from clipshift.training.loop import StopAsked, Trainer, train_epoch
 from clipshift.training.losses import inverse_frequency
 from clipshift.training.objectives import (
@@ -65,8 +64,9 @@ from clipshift.training.run_folder import (
     mark_finished,
     run_identity,
 )
+from clipshift.training.samples import BadSample, TrainingClips, mirror_partners
 from clipshift.training.start import follow_weights, starting_network, starting_weights
-from clipshift.weights.by_name import find_model
+from clipshift.weights.resolve import find_model
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def train(
     run = Path(out) if out else Path("runs") / f"{Path(data).resolve().stem}-{Path(recipe).stem}"
     command = _command(data, settings, out=out, recipe=recipe, config=config, weights=weights, amp=amp)
     with join_ranks(resolved.config.train.device) as ranks, stop_on_signals() as stop, RunFolder(run) as held:
-        ranks.first_does(held.look)
+        ranks.on_rank_zero(held.look)
         check_amp(ranks.device, resolved.config.train.amp, "train.amp")
         if resolved.config.train.threads:
             torch.set_num_threads(resolved.config.train.threads)
@@ -142,7 +142,7 @@ def train(
         _check_metric(resolved.config, len(dataset.classes))
         _check_classes(resolved.config, dataset.classes)
         others = _find_others(resolved.config, dataset.classes)
-        ranks.first_does(lambda: held.claim(overwrite=overwrite))
+        ranks.on_rank_zero(lambda: held.claim(overwrite=overwrite))
         reporter = Reporter(run, speaks=ranks.first)
         with reporter.logging_to_file():
             prepared = _prepare(dataset, resolved, run, start, others, ranks, reporter, command)
@@ -178,7 +178,7 @@ class _Run:
     def save_checkpoint(self) -> None:
         """Write where the training stands, on the first rank; the others wait for it."""
         trainer = self.trainer
-        self.ranks.first_does(
+        self.ranks.on_rank_zero(
             lambda: str(save_checkpoint(self.checkpoints, trainer.tensors(), trainer.progress, self.identity))
         )
 
@@ -209,12 +209,12 @@ def _prepare(
 ) -> _Run:
     """Build the network, and go back to the newest checkpoint if there is one."""
     config, partner = resolved.config, others.partner
-    known = ranks.first_does(lambda: _fingerprints(dataset, folder, config, reporter))
+    known = ranks.on_rank_zero(lambda: _fingerprints(dataset, folder, config, reporter))
     origin = f"{weights.name} {file_or_folder_hash(weights)}" if weights else None
     identity = run_identity(config, dataset, {clip.path: clip.sha256 for clip in known}, origin, ranks.count)
     if config.distill.method != "none":
         identity["teachers"] = _teachers_identity(config, partner)
-    ranks.first_does(lambda: check_same_run(folder, identity))
+    ranks.on_rank_zero(lambda: check_same_run(folder, identity))
     _say_data(dataset, reporter)
     if any(source.startswith("weights ") for source in resolved.origin.values()):
         reporter.say(f"The temporal shift is that of the weights: {config.model.shift}.")
@@ -222,10 +222,10 @@ def _prepare(
     bad = BadSamples(folder / BAD_SAMPLES, len(dataset.train), config.data.max_bad)
     bad.restore()
     unreadable = [clip for clip in known if clip.error is not None and clip.split == "train"]
-    ranks.first_does(lambda: bad.add(BadSample(clip.name, clip.path, clip.error or "", None) for clip in unreadable))
+    ranks.on_rank_zero(lambda: bad.add(BadSample(clip.name, clip.path, clip.error or "", None) for clip in unreadable))
 
     # Read by one and given to all: on several machines the others may not see its disk.
-    found = ranks.first_does(lambda: load_checkpoint(folder / "checkpoints"))
+    found = ranks.on_rank_zero(lambda: load_checkpoint(folder / "checkpoints"))
     network = starting_network(dataset, config, weights if found is None else None, found is not None, ranks, reporter)
     if ranks.first:
         describe_run(folder, resolved, identity, command)
@@ -524,7 +524,7 @@ def _second_metric(evaluation: Evaluation) -> str:
 
 def _finish(run: _Run) -> TrainResult:
     """Mark the run as finished and write the report on the first rank, and say what to do next."""
-    evaluation = run.ranks.first_does(lambda: load_evaluation(run.folder / "evaluation"))
+    evaluation = run.ranks.on_rank_zero(lambda: load_evaluation(run.folder / "evaluation"))
     progress = run.trainer.progress
     best_epoch = (progress.best_epoch or 0) + 1
     if run.ranks.first:
@@ -540,7 +540,7 @@ def _finish(run: _Run) -> TrainResult:
     return TrainResult(run.folder, evaluation, best_epoch, progress.epoch)
 
 
-def _fingerprints(dataset: DataSet, folder: Path, config: Config, reporter: Reporter) -> list[Fingerprint]:
+def _fingerprints(dataset: DataSet, folder: Path, config: Config, reporter: Reporter) -> list[ClipRecord]:
     """Hash and probe every clip; written to `data.jsonl`, which also spares a second reading."""
     with reporter.phase("reading clips", len(dataset.train) + len(dataset.validation)) as phase:
         lines = write_data_jsonl(folder / "data.jsonl", dataset, config.data, progress=phase.advance_to)
@@ -551,7 +551,7 @@ def _fingerprints(dataset: DataSet, folder: Path, config: Config, reporter: Repo
     return lines
 
 
-def _check_validation(known: Sequence[Fingerprint], dataset: DataSet) -> None:
+def _check_validation(known: Sequence[ClipRecord], dataset: DataSet) -> None:
     """Raise where an epoch would end with nothing to measure."""
     validation = [clip for clip in known if clip.split == "validation"]
     if all(clip.error is not None for clip in validation):

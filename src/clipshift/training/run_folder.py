@@ -1,4 +1,4 @@
-"""The folder of a run: made, recognised when the same command comes again, and never mixed with another run's."""
+"""The folder of a run: made, recognized when the same command comes again, and never mixed with another run's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import torch
 
 from clipshift._version import __version__
 from clipshift.config import Config, Resolved, describe, flatten, save_config
-from clipshift.data.manifest import DataSet
+from clipshift.datasets.manifest import DataSet
 from clipshift.errors import RunError, UserError
 from clipshift.files import from_json, path_bytes, sha256_of_file, to_json, write_whole
 from clipshift.locks import LOCK_FILE, hold
@@ -212,7 +212,7 @@ def environment() -> dict[str, Any]:
         "clipshift": __version__,
         "python": sys.version.split()[0],
         "platform": platform.platform(),
-        "processor": _processor(),
+        "cpu": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpus": gpus,

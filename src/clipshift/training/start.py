@@ -8,13 +8,13 @@ import torch
 
 from clipshift.config import Config, Resolved
 from clipshift.config.schema import ModelConfig
-from clipshift.data import DataSet
-from clipshift.data.ahead import pick_threads
-from clipshift.data.stream import read_ahead
-from clipshift.data.transforms import normalise
+from clipshift.datasets import DataSet
 from clipshift.errors import DataError
+from clipshift.inference.views import prefetch_views
 from clipshift.models.paddle_backbones import PADDLE_WEIGHTS
 from clipshift.models.recognizer import Recognizer, build_recognizer
+from clipshift.parallel.prefetch import pick_threads
+from clipshift.preprocessing.transforms import normalize
 from clipshift.training.distributed import Ranks
 from clipshift.training.probe import fit_linear_probe
 from clipshift.training.reporting import Reporter
@@ -93,7 +93,7 @@ def starting_network(
     if config.train.probe and new_classifier and config.train.multi_label:
         reporter.say("Note: the linear probe is for clips of one label; the classifier starts from random weights.")
     elif config.train.probe and new_classifier:
-        ranks.first_does(lambda: _start_from_probe(network, dataset, config, ranks, reporter))
+        ranks.on_rank_zero(lambda: _start_from_probe(network, dataset, config, ranks, reporter))
     return network
 
 
@@ -103,12 +103,12 @@ def _start_from_probe(network: Recognizer, dataset: DataSet, config: Config, ran
     with torch.inference_mode(), reporter.phase("linear probe", len(dataset.train)) as phase:
         workers = pick_threads("auto")
         for done, read in enumerate(
-            read_ahead(dataset.train.clips, config.input, config.data, workers=workers), start=1
+            prefetch_views(dataset.train.clips, config.input, config.data, workers=workers), start=1
         ):
             phase.advance_to(done)
             if read.views is None:
                 continue
-            clips_BTCHW = normalise(read.views.to(ranks.device), config.input.mean, config.input.std)
+            clips_BTCHW = normalize(read.views.to(ranks.device), config.input.mean, config.input.std)
             features.append(network.features(clips_BTCHW).mean(dim=1).cpu())
             labels.append(read.clip.label)
     if not features:

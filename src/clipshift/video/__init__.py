@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from clipshift.preprocessing.sampling import frame_sets, segment_middles, segment_random, training_frames
 from clipshift.video.arrays import check_video
-from clipshift.video.clips import VIDEO_SUFFIXES, decode, is_video_file, open_clip, probe
-from clipshift.video.frames import fitting_pattern
-from clipshift.video.info import ClipInfo, ClipReader
+from clipshift.video.frame_folder import fitting_pattern
 from clipshift.video.limits import Limits
-from clipshift.video.sampling import frame_sets, segment_middles, segment_random, training_frames
+from clipshift.video.opening import VIDEO_SUFFIXES, decode, is_video_file, open_clip, probe
+from clipshift.video.reader import ClipInfo, ClipReader
 
 __all__ = [
     "VIDEO_SUFFIXES",

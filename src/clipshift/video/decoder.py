@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
     from clipshift.video.index import Group, PacketIndex
-    from clipshift.video.source import PacketSource
+    from clipshift.video.packet_source import PacketSource
 
 REMEDY = "replace or re-encode the file, or take it from the list"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import av
 
-from clipshift.video.packets import Irregular, PacketFacts, Scanner, make_scanner
+from clipshift.video.bitstream import Irregular, PacketFacts, Scanner, make_scanner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -108,7 +108,7 @@ class PacketIndex:
         )
 
     def find(self, packet: Packet[VideoStream]) -> int | None:
-        """The number of a packet that was read anew; None where it is not recognised without doubt."""
+        """The number of a packet that was read anew; None where it is not recognized without doubt."""
         if packet.pos is None or self.positions.count(packet.pos) != 1:
             return None
         number = self.positions.index(packet.pos)

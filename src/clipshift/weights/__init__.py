@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clipshift.weights.by_name import find_model, published_model
     from clipshift.weights.cache import cached_file, cached_model_folder, fetch
+    from clipshift.weights.checkpoint_files import WeightsFile, read_weights
     from clipshift.weights.convert import Conversion
-    from clipshift.weights.files import WeightsFile, read_weights
     from clipshift.weights.loading import WeightsReport, load_weights
     from clipshift.weights.published import PublishedWeights, published_weights
     from clipshift.weights.recognition import Recognition
+    from clipshift.weights.resolve import find_model, published_model
 
 __all__ = [
     "Conversion",
@@ -34,14 +34,14 @@ __all__ = [
 ]
 
 _MODULES = {
-    "find_model": "clipshift.weights.by_name",
-    "published_model": "clipshift.weights.by_name",
+    "find_model": "clipshift.weights.resolve",
+    "published_model": "clipshift.weights.resolve",
     "cached_file": "clipshift.weights.cache",
     "cached_model_folder": "clipshift.weights.cache",
     "fetch": "clipshift.weights.cache",
     "Conversion": "clipshift.weights.convert",
-    "WeightsFile": "clipshift.weights.files",
-    "read_weights": "clipshift.weights.files",
+    "WeightsFile": "clipshift.weights.checkpoint_files",
+    "read_weights": "clipshift.weights.checkpoint_files",
     "WeightsReport": "clipshift.weights.loading",
     "load_weights": "clipshift.weights.loading",
     "PublishedWeights": "clipshift.weights.published",

@@ -133,7 +133,7 @@ def describe_published(name: str) -> str:
         ("classes", f"{entry.classes} of {data.title}"),
         *(("published", str(result)) for result in entry.measured),
         ("from", f"{entry.home.name}, {entry.page}"),
-        ("licence", f"{entry.home.licence} (of the repository; the data have terms of their own)"),
+        ("license", f"{entry.home.license} (of the repository; the data have terms of their own)"),
         ("address", entry.url),
         ("SHA-256", f"begins with {entry.sha256_prefix}" if entry.sha256_prefix else "not published"),
         ("file", f"{path} ({'there' if path.is_file() else 'not fetched yet'})"),

@@ -11,13 +11,13 @@ from clipshift._version import __version__
 from clipshift.config import ModelSpec, resolve
 from clipshift.config.loading import Settings
 from clipshift.config.schema import ShiftConfig
-from clipshift.data.class_names import data_sets
+from clipshift.datasets.public.class_names import data_sets
 from clipshift.errors import ConfigError, RunError
 from clipshift.files import sha256_of_file
 from clipshift.models.bundle import save_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import zoo_entry
-from clipshift.weights.files import read_weights
+from clipshift.weights.checkpoint_files import read_weights
 from clipshift.weights.published import published_weights
 from clipshift.weights.recognition import Asked, Recognition, recognize
 

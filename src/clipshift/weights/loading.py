@@ -15,10 +15,10 @@ from clipshift.errors import WeightsError
 from clipshift.models.bundle import find_bundle, read_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.weights.cache import fetch
-from clipshift.weights.files import read_weights
-from clipshift.weights.homes import CLASSIFIER, LAYOUTS, OWN, Layout, Target
+from clipshift.weights.checkpoint_files import read_weights
+from clipshift.weights.formats import CLASSIFIER, LAYOUTS, OWN, Layout, Target
+from clipshift.weights.hints import Told, shift_with_told, tell
 from clipshift.weights.published import published_weights
-from clipshift.weights.told import Told, shift_with_told, tell
 
 # Last parts of names that are no weights, and why they are there.
 _NO_WEIGHTS = {"total_ops": "a count of operations", "total_params": "a count of parameters"}

@@ -24,7 +24,7 @@ from clipshift.errors import ConfigError
 _FILE = files("clipshift.weights") / "published.yaml"
 _MMACTION2 = "mmaction2"
 _MMACTION2_DIGEST = re.compile(r"-([0-9a-f]{8})\.pth$")
-_CROPS: dict[Crops, int] = {"centre": 1, "three": 3, "three_small": 3, "ten": 10}
+_CROPS: dict[Crops, int] = {"center": 1, "three": 3, "three_small": 3, "ten": 10}
 _USUAL_SEGMENTS = 8
 _ERRORS_SHOWN = 3
 
@@ -54,11 +54,11 @@ class Home:
 
     Attributes:
         name: The project.
-        licence: SPDX name of the licence of its repository; no project names another one for the weights.
+        license: SPDX name of the license of its repository; no project names another one for the weights.
     """
 
     name: Text
-    licence: Text
+    license: Text
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -75,7 +75,7 @@ class Views:
 
     frames: Count
     clips: Count = 1
-    crops: Crops = "centre"
+    crops: Crops = "center"
     side: Count = 224
     sampling: Literal["uniform", "dense"] = "uniform"
 

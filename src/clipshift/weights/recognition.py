@@ -11,17 +11,17 @@ from torch import Tensor
 
 from clipshift.config.model_spec import Average
 from clipshift.config.schema import Crops, InputConfig, ModelConfig, ShiftConfig
-from clipshift.data.class_names import class_names, data_sets
+from clipshift.datasets.public.class_names import class_names, data_sets
 from clipshift.errors import ConfigError, WeightsError
 from clipshift.models.backbones import is_network
 from clipshift.models.placement import shift_points
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO, zoo_entry, zoo_name
-from clipshift.weights.files import WeightsFile
-from clipshift.weights.homes import CLASSIFIER, LAYOUTS, Layout, Target, mit, mmaction2
+from clipshift.weights.checkpoint_files import WeightsFile
+from clipshift.weights.formats import CLASSIFIER, LAYOUTS, Layout, Target, mit, mmaction2
+from clipshift.weights.hints import Told, contradictions, first_told, shift_with_told, tell
 from clipshift.weights.loading import Placement, place
 from clipshift.weights.published import PublishedWeights, Views
-from clipshift.weights.told import Told, contradictions, first_told, shift_with_told, tell
 
 _USUAL_SEGMENTS = 8
 

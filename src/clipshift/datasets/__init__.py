@@ -1,0 +1,30 @@
+"""Data sets: manifests, splits, fingerprints and checks, which need no PyTorch, and what feeds a network.
+
+The names here need no PyTorch. [clipshift.preprocessing.transforms][], [clipshift.training.samples][], [clipshift.training.loader][]
+and [clipshift.inference.views][] do, and are imported by themselves.
+"""
+
+from clipshift.datasets.checksums import ClipRecord, file_hash, read_data_jsonl, write_data_jsonl
+from clipshift.datasets.manifest import (
+    Clip,
+    DataSet,
+    Manifest,
+    group_of,
+    make_split,
+    read_dataset,
+    read_manifest,
+)
+
+__all__ = [
+    "Clip",
+    "ClipRecord",
+    "DataSet",
+    "Manifest",
+    "file_hash",
+    "group_of",
+    "make_split",
+    "read_data_jsonl",
+    "read_dataset",
+    "read_manifest",
+    "write_data_jsonl",
+]

@@ -1,0 +1,472 @@
+"""Reads lists of clips: text, CSV and JSON lines.
+
+Text: `path label`, or `path frames label` for frame folders, as TSN, TSM, mmaction2 and PaddleVideo write them.
+Lines are split from the right, so that paths may hold blanks; a line with tabs is split at these only.
+Where a clip may have several labels they are divided by commas, `path 1,5,7`; numbers may also be divided by blanks,
+`path 1 5 7` or `path frames 1 5 7`, as mmaction2's multi-class lists have them; in JSON lines they are a list.
+CSV (comma, semicolon or tab) has a header with `path`, `label` and, for frame folders, `frames`; JSON lines are
+objects with these keys. All are UTF-8.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from clipshift.datasets.clip import Clip, Manifest, exists, name_of, plural, read_class_names, read_lines, some
+from clipshift.datasets.folders import CLASSES_FILE
+from clipshift.errors import DataError
+from clipshift.files import from_json
+from clipshift.video import is_video_file
+
+LIST_SUFFIXES = frozenset({".txt", ".lst", ".list", ".csv", ".tsv", ".jsonl"})
+
+_LARGEST_NUMBER = 10**9
+_MOST_CLASSES = 100_000
+"""Where only the numbers in a list tell how many classes there are: a slip of the finger must not take all memory."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a list, or one of its labels where it has several."""
+
+    line: int
+    path: Path
+    label: str
+    frames: int | None
+    others: tuple[str, ...] = ()
+    """Its further labels."""
+
+
+Line = tuple[int, str]
+Find = Callable[[str], Path | None]
+
+
+def read_list(
+    path: Path,
+    *,
+    bases: Sequence[Path],
+    root: Path,
+    classes: Sequence[str] | None = None,
+    strict: bool = False,
+    several: bool = False,
+    absent: bool = False,
+) -> Manifest:
+    """Reads a list of labeled clips; they keep their order.
+
+    Labels are indices from 0, or names of classes: names if every label of the list is the name of a class,
+    indices otherwise. They refer to the file `classes.txt` beside the list, else to `classes`, else to what the
+    labels themselves say: names sorted, or "0" to the largest index.
+
+    Args:
+        path: The list.
+        bases: Folders in which a relative path is looked for, in this order.
+        root: What clips' names are relative to.
+        classes: The known classes: the result has these, labels are mapped by name.
+        strict: Whether a class between the smallest and largest index may not be without clips.
+        several: Whether a clip may have several labels.
+        absent: Whether clips that do not exist are kept, and noted: opening them says so. Where none exists, that is
+            an error all the same: of the list, or of where it lies.
+
+    Raises:
+        DataError: A malformed line, an unknown label, a missing file, or a clip with two labels.
+    """
+    rows, missing = _read_rows(path, bases, several)
+    if missing and not (absent and len(missing) < len(rows)):
+        raise _missing_files(path, bases, rows, missing)
+    beside = path.parent / CLASSES_FILE
+    own = read_class_names(beside) if beside.is_file() and beside != path else None
+    # One row for each label: a row's labels are found again by its line.
+    single = [replace(row, label=label) for row in rows for label in (row.label, *row.others)]
+    labels, names = _resolve_labels(path, single, own if own is not None else classes, strict=strict)
+    if classes is not None:
+        labels, names = _map_to(path, single, [names[label] for label in labels], tuple(classes)), tuple(classes)
+    sets: dict[int, set[int]] = {}
+    for row, label in zip(single, labels, strict=True):
+        sets.setdefault(row.line, set()).add(label)
+    ordered = [tuple(sorted(sets[row.line])) for row in rows]
+    clips = tuple(
+        Clip(
+            path=row.path,
+            name=name_of(row.path, root),
+            label=own_labels[0],
+            frames=row.frames,
+            labels=own_labels if several else (),
+        )
+        for row, own_labels in zip(rows, ordered, strict=True)
+    )
+    notes = _check_repeats(path, rows, ordered, names)
+    if missing:
+        notes += (f"{path.name}: {len(missing)} of {plural(len(rows), 'listed clip')} do not exist: {some(missing)}",)
+    return Manifest(source=path, classes=names, clips=clips, notes=notes)
+
+
+def stream_paths(path: Path) -> Iterator[Path | DataError]:
+    """The clips of a list, for which labels do not matter: what stands beside a path is left out.
+
+    Text lists may have paths alone. A clip that does not exist is given all the same: opening it says so.
+
+    Args:
+        path: The list; CSV and JSON lines need the column or key `path`.
+
+    Yields:
+        Paths, those relative in the list from the list's folder; of JSON lines that are malformed, the error.
+
+    Raises:
+        DataError: The list cannot be read, is empty, or is a malformed table.
+    """
+    lines = _lines(path, "the path of one clip a line")
+    if path.suffix.lower() == ".jsonl":
+        for line in lines:
+            try:
+                yield path.parent / _json_object(path, line)["path"]
+            except DataError as error:
+                yield error
+        return
+    if _is_csv(path, lines):
+        columns, rows = _csv_table(path, lines, needed=("path",))
+        texts = (dict(zip(columns, values, strict=False))["path"] for _, values in rows)
+    else:
+        texts = (_unlabeled(path.parent, text.strip()) for _, text in lines)
+    for text in texts:
+        yield path.parent / text
+
+
+def gives_labels(path: Path) -> bool:
+    """Whether a list gives more than the paths of its clips, be it right or wrong.
+
+    Args:
+        path: The list; CSV and JSON lines need the column or key `path`.
+
+    Raises:
+        DataError: The list cannot be read, is empty, or a line of CSV or JSON is malformed.
+    """
+    lines = _lines(path, "the path of one clip a line")
+    if path.suffix.lower() == ".jsonl":
+        return any("label" in _json_object(path, line) for line in lines)
+    if _is_csv(path, lines):
+        return "label" in _csv_table(path, lines, needed=("path",))[0]
+    return not all(exists(path.parent / text.strip()) or is_video_file(text.strip()) for _, text in lines)
+
+
+def _lines(path: Path, content: str) -> list[Line]:
+    lines = read_lines(path)
+    if not lines:
+        raise DataError("The list is empty.", where=path, remedy=f"write {content}")
+    return lines
+
+
+def _unlabeled(folder: Path, text: str) -> str:
+    """The path in a line of text: the whole line, or without one or two last words, whichever exists."""
+    if "\t" in text:
+        return text.split("\t")[0].strip()
+    candidates = [text, text.rsplit(maxsplit=1)[0], text.rsplit(maxsplit=2)[0]]
+    existing = (candidate for candidate in candidates if exists(folder / candidate))
+    like_video = (candidate for candidate in candidates if is_video_file(candidate))
+    return next(existing, None) or next(like_video, text)
+
+
+def _read_rows(path: Path, bases: Sequence[Path], several: bool) -> tuple[list[Row], list[str]]:
+    """The rows, and those of them whose clip does not exist, in words."""
+    lines = _lines(path, "one clip a line: path label")
+    missing: list[str] = []
+
+    def find(text: str) -> Path | None:
+        return next((base / text for base in bases if exists(base / text)), None)
+
+    def note_missing(text: str, line: int) -> Path:
+        missing.append(f"{text} (line {line})")
+        return bases[0] / text
+
+    suffix = path.suffix.lower()
+    if suffix == ".jsonl":
+        parsed = [_json_row(path, line, several) for line in lines]
+    elif _is_csv(path, lines):
+        parsed = _csv_rows(path, lines)
+    else:
+        parsed = [
+            (_numbers_row(path, line, find) if several else None) or _text_row(path, line, find) for line in lines
+        ]
+    rows = []
+    for line, text, label, frames in parsed:
+        where = find(text) or find(text.replace("\\", "/")) or note_missing(text, line)
+        first, *others = _split_labels(path, line, label) if several else [str(label)]
+        rows.append(Row(line, where, first, frames, tuple(others)))
+    return rows, missing
+
+
+def _missing_files(path: Path, bases: Sequence[Path], rows: Sequence[Row], missing: list[str]) -> DataError:
+    return DataError(
+        f"{len(missing)} of {plural(len(rows), 'listed clip')} do not exist.",
+        where=path,
+        got=some(missing),
+        allowed=f"paths from the root, or relative to {' or '.join(str(base) for base in bases)}",
+        remedy="correct the list, or name the folder of the clips as `root:` in a data.yaml",
+    )
+
+
+Parsed = tuple[int, str, str | tuple[str, ...], int | None]
+"""Line number, path, label or labels, frames."""
+
+
+def _split_labels(path: Path, number: int, label: str | tuple[str, ...]) -> list[str]:
+    labels = [part.strip() for part in label.split(",")] if isinstance(label, str) else list(label)
+    if not all(labels) or not labels:
+        raise _malformed(path, number, str(label), "labels divided by commas, none of them empty")
+    return labels
+
+
+def _numbers_row(path: Path, line: Line, find: Find) -> Parsed | None:
+    """A line that ends in several numbers divided by blanks; None where it does not.
+
+    Which numbers belong to the path is decided by what exists; of a frame folder, the first one is its frames.
+    """
+    number, text = line
+    words = text.split()
+    count = next((count for count, word in enumerate(reversed(words)) if not word.isdecimal()), len(words))
+    if "\t" in text.strip() or count < 2:
+        return None
+    for labels in range(1, count + 1):
+        front = text.strip().rsplit(maxsplit=labels)[0]
+        found = find(front)
+        if found is None or labels == len(words):
+            continue
+        numbers = words[-labels:]
+        frames = numbers.pop(0) if found.is_dir() and len(numbers) > 1 else None
+        return number, front, tuple(numbers), _frames(path, number, frames)
+    return None
+
+
+def _text_row(path: Path, line: Line, find: Find) -> Parsed:
+    number, text = line
+    parts = text.strip().split("\t") if "\t" in text.strip() else text.strip().rsplit(maxsplit=1)
+    if len(parts) < 2 or not all(part.strip() for part in parts):
+        raise _malformed(path, number, text.strip(), "path label, or path frames label")
+    parts = [part.strip() for part in parts]
+    if len(parts) == 2 and "\t" not in text.strip():
+        # A path may end in a number after a blank: `clip 2 0` has 2 frames unless there is a `clip 2`.
+        front = parts[0].rsplit(maxsplit=1)
+        if len(front) == 2 and front[1].isdecimal() and find(parts[0]) is None:
+            parts = [*front, parts[1]]
+    if len(parts) > 3:
+        raise _malformed(path, number, text.strip(), "path label, or path frames label")
+    return number, parts[0], parts[-1], _frames(path, number, parts[1] if len(parts) == 3 else None)
+
+
+def _is_csv(path: Path, lines: list[Line]) -> bool:
+    """Whether a list is CSV; files called .csv with blanks between path and label exist, too."""
+    return path.suffix.lower() in (".csv", ".tsv") and any(mark in lines[0][1] for mark in ",;\t")
+
+
+def _csv_table(
+    path: Path, lines: list[Line], *, needed: Sequence[str]
+) -> tuple[list[str], list[tuple[Line, list[str]]]]:
+    """The names of the columns in lower case, and the values of each line below."""
+    header = lines[0][1]
+    delimiter = max(",;\t", key=header.count)
+    # The module csv sees one string a line, so that the line of an error is known; a path cannot span lines.
+    fields = [_csv_fields(path, line, delimiter) for line in lines]
+    columns = [name.strip().lower() for name in fields[0]]
+    if not set(needed) <= set(columns):
+        raise DataError(
+            "The first line does not name the columns.",
+            where=f"{path}:{lines[0][0]}",
+            got=_shortened(header),
+            allowed="path,label or path,label,frames, in any order and among others",
+            remedy=f"write {','.join(needed)} above the first clip",
+        )
+    rows = [(line, [value.strip() for value in values]) for line, values in zip(lines[1:], fields[1:], strict=True)]
+    for (number, text), values in rows:
+        if len(values) != len(columns):
+            raise _malformed(path, number, text, f"{len(columns)} values, as in the first line")
+    if not rows:
+        raise DataError("The list is empty.", where=path, remedy="write one clip a line below the first line")
+    return columns, rows
+
+
+def _csv_fields(path: Path, line: Line, delimiter: str) -> list[str]:
+    number, text = line
+    try:
+        return next(csv.reader([text], delimiter=delimiter, skipinitialspace=True))
+    except csv.Error as error:  # a value longer than any path or name
+        raise _malformed(path, number, text, f"values of at most {csv.field_size_limit()} characters") from error
+
+
+def _csv_rows(path: Path, lines: list[Line]) -> list[Parsed]:
+    columns, table = _csv_table(path, lines, needed=("path", "label"))
+    rows: list[Parsed] = []
+    for (number, text), values in table:
+        row = dict(zip(columns, values, strict=True))
+        if not row["path"] or not row["label"]:
+            raise _malformed(path, number, text, "a path and a label")
+        rows.append((number, row["path"], row["label"], _frames(path, number, row.get("frames") or None)))
+    return rows
+
+
+_JSON_ALLOWED = '{"path": "clip.mp4", "label": 0 or "name"}, and "frames" for frame folders'
+
+
+def _json_object(path: Path, line: Line) -> dict[str, Any]:
+    number, text = line
+    try:
+        row = from_json(text)
+    except ValueError as error:
+        raise _malformed(path, number, text, _JSON_ALLOWED) from error
+    if not isinstance(row, dict) or not isinstance(row.get("path"), str) or not row["path"]:
+        raise _malformed(path, number, text, _JSON_ALLOWED)
+    return row
+
+
+def _json_row(path: Path, line: Line, several: bool) -> Parsed:
+    row = _json_object(path, line)
+    label, frames = row.get("label"), row.get("frames")
+    count = None if frames is None else str(frames)
+    if several and isinstance(label, list):
+        if not label or any(isinstance(each, bool) or not isinstance(each, int | str) for each in label):
+            raise _malformed(path, *line, _JSON_ALLOWED)
+        return line[0], row["path"], tuple(str(each) for each in label), _frames(path, line[0], count)
+    if isinstance(label, bool) or not isinstance(label, int | str) or label == "":
+        raise _malformed(path, *line, _JSON_ALLOWED)
+    # A name in JSON lines is one name, whatever commas it has.
+    return line[0], row["path"], (str(label),) if several else str(label), _frames(path, line[0], count)
+
+
+def _frames(path: Path, number: int, text: str | None) -> int | None:
+    if text is None:
+        return None
+    frames = _whole_number(text)
+    if not frames:
+        raise _malformed(path, number, text, f"a number of frames, 1 to {_LARGEST_NUMBER}")
+    return frames
+
+
+def _whole_number(text: str) -> int | None:
+    """The number that a text of digits says; None for anything else, and what is larger than any index or count."""
+    # Bounded by its digits: of thousands of them, Python refuses to make a number.
+    if not text.isdecimal() or len(text.lstrip("0")) > 10:
+        return None
+    number = int(text)
+    return number if number <= _LARGEST_NUMBER else None
+
+
+def _malformed(path: Path, number: int, text: str, allowed: str) -> DataError:
+    return DataError(
+        "A line of the list is not understood.", where=f"{path}:{number}", got=_shortened(text), allowed=allowed
+    )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _resolve_labels(
+    path: Path, rows: list[Row], names: Sequence[str] | None, *, strict: bool
+) -> tuple[list[int], tuple[str, ...]]:
+    """The index of every row's class, and the classes."""
+    texts = {row.label for row in rows}
+    indices = all(text.isdecimal() for text in texts)
+    if names is None:
+        names = _numbered_classes(path, rows, strict=strict) if indices else sorted(texts)
+    if indices and not texts.issubset(names):
+        numbers = [_whole_number(row.label) for row in rows]
+        labels = [number if number is not None and number < len(names) else None for number in numbers]
+    else:
+        known = {name: index for index, name in enumerate(names)}
+        labels = [known.get(row.label) for row in rows]
+    for row, label in zip(rows, labels, strict=True):
+        if label is None:
+            raise _unknown_label(path, row, names)
+    return [label for label in labels if label is not None], tuple(names)
+
+
+def _unknown_label(path: Path, row: Row, names: Sequence[str]) -> DataError:
+    remedy = "correct the label, or the list of classes"
+    if not row.label.isdecimal() and any(" " in name for name in names):
+        remedy += "; class names with blanks need tabs, CSV or JSON lines"
+    if "," in row.label:
+        remedy += "; clips with several labels are for models that were trained with train.multi_label=true"
+        remedy += " (check takes it, too; frames, repack and lists take --multi-label)"
+    return DataError(
+        "A label is not in the list of classes.",
+        where=f"{path}:{row.line}",
+        got=_shortened(row.label),
+        allowed=f"0 to {len(names) - 1}, or a name: {some(list(names), 8)}",
+        remedy=remedy,
+    )
+
+
+def _numbered_classes(path: Path, rows: list[Row], *, strict: bool) -> list[str]:
+    """The classes "0" to the largest label; nothing here grows with a label before it is known to be a sensible one."""
+    used = set()
+    for row in rows:
+        number = _whole_number(row.label)
+        if number is None:
+            raise _large_label(path, row)
+        used.add(number)
+    classes = max(used) + 1
+    if strict and len(used) < classes:
+        # Below the first gap every label is used: it lies within as many labels as there are, and three gaps further.
+        gaps = [str(label) for label in range(min(classes, len(used) + 3)) if label not in used]
+        missing = classes - len(used)
+        more = f" and {missing - 3} more" if missing > 3 else ""
+        raise DataError(
+            f"No clip has the label {', '.join(gaps[:3])}{more}.",
+            where=path,
+            got=f"labels from {min(used)} to {max(used)}",
+            allowed="labels that count from 0 without gaps",
+            remedy=f"renumber the labels, or name all classes in {path.parent / CLASSES_FILE}",
+        )
+    if classes > _MOST_CLASSES:
+        raise _large_label(path, max(rows, key=lambda row: int(row.label)))
+    return [str(label) for label in range(classes)]
+
+
+def _large_label(path: Path, row: Row) -> DataError:
+    return DataError(
+        "A label is a larger number than there can be classes.",
+        where=f"{path}:{row.line}",
+        got=_shortened(row.label),
+        allowed=f"0 to {_MOST_CLASSES - 1}",
+        remedy=f"correct the label, or name all classes in {path.parent / CLASSES_FILE}",
+    )
+
+
+def _map_to(path: Path, rows: list[Row], names: list[str], classes: tuple[str, ...]) -> list[int]:
+    """The indices of named labels in `classes`."""
+    known = {name: index for index, name in enumerate(classes)}
+    for row, name in zip(rows, names, strict=True):
+        if name not in known:
+            raise DataError(
+                "A class of the list is not one of the expected classes.",
+                where=f"{path}:{row.line}",
+                got=name,
+                allowed=some(list(classes), 8),
+                remedy="remove its clips from the list, or rename the class; upper and lower case count",
+            )
+    return [known[name] for name in names]
+
+
+def _check_repeats(
+    path: Path, rows: list[Row], labels: list[tuple[int, ...]], names: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Raises DataError for a clip with two labels; clips listed twice with one label become a note."""
+    first: dict[Path, tuple[int, tuple[int, ...]]] = {}
+    repeated = 0
+
+    def named(labels: tuple[int, ...]) -> str:
+        return ", ".join(names[label] for label in labels)
+
+    for row, label in zip(rows, labels, strict=True):
+        line, earlier = first.setdefault(row.path, (row.line, label))
+        if earlier != label:
+            raise DataError(
+                "A clip is listed twice, with different labels.",
+                where=f"{path}:{row.line}",
+                got=f"{row.path.name}: {named(earlier)} (line {line}), {named(label)} (line {row.line})",
+                remedy="keep the line with the right label",
+            )
+        repeated += line != row.line
+    return (f"{path.name}: {plural(repeated, 'clip')} listed more than once",) if repeated else ()

@@ -1,0 +1,1 @@
+"""Public data sets: the catalogue, their official splits, and how their files are fetched and unpacked."""

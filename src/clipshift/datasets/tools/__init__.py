@@ -1,0 +1,1 @@
+"""Tools for the clips of a data set: checks, near duplicates, transcoding."""

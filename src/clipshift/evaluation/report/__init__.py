@@ -1,0 +1,1 @@
+"""`report.html`: plots, strips of frames and the page, from what a run folder holds."""

@@ -1,0 +1,52 @@
+"""Frames of a clip as small JPEG pictures that an HTML page carries inside itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clipshift.errors import VideoError
+from clipshift.preprocessing.sampling import segment_middles
+from clipshift.video import Limits, open_clip
+
+_BOX = (176, 132)  # pixels: sharp at the sizes shown, and a few kilobytes
+_QUALITY = 74
+
+
+def clip_strip(path: Path, *, frames: int, limits: Limits, frame_pattern: str) -> tuple[list[str], str | None]:
+    """The frames in the middles of `frames` equal parts of a clip, decoded again from its file.
+
+    Returns:
+        Data URIs, and None; or none, and why the clip cannot be read now.
+    """
+    try:
+        with open_clip(path, limits=limits, frame_pattern=frame_pattern) as reader:
+            frames_THWC = reader.read(segment_middles(reader.frame_count, frames))
+    except VideoError as error:
+        return [], error.what
+    return [_jpeg(frame) for frame in frames_THWC], None
+
+
+def tensor_strip(clip_TCHW: NDArray[np.uint8], *, frames: int) -> list[str]:
+    """At most `frames` pictures of a clip of uint8 (T, 3, H, W) pixels, evenly spread, as data URIs."""
+    shown = min(frames, len(clip_TCHW))
+    return [_jpeg(np.moveaxis(clip_TCHW[index], 0, -1)) for index in segment_middles(len(clip_TCHW), shown)]
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """The bytes of a file of MIME type `kind` as a URI that holds them."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _jpeg(frame_HWC: NDArray[Any]) -> str:
+    image = Image.fromarray(np.ascontiguousarray(frame_HWC))
+    image.thumbnail(_BOX)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=_QUALITY, optimize=True)
+    return data_uri(file.getvalue(), "image/jpeg")

@@ -1,0 +1,334 @@
+"""`clipshift.export`: a trained model as a file for an engine, delivered only when it gives the model's numbers."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+import yaml
+
+from clipshift._version import __version__
+from clipshift.config import Crops, ModelSpec, Settings, with_reading
+from clipshift.datasets.clip import Clip, some
+from clipshift.errors import ConfigError, ExportError
+from clipshift.exporting.card import card_text
+from clipshift.exporting.check_clips import (
+    GENERATED,
+    CalibrationClips,
+    calibration_clips,
+    find_labeled,
+    generated_clips,
+    spread,
+    validation_clips,
+)
+from clipshift.exporting.checking import check
+from clipshift.exporting.comparison import Progress
+from clipshift.exporting.targets import WRITERS, Quantize, check_target, give_name, package_versions
+from clipshift.files import printable, sha256_of_file, write_whole
+from clipshift.inference.export_folder import (
+    MODEL_FILES,
+    Export,
+    InputForm,
+    Precision,
+    Target,
+    find_export,
+    write_description,
+)
+from clipshift.inference.network_scorer import NetworkScorer
+from clipshift.inference.predictor import Model, load
+from clipshift.locks import hold
+from clipshift.models.bundle import MODEL_FOLDER, load_bundle
+from clipshift.models.recognizer import Recognizer
+from clipshift.training.run_folder import CONFIG, is_unfinished
+from clipshift.weights.published import published_weights
+from clipshift.weights.resolve import find_model
+
+MOST_CLIPS = 64
+"""Real clips that an export is compared on."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A delivered export.
+
+    Attributes:
+        folder: Where it is.
+        export: What it is, with the numbers of its check.
+        notes: What a user should know.
+    """
+
+    folder: Path
+    export: Export
+    notes: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """What happened, and the command to go on with."""
+        export, checked, settings = self.export, self.export.checked, self.export.spec.input
+        size = sum((self.folder / name).stat().st_size for name in MODEL_FILES[export.target]) / 1e6
+        takes = (
+            f"frames uint8 (clips, {settings.segments}, height, width, 3), RGB, as decoded; any height and width"
+            if export.input == "frames"
+            else f"clips float32 (clips, {settings.segments}, 3, {export.spec.side}, {export.spec.side}), normalized"
+        )
+        lines = [
+            f"file      {self.folder / MODEL_FILES[export.target][0]}, {size:.1f} MB, {export.precision}",
+            f"takes     {takes}",
+        ]
+        if checked is not None:
+            unread, wrong = "", ""
+            if checked.unreadable:
+                unread, wrong = f"; {checked.unreadable} more cannot be read", ", the unreadable ones as wrong"
+            lines.append(
+                f"checked   {checked.clips} clips ({checked.source}{unread}) and "
+                f"{checked.random_inputs} random inputs: "
+                f"probabilities differ by {checked.largest_difference:.1e} at most, "
+                f"same class in {checked.agreement:.1%}"
+            )
+            if checked.accuracy is not None and checked.accuracy_of_model is not None:
+                lines.append(
+                    f"accuracy  {checked.accuracy:.1%} of the clips; "
+                    f"of the model {checked.accuracy_of_model:.1%}{wrong}"
+                )
+        if export.excluded_layers:
+            lines.append(f"excluded  from int8, in float32: {some(list(export.excluded_layers))}")
+        return [
+            *lines,
+            *(f"note      {note}" for note in self.notes),
+            "",
+            f"clipshift predict {shlex.quote(str(self.folder))} VIDEO",
+        ]
+
+
+def export(  # noqa: PLR0913
+    model: str | Path,
+    *,
+    to: Target,
+    out: str | Path,
+    precision: Precision = "fp32",
+    input: InputForm = "frames",  # noqa: A002 - the word of the command line
+    data: str | Path | None = None,
+    calibrate: str | Path | None = None,
+    crops: Crops | None = None,
+    license: str | None = None,
+    settings: Settings | Sequence[Settings] = (),
+    progress: Progress | None = None,
+) -> Exported:
+    """Write a trained model as a file that an engine runs without PyTorch, and prove that it gives the same numbers.
+
+    The file takes frames as decoded and does scaling, crops, normalization, network and softmax itself. Before the
+    folder gets its name, the file is run on random frames of several sizes and on real clips against the model: in fp32
+    probabilities may differ by 1e-4 and every clip has the same class; in fp16 and bf16 99.5 % of the clips, in int8
+    99 %, and there the accuracy on labeled clips may fall by half a point.
+
+    Args:
+        model: A run folder, a model folder, or published weights by name.
+        to: `onnx` (ONNX Runtime, TensorRT, browsers), `openvino`, or `torch` (a program of `torch.export`).
+        out: Folder for the export; new or empty.
+        precision: `fp32`; `fp16` (ONNX: for GPUs; OpenVINO: stored in half); `bf16`
+            (OpenVINO); `int8` (ONNX and OpenVINO).
+        input: `frames`, or `clips`: normalized frames to logits, for programs with a preprocessing of their own.
+        data: Clips to check on: a folder, list or `data.yaml`, with labels or without. By default the run's validation
+            clips or, where there are none, generated ones.
+        calibrate: Data set for int8: ranges are measured on its training clips; all its clips check it, the accuracy
+            those of the validation part.
+        crops: Crops that the file takes of every frame. Default: the model's own.
+        license: Of the model, for its card. Default: that of the published weights, else "not stated".
+        settings: Of reading clips, in place of those that the model was trained with, such as
+            `"data.max_seconds=50000"` ([ReadingConfig][clipshift.config.ReadingConfig]); they become the export's.
+        progress: Called with (clips done, clips in all) in each pass over the real clips.
+
+    Returns:
+        Where it is, and what the check found.
+
+    Raises:
+        ConfigError: An option has a value that is not allowed.
+        ExportError: The run is not finished, the folder is taken, the target cannot hold the model, or the file does
+            not give the model's numbers.
+        MissingDependencyError: A package for this target is not installed.
+        WeightsError: There is no model, or it is damaged.
+        DataError: `data` or `calibrate` cannot be used.
+    """
+    out = Path(out)
+    _check_words(to=to, precision=precision, input=input, crops=crops or "center")
+    check_target(to, precision)
+    _check_calibration(precision, data=data, calibrate=calibrate)
+    _check_out(out)
+    _check_trained(model)
+    network, spec, training = _read_model(model)
+    spec = with_reading(spec, settings)
+    if crops is not None:
+        spec = spec.model_copy(update={"crops": crops})
+    description = Export(
+        clipshift=__version__,
+        target=to,
+        precision=precision,
+        input=input,
+        spec=spec,
+        license=license or _license(model),
+        training=training,
+        versions=package_versions(to),
+    )
+    reference = _reference(network, spec)
+    calibration = None if calibrate is None else calibration_clips(calibrate, spec)
+    with _staging(out) as staging, _clips(model, data, calibration, spec) as (clips, source):
+        quantize = None
+        if calibration is not None:
+            from clipshift.exporting.quantization.calibration import quantizer
+
+            quantize = quantizer(description, calibration, reference)
+        description = write_files(staging, network, description, quantize)
+        checked = check(reference, load(staging, device="cpu"), clips, source, description, progress=progress)
+        description = description.model_copy(update={"checked": checked})
+        write_description(staging, description)
+        write_whole(staging / "README.md", card_text(description, out))
+        give_name(staging, out)
+    notes = []
+    if is_unfinished(_run_of(model)):
+        notes.append("the training of this model is not finished: this is the best of its epochs so far")
+    if source == GENERATED:
+        notes.append("no clips of your own were at hand for the check; name some with --data")
+    return Exported(out, description, tuple(notes))
+
+
+def write_files(folder: Path, network: Recognizer, description: Export, quantize: Quantize | None = None) -> Export:
+    """Write what an engine needs to run a network; whether it gives the network's numbers is not looked at.
+
+    Args:
+        folder: Where to; is there, and empty.
+        network: In evaluation mode.
+        description: Target, precision, input and preprocessing.
+        quantize: Makes the int8 form; needed for that precision.
+
+    Returns:
+        The description with the hashes of the files and the layers that stayed in float32, as it lies in the folder.
+    """
+    description = WRITERS[description.target](folder, network, description, quantize)
+    files = {name: sha256_of_file(folder / name) for name in MODEL_FILES[description.target]}
+    description = description.model_copy(update={"files": files})
+    write_description(folder, description)
+    return description
+
+
+_WORDS = {"to": Target, "precision": Precision, "input": InputForm, "crops": Crops}
+
+
+def _check_words(**given: str) -> None:
+    for option, word in given.items():
+        if word not in get_args(_WORDS[option]):
+            raise ConfigError(
+                "An option has a value that is not allowed.", where=option, got=word, allowed=get_args(_WORDS[option])
+            )
+
+
+def _check_calibration(precision: Precision, *, data: str | Path | None, calibrate: str | Path | None) -> None:
+    if calibrate is not None and precision != "int8":
+        raise ExportError("Only int8 is calibrated.", where="--calibrate", got=precision, remedy="--precision int8")
+    if precision == "int8" and (calibrate is None or data is not None):
+        raise ExportError(
+            "int8 needs clips to measure the ranges of its numbers on, and is checked on the same data set.",
+            where="--calibrate, --data",
+            remedy="name the data set that the model was trained on, --calibrate DATA, and leave --data out",
+        )
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ExportError(
+            "The output folder is there already.", where=out, remedy="choose another one with --out, or remove it"
+        )
+
+
+@contextmanager
+def _staging(out: Path) -> Iterator[Path]:
+    """A folder beside `out`, gone afterwards unless it became `out`."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        lock = out.with_name(f".{out.name}.lock")
+        with (
+            hold(lock, doing="exports into this folder", error=ExportError, where=out),
+            tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent, ignore_cleanup_errors=True) as scratch,
+        ):
+            _check_out(out)  # another process may have been quicker
+            staging = Path(scratch) / "export"
+            staging.mkdir()
+            yield staging
+    except OSError as error:
+        raise ExportError("The export cannot be written.", where=out, got=error.strerror or error) from error
+
+
+@contextmanager
+def _clips(
+    model: str | Path, data: str | Path | None, calibration: CalibrationClips | None, spec: ModelSpec
+) -> Iterator[tuple[list[Clip], str]]:
+    """Clips to compare on, and where they are from."""
+    if calibration is not None:
+        yield calibration.all(), "of the calibration and its validation"
+        return
+    if data is not None:
+        yield spread(find_labeled(data, spec), MOST_CLIPS), printable(str(data))
+        return
+    clips = validation_clips(_run_of(model))
+    if spec.labels == "several":  # a run folder does not tell all labels of a clip
+        clips = [replace(clip, label=None) for clip in clips]
+    if clips:
+        yield spread(clips, MOST_CLIPS), "the run's validation clips"
+        return
+    with generated_clips() as made:
+        yield made, GENERATED
+
+
+def _read_model(model: str | Path) -> tuple[Recognizer, ModelSpec, dict[str, Any]]:
+    """Network, description, and the settings of its training where they are known."""
+    folder = find_model(model)
+    network, spec = load_bundle(folder)
+    config = _run_of(folder) / CONFIG
+    training: dict[str, Any] = {}
+    if config.is_file():
+        try:
+            training = dict(yaml.safe_load(config.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+            raise ExportError("The settings of the training cannot be read.", where=config) from error
+    return network, spec, training
+
+
+def _check_trained(model: str | Path) -> None:
+    """Raise an error for an export, and for a run whose training is not finished."""
+    if find_export(model) is not None:
+        raise ExportError(
+            "This is an exported model already.", where=model, remedy="name the trained model that it was made from"
+        )
+    run = Path(model)
+    if not is_unfinished(run):
+        return
+    go_on = "give the same 'clipshift train' command again: it goes on where it stopped"
+    best = run / MODEL_FOLDER
+    if not best.is_dir():
+        raise ExportError("The training of this run has not finished a single epoch.", where=run, remedy=go_on)
+    raise ExportError(
+        "The training of this run is not finished.",
+        where=run,
+        remedy=f"{go_on}; or name its best model so far in place of the run: "
+        f"clipshift export {shlex.quote(str(best))} --to onnx --out FOLDER",
+    )
+
+
+def _run_of(model: str | Path) -> Path:
+    """The run folder, where a model is from one: either it was named itself, or the folder `model` in it."""
+    path = Path(model)
+    return path.parent if path.name == MODEL_FOLDER else path
+
+
+def _license(model: str | Path) -> str:
+    published = published_weights().get(str(model))
+    return "not stated" if published is None else f"{published.home.license} (of the weights' home)"
+
+
+def _reference(network: Recognizer, spec: ModelSpec) -> Model:
+    """The trained model, on the CPU in float32."""
+    return Model(NetworkScorer(network.eval(), spec, torch.device("cpu"), as_trained=True))

@@ -1,0 +1,146 @@
+"""A recognizer as one ONNX graph: preprocessing, the network in its form for deployment, probabilities."""
+
+from __future__ import annotations
+
+import warnings
+
+import onnx
+import onnx.compose
+import torch
+from onnx import ModelProto, ValueInfoProto, helper
+
+from clipshift._version import __version__
+from clipshift.config import ModelSpec
+from clipshift.exporting.log_filters import errors_only
+from clipshift.inference.export_folder import METADATA_KEY
+from clipshift.models.engine_form import engine_form
+from clipshift.models.recognizer import Recognizer
+from clipshift.preprocessing.graph import add_preprocessing
+from clipshift.preprocessing.onnx_nodes import FLOAT, UINT8, Nodes
+from clipshift.preprocessing.transforms import VIEWS
+
+OPSET = 18
+"""Version of ONNX's operators; ONNX Runtime 1.14 and OpenVINO 2023.0 know it."""
+_IR_VERSION = 10
+
+
+def add_ends(network: ModelProto, spec: ModelSpec) -> ModelProto:
+    """Put preprocessing before a network and averages and probabilities behind it: frames to both answers."""
+    seen = onnx.compose.merge_models(preprocessing_to_onnx(spec), network, io_map=[("views", "clips")])
+    # A name that both ends of the graph would have.
+    _rename(seen, "logits", "view_logits")
+    seen.graph.output[0].name = "view_logits"
+    whole = onnx.compose.merge_models(seen, answers_to_onnx(spec), io_map=[("view_logits", "view_logits")])
+    return _finished(whole)
+
+
+def halve(network: ModelProto) -> ModelProto:
+    """A network in float16, with an input and an output in float32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    halved = OnnxModel(convert_float_to_float16(network, keep_io_types=True))
+    halved.topological_sort()  # the conversion puts its casts at the end
+    return _finished(halved.model)
+
+
+def write_metadata(model: ModelProto, text: str) -> None:
+    """Put the text of `model.json` into an ONNX model's metadata."""
+    del model.metadata_props[:]
+    helper.set_model_props(model, {METADATA_KEY: text})
+
+
+def network_to_onnx(network: Recognizer, spec: ModelSpec) -> ModelProto:
+    """From `clips` (B, T, 3, side, side) to `logits` (B, K); batch norms and parallel branches are folded.
+
+    Args:
+        network: In evaluation mode; not changed.
+        spec: Gives the number of frames and the side.
+    """
+    side, segments = spec.side, spec.input.segments
+    deployed = engine_form(network).cpu().float().eval()
+    # Two clips: an axis of length one would be taken for one that never changes.
+    example = torch.zeros(2, segments, 3, side, side)
+    # The exporter remarks on itself.
+    with errors_only("torch.onnx"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            deployed,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["clips"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("clips", min=1)},),
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave no program")
+    model = program.model_proto
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    for node in model.graph.node:  # where in PyTorch's sources a node is from: of no use outside, and long
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del model.graph.metadata_props[:]
+    del model.graph.value_info[:]
+    return _finished(model)
+
+
+def preprocessing_to_onnx(spec: ModelSpec) -> ModelProto:
+    """From `frames` uint8 (B, T, H, W, 3) to `views` float32 (B V, T, 3, side, side)."""
+    nodes = Nodes("input/")
+    views, _ = add_preprocessing(nodes, "frames", spec.input, spec.crops)
+    nodes.add("Identity", views, out="views")
+    side, segments = spec.side, spec.input.segments
+    takes = _value("frames", UINT8, "batch", segments, "height", "width", 3)
+    return _model("preprocessing", nodes, [takes], [_value("views", FLOAT, "views", segments, 3, side, side)])
+
+
+def answers_to_onnx(spec: ModelSpec) -> ModelProto:
+    """From `view_logits` (B V, K) to `probabilities` and `logits`, float32 (B, K)."""
+    nodes = Nodes("output/")
+    classes, views = len(spec.classes), VIEWS[spec.crops]
+    logits = "view_logits"
+    if views > 1:
+        logits_BVK = nodes.reshape(logits, -1, views, classes)
+        if spec.average == "probabilities":
+            chances = nodes.add("Softmax", logits_BVK, axis=2)
+            logits = nodes.add("Log", nodes.add("ReduceMean", chances, nodes.integer([1]), keepdims=0))
+        else:
+            logits = nodes.add("ReduceMean", logits_BVK, nodes.integer([1]), keepdims=0)
+    nodes.add("Identity", logits, out="logits")
+    if spec.labels == "several":
+        nodes.add("Sigmoid", logits, out="probabilities")
+    else:
+        nodes.add("Softmax", logits, out="probabilities", axis=-1)
+    gives = [_value(name, FLOAT, "batch", classes) for name in ("probabilities", "logits")]
+    return _model("answers", nodes, [_value("view_logits", FLOAT, "views", classes)], gives)
+
+
+def _value(name: str, kind: int, *shape: str | int | None) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, list(shape))
+
+
+def _model(name: str, nodes: Nodes, takes: list[ValueInfoProto], gives: list[ValueInfoProto]) -> ModelProto:
+    used = {name for node in nodes.nodes for name in node.input}
+    constants = [constant for constant in nodes.constants if constant.name in used]
+    graph = helper.make_graph(nodes.nodes, name, takes, gives, constants)
+    return _finished(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)]))
+
+
+def _finished(model: ModelProto) -> ModelProto:
+    model.ir_version = _IR_VERSION
+    model.producer_name, model.producer_version = "clipshift", __version__
+    del model.metadata_props[:]
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _rename(model: ModelProto, old: str, new: str) -> None:
+    """Give a value another name, wherever it is made or used."""
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                if name == old:
+                    names[place] = new

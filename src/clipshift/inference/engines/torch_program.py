@@ -1,0 +1,101 @@
+"""PyTorch: a program of `torch.export`, which needs neither clipshift's nor timm's code.
+
+Such a file is a program, and whoever made it decides what it does: no pickle is read from it, but PyTorch does not
+promise that the rest is harmless. The files of the other engines hold nothing but numbers and known operators.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle  # for the name of its error alone
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clipshift.errors import ConfigError, ExportError
+from clipshift.inference.engines.session import EngineOptions, check_input
+from clipshift.inference.export_folder import Export
+
+
+@cache
+def one_thread_after_fork() -> None:
+    """Let forked processes have one thread of PyTorch: whoever waits there for its others waits for ever."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+
+
+one_thread_after_fork()
+
+_NO_PICKLES = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+
+
+@contextmanager
+def _without_pickles() -> Iterator[None]:
+    """While inside, `torch.load` takes tensors only, also where PyTorch itself would let it take anything."""
+    before = os.environ.get(_NO_PICKLES)
+    os.environ[_NO_PICKLES] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_NO_PICKLES]
+        else:
+            os.environ[_NO_PICKLES] = before
+
+
+class TorchSession:
+    """A `.pt2` file; see [Session][clipshift.inference.engines.session.Session]."""
+
+    def __init__(self, path: Path, export: Export, options: EngineOptions) -> None:
+        self._export = export
+        gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        present = ("auto", "cpu", *(("cuda", *gpus) if gpus else ()))
+        if options.device not in present:
+            raise ConfigError(
+                "PyTorch has no such device here.", where="device", got=options.device, allowed=", ".join(present)
+            )
+        automatic = "cuda" if gpus else "cpu"
+        self._device = torch.device(automatic if options.device == "auto" else options.device)
+        try:
+            with _without_pickles():
+                program = torch.export.load(path)
+        except (RuntimeError, ValueError, OSError, pickle.UnpicklingError) as error:
+            raise ExportError("PyTorch cannot read the file.", where=path, got=str(error)[:300]) from error
+        # The guards ask for a memory layout like that of the example; any other is computed as well.
+        self._module = program.module(check_guards=False).to(self._device)
+        self._threads = options.threads
+
+    @property
+    def concurrency(self) -> int:
+        """One: the number of PyTorch's threads is the whole process's."""
+        return 1
+
+    @property
+    def engine(self) -> str:
+        """Engine, version, device and threads, for people."""
+        where = self._device if self._device.type != "cpu" else f"{self._threads or torch.get_num_threads()} threads"
+        return f"PyTorch {torch.__version__.partition('+')[0]}, {self._export.precision}, {where}"
+
+    def run(self, inputs: np.ndarray) -> np.ndarray:
+        """Logits float32 (B, K)."""
+        return self._answers(inputs)[1 if self._export.input == "frames" else 0]
+
+    def probabilities(self, inputs: np.ndarray) -> np.ndarray:
+        """Probabilities float32 (B, K)."""
+        return self._answers(inputs)[0]
+
+    def _answers(self, inputs: np.ndarray) -> list[np.ndarray]:
+        check_input(inputs, self._export)
+        before = torch.get_num_threads()
+        if self._threads:
+            torch.set_num_threads(self._threads)
+        try:
+            with torch.no_grad():
+                answers = self._module(torch.from_numpy(np.ascontiguousarray(inputs)).to(self._device))
+        finally:
+            torch.set_num_threads(before)
+        return [answer.float().cpu().numpy() for answer in answers]

@@ -1,0 +1,158 @@
+"""Videos through an exported model: decoded ahead in threads, answered by an engine, averaged.
+
+Layouts: B sets of frames in a batch, T frames of a set, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from threading import Semaphore
+
+import numpy as np
+
+from clipshift.config import EvaluateConfig, ModelSpec
+from clipshift.datasets.clip import Clip
+from clipshift.errors import ConfigError, MissingDependencyError, VideoError
+from clipshift.inference.engines.session import Session
+from clipshift.inference.export_folder import Export
+from clipshift.inference.scorer import ScoredClip, average_views, one_line, score_concurrently, score_in_batches
+from clipshift.parallel.prefetch import Reserve, prefetch_within
+from clipshift.preprocessing.sampling import frame_sets
+from clipshift.video import check_video
+
+_MOST_BYTES = 1024**3
+"""Of decoded frames that are held ahead of the engine: five clips of eight frames in 4K, 20 in 1080p."""
+
+
+@dataclass(frozen=True)
+class ExportScorer:
+    """An exported model as a [Scorer][clipshift.inference.scorer.Scorer].
+
+    Attributes:
+        session: The compiled model.
+        export: What it is.
+    """
+
+    session: Session
+    export: Export
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Class names, preprocessing, views, and where the model is from."""
+        return self.export.spec
+
+    @property
+    def engine(self) -> str:
+        """What runs the network, for people."""
+        return self.session.engine
+
+    def stream(self, clips: Iterable[Clip], protocol: EvaluateConfig, *, workers: int) -> Iterator[ScoredClip]:
+        """Score clips in their order; inputs of one size share a batch of `protocol.batch_size`.
+
+        Read ahead are at most 2 x workers clips, and 1 GiB of frames: those of an export are as large as decoded. An
+        engine that takes calls side by side gets them from the threads that read, unless batches are asked for.
+
+        Raises:
+            ConfigError: Other crops are asked for than the file takes.
+        """
+        self.check_views(protocol)
+        if min(self.session.concurrency, workers) > 1 and protocol.batch_size == 1:
+            return self._stream_concurrently(clips, protocol, workers)
+
+        def read(clip: Clip, reserve: Reserve) -> tuple[Clip, tuple[np.ndarray, ...], str | None]:
+            try:
+                return clip, self._read(clip, protocol.clips, reserve), None
+            except VideoError as error:
+                return clip, (), one_line(error)
+
+        return score_in_batches(
+            prefetch_within(_MOST_BYTES, read, clips, workers),
+            lambda inputs: self.session.run(np.stack(inputs)),
+            batch_size=protocol.batch_size,
+            average=self.export.spec.average,
+        )
+
+    def _stream_concurrently(
+        self, clips: Iterable[Clip], protocol: EvaluateConfig, workers: int
+    ) -> Iterator[ScoredClip]:
+        """Score clips in their order, each by the thread that has read it: no core waits for another's work."""
+        places = Semaphore(self.session.concurrency)
+
+        def run(inputs: list[np.ndarray]) -> np.ndarray:
+            with places:
+                return self.session.run(np.stack(inputs))
+
+        def score(clip: Clip, reserve: Reserve) -> ScoredClip:
+            read = partial(self._read, clip, protocol.clips, reserve)
+            return score_concurrently(read, run, clip, self.export.spec.average)
+
+        return prefetch_within(_MOST_BYTES, score, clips, workers)
+
+    def frames(self, frames_THWC: np.ndarray, protocol: EvaluateConfig) -> np.ndarray:
+        """Score one decoded video: logits float32 (K,)."""
+        self.check_views(protocol)
+        check_video(frames_THWC)
+        sets = (frames_THWC[indices] for indices in self._sets(len(frames_THWC), protocol.clips))
+        views = (view for frames in sets for view in self.inputs(frames))
+        return average_views((self.session.run(view[None])[0] for view in views), self.export.spec.average)
+
+    def one_set(self, frames_THWC: np.ndarray) -> np.ndarray:
+        """Score exactly these T frames: logits float32 (K,)."""
+        return np.asarray(self.sets(frames_THWC[None])[0])
+
+    def sets(self, frames_BTHWC: np.ndarray) -> np.ndarray:
+        """Score exactly these frames of B videos, uint8 (B, T, H, W, 3), in one batch: logits float32 (B, K)."""
+        views = [self.inputs(frames_THWC) for frames_THWC in frames_BTHWC]
+        logits_NK = self.session.run(np.concatenate([np.stack(each) for each in views]))
+        logits_BVK = logits_NK.reshape(len(views), -1, logits_NK.shape[1])
+        return np.stack([average_views(logits_VK, self.export.spec.average) for logits_VK in logits_BVK])
+
+    def check_views(self, protocol: EvaluateConfig) -> None:
+        """Raise a ConfigError if crops are asked for that the file does not take."""
+        if protocol.crops != self.export.spec.crops:
+            raise ConfigError(
+                "The crops are inside the exported file and cannot be others.",
+                where="crops",
+                got=protocol.crops,
+                allowed=self.export.spec.crops,
+                remedy="use the trained model, or export again with --crops",
+            )
+
+    def _sets(self, frames: int, clips: int) -> list[list[int]]:
+        settings = self.export.spec.input
+        return frame_sets(settings.sampling, frames, settings.segments, clips)
+
+    def _read(self, clip: Clip, clips: int, reserve: Reserve) -> tuple[np.ndarray, ...]:
+        with clip.open(self.spec.reading, square_pixels=self.spec.input.pixel_aspect == "apply") as reader:
+            sets = self._sets(reader.info.frames, clips)
+            wanted = sorted({index for indices in sets for index in indices})
+            alone = sets == [wanted]  # as most often; every other way copies the frames
+            frames = len(wanted) + (0 if alone else sum(map(len, sets)))
+            reserve(frames * reader.info.width * reader.info.height * 3)
+            frames_THWC = reader.read(wanted)
+        if alone:
+            return self.inputs(frames_THWC)
+        where = {index: position for position, index in enumerate(wanted)}
+        chosen = (frames_THWC[[where[index] for index in indices]] for indices in sets)
+        return tuple(view for frames in chosen for view in self.inputs(frames))
+
+    def inputs(self, frames_THWC: np.ndarray) -> tuple[np.ndarray, ...]:
+        """One set of T frames, uint8 (T, H, W, 3), as the file takes it, without the batch axis.
+
+        A file that takes frames takes them as they are; one that takes clips, every crop of them by itself.
+
+        Raises:
+            MissingDependencyError: The file takes clips, which PyTorch makes, and PyTorch is not installed.
+        """
+        if self.export.input == "frames":
+            return (frames_THWC,)
+        try:
+            from clipshift.preprocessing.transforms import evaluation_views, normalize
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError.of(error) or error from error
+
+        settings = self.export.spec.input
+        views_VTCHW = evaluation_views(frames_THWC, settings, self.export.spec.crops)
+        return tuple(np.asarray(normalize(views_VTCHW, settings.mean, settings.std)))

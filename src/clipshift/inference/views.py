@@ -1,0 +1,133 @@
+"""Test views of clips, decoded ahead in threads: for evaluation and prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from clipshift.config import Crops, InputConfig, ReadingConfig
+from clipshift.datasets.clip import Clip
+from clipshift.errors import VideoError
+from clipshift.parallel.prefetch import prefetch
+from clipshift.preprocessing.sampling import frame_sets
+from clipshift.preprocessing.transforms import evaluation_views
+from clipshift.video import check_video
+
+_PIECE_BYTES = 128 * 1024 * 1024
+"""Decoded pixels that are held at once before they are scaled down."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReadClip:
+    """A clip that was read, or why it could not be: one of `views` and `error` is None."""
+
+    clip: Clip
+    views: torch.Tensor | None
+    """uint8 (V, T, 3, side, side), V = clips x crops."""
+    error: VideoError | None
+
+
+def read_views(clip: Clip, settings: InputConfig, data: ReadingConfig, *, crops: Crops, clips: int = 1) -> torch.Tensor:
+    """Reads the test views of one clip: the frames that `settings.sampling` takes, scaled and cropped.
+
+    Args:
+        clip: The clip.
+        settings: Segments, sampling, sizes and interpolation.
+        data: Limits and the pattern of frame folders.
+        crops: Crops of every frame (`clipshift.preprocessing.transforms.evaluation_views`).
+        clips: Sets of frames of the video.
+
+    Returns:
+        uint8 (V, T, 3, side, side) with V = clips x crops, the crops of the first set of frames first.
+
+    Raises:
+        VideoError: The clip cannot be read.
+        ConfigError: `settings.sampling` does not know so many sets of frames.
+    """
+    with clip.open(data, square_pixels=settings.pixel_aspect == "apply") as reader:
+        # Large frames of many sets are decoded and scaled piece by piece: the scaled ones are small.
+        piece = max(1, _PIECE_BYTES // (reader.info.width * reader.info.height * 3))
+        return _views(reader.read, reader.info.frames, settings, crops=crops, clips=clips, piece=piece)
+
+
+def views_of_frames(frames_THWC: np.ndarray, settings: InputConfig, *, crops: Crops, clips: int = 1) -> torch.Tensor:
+    """The test views of a whole decoded video: of the frames that `read_views` would decode.
+
+    Args:
+        frames_THWC: All its frames, uint8 (T, H, W, 3), RGB.
+        settings: Segments, sampling, sizes and interpolation.
+        crops: Crops of every frame.
+        clips: Sets of frames of the video.
+
+    Returns:
+        uint8 (V, T, 3, side, side), as of `read_views`.
+
+    Raises:
+        VideoError: The array is not a video.
+        ConfigError: `settings.sampling` does not know so many sets of frames.
+    """
+    check_video(frames_THWC)
+    frames = len(frames_THWC)
+
+    def read(indices: Sequence[int]) -> np.ndarray:
+        return np.asarray(frames_THWC[list(indices)])
+
+    return _views(read, frames, settings, crops=crops, clips=clips, piece=frames)
+
+
+def _views(
+    read: Callable[[Sequence[int]], np.ndarray],
+    frames: int,
+    settings: InputConfig,
+    *,
+    crops: Crops,
+    clips: int,
+    piece: int,
+) -> torch.Tensor:
+    """The views of all sets of frames; every frame is read once, `piece` frames at a time."""
+    sets = frame_sets(settings.sampling, frames, settings.segments, clips)
+    wanted = sorted({index for indices in sets for index in indices})
+    pieces = [wanted[i : i + piece] for i in range(0, len(wanted), piece)]
+    views_VTCHW = torch.cat([evaluation_views(read(indices), settings, crops) for indices in pieces], dim=1)
+    if sets == [wanted]:
+        return views_VTCHW
+    where = {index: position for position, index in enumerate(wanted)}
+    return torch.cat([views_VTCHW[:, [where[index] for index in indices]] for indices in sets])
+
+
+def prefetch_views(
+    clips: Iterable[Clip],
+    settings: InputConfig,
+    data: ReadingConfig,
+    *,
+    crops: Crops = "center",
+    clips_per_video: int = 1,
+    workers: int,
+) -> Generator[ReadClip]:
+    """Reads clips in threads, ahead of their use, and gives them in their order.
+
+    At most 2 x workers clips are read ahead and held, and no more are taken from `clips`: it may be endless. Threads
+    end with the iteration, also when it is left early and the iterator closed.
+
+    Args:
+        clips: What to read; consumed step by step.
+        settings: Segments, sampling, sizes and interpolation.
+        data: Limits and the pattern of frame folders.
+        crops: Crops of every frame.
+        clips_per_video: Sets of frames of every clip.
+        workers: Threads; 0 reads in the caller's.
+
+    Returns:
+        An iterator over every clip with its views, or with its error: an unreadable clip stops nothing.
+    """
+
+    def read(clip: Clip) -> ReadClip:
+        try:
+            return ReadClip(clip, read_views(clip, settings, data, crops=crops, clips=clips_per_video), None)
+        except VideoError as error:
+            return ReadClip(clip, None, error)
+
+    return prefetch(read, clips, workers)

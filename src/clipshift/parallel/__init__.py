@@ -1,0 +1,1 @@
+"""Work side by side: threads that read ahead, processes that outlive a fault, and how many cores there are."""

@@ -1,0 +1,1 @@
+"""The one promise: from decoded frames to the network's input, the same in training, prediction and exported graphs."""

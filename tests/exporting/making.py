@@ -1,0 +1,47 @@
+"""A small trained model, whose answers hang on every pixel, frame and color, and what is made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clipshift.config import InputConfig, ModelConfig, ModelSpec
+from clipshift.datasets.motion import CLASSES
+from clipshift.models.bundle import save_bundle
+from clipshift.models.recognizer import Recognizer
+
+SETTINGS = InputConfig(segments=4, resize=36, crop=32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
+
+
+def save_model(folder: Path, *, spoil: str | None = None, **changes: object) -> Path:
+    """A model folder of a small TSM with leaky ReLUs; `changes` are of its description.
+
+    Args:
+        folder: Where to.
+        spoil: Begins the name of a parameter whose values become NaN.
+        changes: Fields of the `ModelSpec`.
+    """
+    model = ModelConfig(backbone="test_resnet", pretrained=False, activation="leaky_relu")
+    fields = {"clipshift": "0", "model": model, "input": SETTINGS, "classes": CLASSES, **changes}
+    spec = ModelSpec.model_validate(fields)
+    network = Recognizer(model, segments=spec.input.segments, classes=len(spec.classes))
+    random = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):  # statistics that folding must not lose
+                module.running_mean = torch.randn(module.num_features, generator=random) * 0.1
+                module.running_var = torch.rand(module.num_features, generator=random) + 0.5
+        # Clips get probabilities that are neither all alike nor all 0 and 1.
+        network.classifier.weight.normal_(std=0.5, generator=random)
+        for name, parameter in network.named_parameters():
+            if spoil is not None and name.startswith(spoil):
+                parameter.fill_(torch.nan)
+    save_bundle(folder, network, spec)
+    return folder
+
+
+def noise(frames: int, height: int, width: int, *, seed: int = 0) -> np.ndarray:
+    """Frames uint8 (T, H, W, 3) of random pixels."""
+    return np.random.default_rng(seed).integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
