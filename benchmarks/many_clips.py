@@ -104,7 +104,7 @@ def main() -> None:
     print(f"{'paths':>8}{'ms a path':>12}{'elapsed s':>12}{'memory MiB':>12}")
     start = (0, 0.0, 0.0, 0.0)
     for (before, used, *_), (count, cpu, elapsed, memory) in pairwise([start, *points]):
-        print(f"{count:>8}{1e3 * (CPU - used) / (count - before):>12.2f}{elapsed:>12.1f}{memory:>12.1f}")
+        print(f"{count:>8}{1e3 * (cpu - used) / (count - before):>12.2f}{elapsed:>12.1f}{memory:>12.1f}")
     slower, grown = verdict(points)
     print(f"the last fifth took {slower:.2f} times the second fifth's time; memory grew by {grown:.1f} MiB")
     if options.json is not None:

@@ -121,7 +121,7 @@ def main() -> None:
     print(f"{'':24}{'CPU ms':>14}{'elapsed ms':>14}{'memory MiB':>14}")
     for name, runs in taken.items():
         elapsed, cpu, memory = (statistics.median(column) for column in zip(*runs, strict=True))
-        print(f"{name:24}{CPU:>14.0f}{elapsed:>14.0f}{memory:>14.0f}")
+        print(f"{name:24}{cpu:>14.0f}{elapsed:>14.0f}{memory:>14.0f}")
         rows.append({"command": name, "cpu_ms": cpu, "elapsed_ms": elapsed, "memory_mib": memory,
                      "least_processor_ms": min(run[1] for run in runs)})  # fmt: skip
     if options.json is not None:

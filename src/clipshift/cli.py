@@ -246,7 +246,7 @@ def export(  # noqa: PLR0913
     data: Text | None = None,
     calibrate: Text | None = None,
     crops: Crops | None = None,
-    license: Text | None = None,
+    license: Annotated[Text | None, Parameter(name=("--license", "--licence"))] = None,  # noqa: A002
 ) -> None:
     """Write a model as a file that runs without PyTorch, once it is proven to give the model's numbers.
 

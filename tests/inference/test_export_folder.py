@@ -19,12 +19,12 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from clipshift.inference.engines.opening import open_session
 
 import clipshift
 from clipshift.config import EvaluateConfig
 from clipshift.datasets.clip import Clip
 from clipshift.errors import ConfigError, ExportError, MissingDependencyError, VideoError, WeightsError
+from clipshift.inference.engines.opening import open_session
 from clipshift.inference.engines.session import EngineOptions, Mode
 from clipshift.inference.engines.torch_program import TorchSession
 from clipshift.inference.export_folder import MODEL_FILES, Export, Target, find_export, read_export

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from clipshift import spawning
+from clipshift.parallel import spawning
 from clipshift.parallel.spawning import explain_death, first_dead, memory_kills, no_shared_memory, worker_context
 
 

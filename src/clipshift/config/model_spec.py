@@ -8,7 +8,15 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from clipshift.config.loading import Settings, resolve
-from clipshift.config.schema import MOST_CLIPS, Crops, InputConfig, ModelConfig, PositiveInt, ReadingConfig, Section
+from clipshift.config.schema import (
+    MOST_CLIPS,
+    CropsSetting,
+    InputConfig,
+    ModelConfig,
+    PositiveInt,
+    ReadingConfig,
+    Section,
+)
 from clipshift.errors import ConfigError
 
 Average = Literal["logits", "probabilities"]
@@ -33,7 +41,7 @@ class ModelSpec(Section):
     """Class names, in the order of the logits."""
     labels: Literal["one", "several"] = "one"
     """Whether a video has one class (softmax), or may have several (a sigmoid for each)."""
-    crops: Crops = "center"
+    crops: CropsSetting = "center"
     """Crops per frame where none are asked for."""
     clips: PositiveInt = 1
     """Sets of frames per video where none are asked for."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -23,6 +23,8 @@ Color = tuple[float, float, float]
 Sampling = Literal["middle", "middle_float", "middle_or_first", "block_middle", "ends", "dense"]
 TrainSampling = Literal["random", "block_random", "block_random_or_first", "block_random_or_spread", "dense"]
 Crops = Literal["center", "three", "three_small", "ten"]
+CropsSetting = Annotated[Crops, BeforeValidator(lambda value: "center" if value == "centre" else value)]
+"""Crops in a file or setting, where earlier versions wrote `centre`."""
 
 MOST_CLIPS: dict[Sampling, int] = {"middle_float": 2, "middle_or_first": 1, "block_middle": 1, "ends": 1}
 """Sets of frames per video that a rule of sampling knows; `middle` and `dense` know any number of them."""
@@ -367,7 +369,7 @@ class DistillConfig(Section):
 class EvaluateConfig(Section):
     """Validation and test."""
 
-    crops: Crops = "center"
+    crops: CropsSetting = "center"
     """Crops per frame, as published: one; left, center and right of full height (`three`) or of side `input.crop`
     (`three_small`: PaddleVideo's dense test); corners and center, mirrored too (`ten`)."""
     clips: Clips = 1

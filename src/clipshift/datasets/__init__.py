@@ -1,8 +1,4 @@
-"""Data sets: manifests, splits, fingerprints and checks, which need no PyTorch, and what feeds a network.
-
-The names here need no PyTorch. [clipshift.preprocessing.transforms][], [clipshift.training.samples][], [clipshift.training.loader][]
-and [clipshift.inference.views][] do, and are imported by themselves.
-"""
+"""Data sets: clips and their labels, from folders and lists; splits and checksums. Needs no PyTorch."""
 
 from clipshift.datasets.checksums import ClipRecord, file_hash, read_data_jsonl, write_data_jsonl
 from clipshift.datasets.manifest import (

@@ -17,7 +17,7 @@ def card_text(export: Export, out: Path) -> str:
         out: The name that its folder will have.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("clipshift", "deployment"),
+        loader=jinja2.PackageLoader("clipshift", "exporting"),
         autoescape=False,  # noqa: S701 - Markdown
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,

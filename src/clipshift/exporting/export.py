@@ -115,7 +115,7 @@ def export(  # noqa: PLR0913
     data: str | Path | None = None,
     calibrate: str | Path | None = None,
     crops: Crops | None = None,
-    license: str | None = None,
+    license: str | None = None,  # noqa: A002 - the word of the command line
     settings: Settings | Sequence[Settings] = (),
     progress: Progress | None = None,
 ) -> Exported:

@@ -78,7 +78,7 @@ def _cut_square(frames_NCHW: Tensor, x: int, y: int, side: int) -> Tensor:
 
 
 def _scaled_size(height: int, width: int, settings: InputConfig) -> tuple[Any, Any]:
-    """As `clipshift.preprocessing.transforms.scaled_size`, for sizes that are not known yet: no branch may ask for them."""
+    """As `preprocessing.transforms.scaled_size`, for sizes that are not known yet: no branch may ask for them."""
     old = torch.sym_min(height, width)
     short = settings.resize
     if settings.aspect == "four_thirds":

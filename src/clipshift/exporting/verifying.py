@@ -107,7 +107,7 @@ class Verification:
         """
         folder = Path(folder)
         environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("clipshift", "deployment"), autoescape=True, undefined=jinja2.StrictUndefined
+            loader=jinja2.PackageLoader("clipshift", "exporting"), autoescape=True, undefined=jinja2.StrictUndefined
         )
         page = environment.get_template("verification.html").render(
             found=self, allowed=AGREEMENT, largest=LARGEST_DIFFERENCE, version=__version__, most=_MOST_NAMED

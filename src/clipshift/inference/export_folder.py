@@ -72,7 +72,7 @@ class Export(Section):
     """Classes, frames, preprocessing, views and origin of the model."""
     excluded_layers: tuple[str, ...] = Field(default=(), validation_alias=AliasChoices("excluded_layers", "kept"))
     """Layers of an int8 export that stay in float32 (clipshift 0.x wrote them as `kept`)."""
-    license: str
+    license: str = Field(validation_alias=AliasChoices("license", "licence"))
     training: dict[str, Any] = Field(default_factory=dict)
     """All settings of the training, where they are known."""
     versions: dict[str, str] = Field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Preprocessing as ONNX nodes: from decoded frames of any size to the network's input, as `clipshift.preprocessing.transforms`.
+"""Preprocessing as ONNX nodes: from decoded frames of any size to the network's input, as `transforms` beside it.
 
 ONNX has an operator for resizing, but engines differ in it: ONNX Runtime's was seen to miss PyTorch's by up to nine
 gray levels where it scales down, and TensorRT has none that antialiases. Here resizing is what it is by its formula, a
@@ -39,8 +39,8 @@ class _Span:
 def add_preprocessing(nodes: Nodes, frames: str, settings: InputConfig, crops: Crops) -> tuple[str, int]:
     """Nodes from frames to the views that the network sees: scaled, cropped and normalized.
 
-    The same numbers as `evaluation_views` and `normalize` of `clipshift.preprocessing.transforms`: resizing as PyTorch does on uint8
-    (weights of 15 bits, rows and columns rounded one after the other), or as OpenCV does.
+    The same numbers as `evaluation_views` and `normalize` of `transforms`: resizing as PyTorch does on uint8 (weights
+    of 15 bits, rows and columns rounded one after the other), or as OpenCV does.
 
     Args:
         nodes: Are appended to.

@@ -1,8 +1,7 @@
-"""Clips: what they are, their frames, and which frames a network sees. Needs no PyTorch."""
+"""Clips: what they are, and their frames. Needs no PyTorch."""
 
 from __future__ import annotations
 
-from clipshift.preprocessing.sampling import frame_sets, segment_middles, segment_random, training_frames
 from clipshift.video.arrays import check_video
 from clipshift.video.frame_folder import fitting_pattern
 from clipshift.video.limits import Limits
@@ -17,11 +16,7 @@ __all__ = [
     "check_video",
     "decode",
     "fitting_pattern",
-    "frame_sets",
     "is_video_file",
     "open_clip",
     "probe",
-    "segment_middles",
-    "segment_random",
-    "training_frames",
 ]

@@ -1,9 +1,10 @@
 """Video files: the frames that are asked for, and as little decoding as that takes.
 
 The frames are bit-identical to decoding the whole file and picking from the list. Two short ways are taken where the
-packets prove that they do not change the result (`clipshift.video.bitstream` says when): groups of pictures that hold no
-wanted frame are not touched, and of the others the pictures that no other depends on are left out by the decoder itself
-(`skip_frame`, set packet by packet). Every other file is decoded from its first packet on, up to the last wanted frame.
+packets prove that they do not change the result (`clipshift.video.bitstream` says when): groups of pictures that hold
+no wanted frame are not touched, and of the others the pictures that no other depends on are left out by the decoder
+itself (`skip_frame`, set packet by packet). Every other file is decoded from its first packet on, up to the last wanted
+frame.
 
 A frame is refused, not shown patched up, if the decoder reports it or one decoded before it in the same stretch as
 damaged. What lies in stretches that are not touched is not looked at.

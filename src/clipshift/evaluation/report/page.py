@@ -100,7 +100,7 @@ def _template() -> Template:
     )
     environment.filters["percent"] = _percent
     environment.filters["plural"] = _plural
-    source = files("clipshift.evaluation").joinpath("report.html").read_text(encoding="utf-8")
+    source = files("clipshift.evaluation.report").joinpath("report.html").read_text(encoding="utf-8")
     return environment.from_string(source)
 
 

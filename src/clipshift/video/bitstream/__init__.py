@@ -3,8 +3,8 @@
 A scanner reads the packets of one stream in decoding order and answers, from a few header bits, what a reader must know
 to leave pictures out without changing those it wants: how many pictures the packet shows, whether decoding may start
 there, whether no other picture depends on it, and its place in the order of showing. Whatever a scanner does not
-understand fully it refuses with [Irregular][clipshift.video.bitstream.Irregular]; the clip is then decoded from its first
-packet on, which is slower and always right.
+understand fully it refuses with [Irregular][clipshift.video.bitstream.Irregular]; the clip is then decoded from its
+first packet on, which is slower and always right.
 """
 
 from __future__ import annotations
