@@ -97,7 +97,7 @@ class Benchmark:
         """The table for a terminal: medians, in brackets the range without the outermost tenths."""
         machine = self.machine
         lines = [
-            f"{machine['CPU']}, {machine['cores']} cores, load {machine['load']}",
+            f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']}",
             f"{self.clips} clips of {self.data}",
             "",
             f"{'network, ms':>26} {'decoding, ms':>26} {'file to answer, ms':>26} {'clips/s':>8}  engine",
