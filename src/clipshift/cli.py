@@ -146,7 +146,7 @@ def evaluate(  # noqa: PLR0913
         weights: A number for each of them; by default all count the same.
     """
     import clipshift
-    from clipshift.inference.export_folder import find_export
+    from clipshift.inference.reference import resolve_model
 
     if fuse:
         if model or protocol or crops or clips or amp != "fp32":
@@ -159,15 +159,11 @@ def evaluate(  # noqa: PLR0913
         raise UserError("A model and data are needed.", allowed="MODEL DATA, or --fuse RUN RUN ...")
     if weights:
         raise UserError("Weights are those of a fusion.", where="--weights", allowed="only with --fuse")
-    folder = find_export(model)
-    if folder is None:
-        from clipshift.weights.resolve import find_model
-
-        with progress_bar("fetching") as progress:
-            folder = find_model(model, progress=progress)
+    with progress_bar("fetching") as progress:
+        reference = resolve_model(model, progress=progress)
     with progress_bar("evaluating") as progress:
         evaluation = clipshift.evaluate(
-            folder,
+            reference,
             data,
             protocol=protocol,
             crops=crops,

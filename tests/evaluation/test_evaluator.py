@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from clipshift._version import __version__
 from clipshift.config import DataConfig, EvaluateConfig, InputConfig, ModelConfig, ModelSpec
 from clipshift.datasets.manifest import Manifest
-from clipshift.device import pick_device
+from clipshift.device import Amp, pick_device
 from clipshift.errors import ConfigError, DataError, DivergedError, WeightsError
 from clipshift.evaluation import (
     Evaluation,
@@ -25,6 +25,7 @@ from clipshift.evaluation import (
     load_evaluation,
     score_clips,
 )
+from clipshift.inference.network_scorer import NetworkScorer, evaluating
 from clipshift.inference.views import read_views
 from clipshift.models.bundle import load_bundle, save_bundle
 from clipshift.models.recognizer import Recognizer
@@ -38,9 +39,14 @@ DATA = DataConfig()
 def run(
     manifest: Manifest, network: nn.Module | None = None, protocol: EvaluateConfig | None = None, workers: int = 0
 ) -> Evaluation:
-    return evaluate_manifest(
-        network or SmallNetwork(), manifest, SETTINGS, DATA, protocol or EvaluateConfig(), device="cpu", workers=workers
-    )
+    chosen = network or SmallNetwork()
+    with evaluating(chosen):
+        return evaluate_manifest(scorer(chosen), manifest, protocol or EvaluateConfig(), workers=workers)
+
+
+def scorer(network: nn.Module, amp: Amp = "fp32") -> NetworkScorer:
+    spec = ModelSpec(clipshift="0", model=ModelConfig(), input=SETTINGS, reading=DATA.reading, classes=CLASSES)
+    return NetworkScorer(network.eval(), spec, torch.device("cpu"), amp, as_trained=True)
 
 
 def logits_of(evaluation: Evaluation) -> np.ndarray:
@@ -125,8 +131,8 @@ def test_modes_are_restored_after_an_error(tmp_path: Path) -> None:
 
 def test_bf16_is_used_when_asked_for(tmp_path: Path) -> None:
     manifest = make_manifest(tmp_path, clips=3)
-    full = score_clips(SmallNetwork(), manifest.clips, SETTINGS, DATA, EvaluateConfig(), device="cpu")
-    mixed = score_clips(SmallNetwork(), manifest.clips, SETTINGS, DATA, EvaluateConfig(), device="cpu", amp="bf16")
+    full = score_clips(scorer(SmallNetwork()), manifest.clips, EvaluateConfig())
+    mixed = score_clips(scorer(SmallNetwork(), "bf16"), manifest.clips, EvaluateConfig())
     one, other = [np.array([score.logits for score in scores]) for scores in (full, mixed)]
     assert 0 < np.abs(one - other).max() < 0.1 * np.abs(one).max()
 
@@ -135,12 +141,9 @@ def test_progress_counts_every_video(tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     manifest = make_manifest(tmp_path, clips=3, broken=[1])
     score_clips(
-        SmallNetwork(),
+        scorer(SmallNetwork()),
         manifest.clips,
-        SETTINGS,
-        DATA,
         EvaluateConfig(),
-        device="cpu",
         workers=0,
         progress=lambda done, total: calls.append((done, total)),
     )
@@ -170,9 +173,7 @@ def _one_rank(rank: int, root: Path) -> None:
     )
     try:
         clips = make_manifest(root / f"clips{rank}", clips=7, broken=[2])
-        found = evaluate_manifest(
-            SmallNetwork(), clips, SETTINGS, DATA, EvaluateConfig(), device="cpu", workers=1, rank=rank, ranks=2
-        )
+        found = evaluate_manifest(scorer(SmallNetwork()), clips, EvaluateConfig(), workers=1, rank=rank, ranks=2)
     finally:
         dist.destroy_process_group()
     found.save(root / f"rank{rank}")

@@ -13,7 +13,7 @@ from clipshift.errors import RunError, VideoError
 from clipshift.training.loader import Batch, TrainingLoader, training_loader, worker_count
 from clipshift.training.samples import Key, Sample, TrainingClips
 from tests.datasets.clips import touch
-from tests.datasets.conftest import CONFIG
+from tests.training.conftest import CONFIG
 
 
 def equal(one: list[Batch], two: list[Batch]) -> bool:

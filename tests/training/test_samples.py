@@ -19,7 +19,7 @@ from clipshift.training.samples import (
     steps_per_epoch,
 )
 from tests.datasets.clips import touch
-from tests.datasets.conftest import CONFIG
+from tests.training.conftest import CONFIG
 
 
 def test_a_sample_has_its_clip_and_label(clips: TrainingClips) -> None:

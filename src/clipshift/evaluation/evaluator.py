@@ -6,15 +6,13 @@ Layouts: B views in a batch, V views (clips x crops) of one video, T frames, K c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from torch import nn
 
 from clipshift.config import (
     Average,
@@ -22,7 +20,6 @@ from clipshift.config import (
     EvaluateConfig,
     InputConfig,
     ModelSpec,
-    ReadingConfig,
     Settings,
     resolve,
     with_reading,
@@ -33,26 +30,20 @@ from clipshift.errors import ConfigError, DataError, DivergedError
 from clipshift.evaluation.metrics import Metrics, compute_metrics, compute_multilabel_metrics
 from clipshift.evaluation.protocols import with_protocol
 from clipshift.evaluation.results import ClipScore, Evaluation
-from clipshift.files import sha256_of_file
-from clipshift.inference.engines.opening import open_session
-from clipshift.inference.engines.session import EngineOptions
-from clipshift.inference.export_folder import MODEL_FILES, find_export, read_export
 from clipshift.inference.exported_scorer import ExportScorer
-from clipshift.inference.network_scorer import NetworkScorer, network_engine, score_stream
-from clipshift.inference.scorer import ScoredClip, Scorer
-from clipshift.models.bundle import load_bundle
+from clipshift.inference.network_scorer import NetworkScorer
+from clipshift.inference.opening import open_scorer
+from clipshift.inference.reference import ModelReference, resolve_model
+from clipshift.inference.scorer import Scorer
 from clipshift.models.recognizer import Recognizer
 from clipshift.parallel.prefetch import pick_threads
 from clipshift.preprocessing.transforms import VIEWS
-from clipshift.weights.resolve import find_model
 
 Progress = Callable[[int, int], None]
-Stream = Callable[[Sequence[Clip]], Iterator[ScoredClip]]
-"""Scores clips in their order."""
 
 
 def evaluate(  # noqa: PLR0913
-    model: str | Path | tuple[Recognizer, ModelSpec],
+    model: str | Path | ModelReference | tuple[Recognizer, ModelSpec],
     data: str | Path,
     *,
     protocol: str | None = None,
@@ -72,8 +63,8 @@ def evaluate(  # noqa: PLR0913
     Every video of `data` counts: one that cannot be read is listed and, unless `bad="exclude"`, counted as wrong.
 
     Args:
-        model: A run folder, a model folder, an exported model, published weights by name, or what `load_bundle`
-            returned.
+        model: A run folder, a model folder, an exported model, published weights by name, or what `load_bundle` or
+            `resolve_model` returned.
         data: A folder with one folder per class, a list file, or a `data.yaml` (its validation, else its test part).
             Its classes are matched to the model's by name.
         protocol: A published test by one word (`clipshift.evaluation.PROTOCOLS`), which stands for `crops`, `clips`,
@@ -113,20 +104,20 @@ def evaluate(  # noqa: PLR0913
         raise ConfigError(
             "A protocol says the crops and clips itself.", where="protocol", got=f"{protocol}, and crops or clips"
         )
-    scorer, identity = _open_model(model, protocol, settings, device=device, amp=amp)
+    scorer, identity = _open_model(model, settings, device=device, amp=amp)
+    if protocol is not None:
+        scorer = _with_protocol(scorer, protocol)
     spec = scorer.spec
-    views = config.evaluate.model_copy(update={"crops": crops or spec.crops, "clips": clips or spec.clips})
+    given_views = {"crops": spec.crops if crops is None else config.evaluate.crops, "clips": clips or spec.clips}
     manifest = read_manifest(data, spec.reading, classes=spec.classes, several=spec.labels == "several")
-    workers = pick_threads(config.data.workers)
-    evaluation = _evaluate(
-        lambda clips: scorer.stream(clips, views, workers=workers),
+    evaluation = evaluate_manifest(
+        scorer,
         manifest,
-        bad=views.bad,
-        description=describe_protocol(spec.input, views, spec.average),
+        config.evaluate.model_copy(update=given_views),
+        workers=config.data.workers,
         model=identity,
         progress=progress,
     )
-    evaluation = replace(evaluation, reading=spec.reading)
     if protocol is not None:
         evaluation = replace(evaluation, protocol=f"{protocol}: {evaluation.protocol}")
     if out is not None:
@@ -135,86 +126,64 @@ def evaluate(  # noqa: PLR0913
 
 
 def _open_model(
-    model: str | Path | tuple[Recognizer, ModelSpec],
-    protocol: str | None,
+    model: str | Path | ModelReference | tuple[Recognizer, ModelSpec],
     settings: Settings | Sequence[Settings],
     *,
     device: str,
     amp: Amp,
 ) -> tuple[Scorer, dict[str, str]]:
-    """What scores, with the protocol and the settings in its description, and what reports say of the model."""
-    exported = None if isinstance(model, tuple) else find_export(model)
-    if exported is not None:
-        return _open_export(exported, protocol, settings, device=device, amp=amp)
+    """What scores, and what reports say of the model."""
+    if not isinstance(model, tuple):
+        reference = resolve_model(model)
+        return open_scorer(reference, device=device, amp=amp, settings=settings), reference.identity()
     chosen = pick_device(device)
     check_amp(chosen, amp)
-    identity: dict[str, str] = {}
-    if isinstance(model, tuple):
-        network, spec = model
-    else:
-        folder = find_model(model)
-        network, spec = load_bundle(folder)
-        identity = _identity(folder / "model.safetensors")
-    spec = with_reading(spec, settings)
-    if protocol is not None:
-        spec = with_protocol(spec, protocol)
-    return NetworkScorer(network.to(chosen).eval(), spec, chosen, amp), identity
+    network, spec = model
+    return NetworkScorer(network.to(chosen).eval(), with_reading(spec, settings), chosen, amp), {}
 
 
-def _open_export(
-    folder: Path, protocol: str | None, settings: Settings | Sequence[Settings], *, device: str, amp: Amp
-) -> tuple[Scorer, dict[str, str]]:
-    export = read_export(folder)
-    if amp != "fp32":
-        raise ConfigError("An exported model has its own precision.", where="amp", got=amp, allowed=export.precision)
-    spec = export.spec if protocol is None else with_protocol(export.spec, protocol)
-    averaged_inside = export.input == "frames" and spec.crops != "center"
-    if (spec.crops, spec.input.segments) != (export.spec.crops, export.spec.input.segments) or (
-        averaged_inside and spec.average != export.spec.average
-    ):
-        raise ConfigError(
-            "The exported file has other frames, crops or averages in it than the protocol asks for.",
-            where="protocol",
-            got=protocol,
-            allowed=f"{export.spec.input.segments} frames, crops: {export.spec.crops}, average: {export.spec.average}",
-            remedy="evaluate the trained model, or export again with --crops",
-        )
-    session = open_session(folder, export, EngineOptions(device=device))
-    scorer = ExportScorer(session, export.model_copy(update={"spec": with_reading(spec, settings)}))
-    return scorer, _identity(folder / MODEL_FILES[export.target][-1])
+def _with_protocol(scorer: Scorer, protocol: str) -> Scorer:
+    """The scorer with a protocol's frames, views and averages in its description.
+
+    Raises:
+        ConfigError: An exported file has others inside.
+    """
+    own, spec = scorer.spec, with_protocol(scorer.spec, protocol)
+    if isinstance(scorer, ExportScorer):
+        averaged_inside = scorer.export.input == "frames" and spec.crops != "center"
+        if (spec.crops, spec.input.segments) != (own.crops, own.input.segments) or (
+            averaged_inside and spec.average != own.average
+        ):
+            raise ConfigError(
+                "The exported file has other frames, crops or averages in it than the protocol asks for.",
+                where="protocol",
+                got=protocol,
+                allowed=f"{own.input.segments} frames, crops: {own.crops}, average: {own.average}",
+                remedy="evaluate the trained model, or export again with --crops",
+            )
+    return scorer.with_spec(spec)
 
 
-def evaluate_manifest(  # noqa: PLR0913
-    network: nn.Module,
+def evaluate_manifest(
+    scorer: Scorer,
     manifest: Manifest,
-    settings: InputConfig,
-    data: ReadingConfig,
     protocol: EvaluateConfig,
     *,
-    device: torch.device | str,
-    average: Average = "logits",
-    amp: Amp = "fp32",
     workers: int | Literal["auto"] = "auto",
     rank: int = 0,
     ranks: int = 1,
     model: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Measures a network on the clips of a manifest; what training calls after an epoch, on every rank.
+    """Measures a model on the clips of a manifest; what training calls after an epoch, on every rank.
 
     With several ranks (a process group must exist) rank r scores clips r, r + ranks, ...; no clip twice, none left
     out. The scores are gathered, so that every rank returns the whole evaluation.
 
     Args:
-        network: On `device`: normalized clips (B, T, 3, H, W) to logits (B, K), K classes as in the manifest. Its
-            modules' train/eval modes are left as they were.
+        scorer: The model; its description says how clips are read, and has the manifest's classes in their order.
         manifest: Labeled clips.
-        settings: How frames become the network's input.
-        data: Limits and names for reading the clips.
         protocol: Crops, clips, batch size, and how bad videos count.
-        device: Where `network` is.
-        average: What is averaged over a video's views.
-        amp: Precision of the forward pass.
         workers: Threads that read clips ahead; 0 reads in this thread; `auto`: one per core.
         rank: This process's number in [0, ranks).
         ranks: Number of processes.
@@ -225,49 +194,25 @@ def evaluate_manifest(  # noqa: PLR0913
         DataError: There is no clip, one without a label, or none that can be read; on every rank.
         DivergedError: The network answered with infinity or NaN; on every rank.
     """
-    engine, threads = network_engine(network, settings, torch.device(device), amp), pick_threads(workers)
-    with evaluating(network):
-        evaluation = _evaluate(
-            lambda clips: score_stream(engine, clips, settings, data, protocol, average=average, workers=threads),
-            manifest,
-            bad=protocol.bad,
-            description=describe_protocol(settings, protocol, average),
-            rank=rank,
-            ranks=ranks,
-            model=model,
-            progress=progress,
-        )
-    return replace(evaluation, reading=data.reading)
-
-
-def _evaluate(
-    stream: Stream,
-    manifest: Manifest,
-    *,
-    bad: Literal["wrong", "exclude"],
-    description: str,
-    rank: int = 0,
-    ranks: int = 1,
-    model: Mapping[str, str] | None = None,
-    progress: Progress | None = None,
-) -> Evaluation:
     if not manifest.clips:
         raise DataError("There is no clip to evaluate.", where=manifest.source)
     for clip in manifest.clips:  # all of them on every rank: an error on one alone would leave the others waiting
         _label(clip)
     started = time.perf_counter()
-    own = _score(stream, manifest.clips[rank::ranks], progress)
+    own = score_clips(scorer, manifest.clips[rank::ranks], protocol, workers=workers, progress=progress)
     scores = _gather(own, ranks)
     check_some_read(scores, manifest.source)
     _check_finite(scores)
+    spec = scorer.spec
     return Evaluation(
         classes=manifest.classes,
         scores=tuple(scores),
-        metrics=_metrics(scores, manifest.classes, bad),
-        protocol=description,
+        metrics=_metrics(scores, manifest.classes, protocol.bad),
+        protocol=describe_protocol(spec.input, protocol, spec.average),
         seconds=time.perf_counter() - started,
         data=str(manifest.source),
         model=dict(model or {}),
+        reading=spec.reading,
     )
 
 
@@ -291,30 +236,20 @@ def _targets(scores: Sequence[ClipScore], classes: Sequence[str]) -> torch.Tenso
     return targets
 
 
-def score_clips(  # noqa: PLR0913
-    network: nn.Module,
+def score_clips(
+    scorer: Scorer,
     clips: Sequence[Clip],
-    settings: InputConfig,
-    data: ReadingConfig,
     protocol: EvaluateConfig,
     *,
-    device: torch.device | str,
-    average: Average = "logits",
-    amp: Amp = "fp32",
     workers: int | Literal["auto"] = "auto",
     progress: Progress | None = None,
 ) -> list[ClipScore]:
     """Scores clips: the logits or probabilities of a video's views (clips x crops) are averaged.
 
     Args:
-        network: On `device`: normalized clips (B, T, 3, H, W) to logits (B, K). Modes are left as they were.
+        scorer: The model.
         clips: Labeled clips.
-        settings: How frames become the network's input.
-        data: Limits and names for reading the clips.
         protocol: Crops, clips and batch size.
-        device: Where `network` is.
-        average: What is averaged over a video's views.
-        amp: Precision of the forward pass.
         workers: Threads that read clips ahead.
         progress: Called with (clips done, clips in all) after each clip.
 
@@ -324,19 +259,10 @@ def score_clips(  # noqa: PLR0913
     Raises:
         DataError: A clip has no label.
     """
-    engine, threads = network_engine(network, settings, torch.device(device), amp), pick_threads(workers)
-    with evaluating(network):
-        return _score(
-            lambda chosen: score_stream(engine, chosen, settings, data, protocol, average=average, workers=threads),
-            clips,
-            progress,
-        )
-
-
-def _score(stream: Stream, clips: Sequence[Clip], progress: Progress | None) -> list[ClipScore]:
     labels = [_label(clip) for clip in clips]
     scores = []
-    for label, scored in zip(labels, stream(clips), strict=True):
+    stream = scorer.stream(clips, protocol, workers=pick_threads(workers))
+    for label, scored in zip(labels, stream, strict=True):
         logits = None if scored.logits is None else tuple(scored.logits.tolist())
         clip = scored.clip
         scores.append(ClipScore(clip.name, str(clip.path), label, logits, scored.error, clip.labels))
@@ -357,19 +283,6 @@ def describe_protocol(settings: InputConfig, protocol: EvaluateConfig, average: 
     return f"{frames}, {clips} x {crops} of {side} px from short side {settings.resize} px{shape}" + (
         f", {average} averaged over them" if many else ""
     )
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put a network into evaluation mode while inside, then every module back into the mode it had."""
-    # Module by module: in training some batch norms may be frozen, and a single flag would thaw them.
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _gather(own: list[ClipScore], ranks: int) -> list[ClipScore]:
@@ -408,7 +321,3 @@ def _label(clip: Clip) -> int:
     if clip.label is None:
         raise DataError("A clip has no label, so nothing can be measured on it.", where=clip.name)
     return clip.label
-
-
-def _identity(file: Path) -> dict[str, str]:
-    return {"path": str(file.parent), "sha256": sha256_of_file(file)}

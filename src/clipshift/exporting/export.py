@@ -42,12 +42,11 @@ from clipshift.inference.export_folder import (
 )
 from clipshift.inference.network_scorer import NetworkScorer
 from clipshift.inference.predictor import Model, load
+from clipshift.inference.reference import ModelReference, resolve_model
 from clipshift.locks import hold
 from clipshift.models.bundle import MODEL_FOLDER, load_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.run_folder import CONFIG, is_unfinished
-from clipshift.weights.published import published_weights
-from clipshift.weights.resolve import find_model
 
 MOST_CLIPS = 64
 """Real clips that an export is compared on."""
@@ -160,8 +159,8 @@ def export(  # noqa: PLR0913
     _check_calibration(precision, data=data, calibrate=calibrate)
     _check_out(out)
     _check_trained(model)
-    network, spec, training = _read_model(model)
-    spec = with_reading(spec, settings)
+    trained = _read_trained(model, settings)
+    spec = trained.spec
     if crops is not None:
         spec = spec.model_copy(update={"crops": crops})
     description = Export(
@@ -170,26 +169,26 @@ def export(  # noqa: PLR0913
         precision=precision,
         input=input,
         spec=spec,
-        license=license or _license(model),
-        training=training,
+        license=license or trained.license,
+        training=trained.training,
         versions=package_versions(to),
     )
-    reference = _reference(network, spec)
+    reference = _reference(trained.network, spec)
     calibration = None if calibrate is None else calibration_clips(calibrate, spec)
-    with _staging(out) as staging, _clips(model, data, calibration, spec) as (clips, source):
+    with _staging(out) as staging, _clips(trained.reference.run, data, calibration, spec) as (clips, source):
         quantize = None
         if calibration is not None:
             from clipshift.exporting.quantization.calibration import quantizer
 
             quantize = quantizer(description, calibration, reference)
-        description = write_files(staging, network, description, quantize)
+        description = write_files(staging, trained.network, description, quantize)
         checked = check(reference, load(staging, device="cpu"), clips, source, description, progress=progress)
         description = description.model_copy(update={"checked": checked})
         write_description(staging, description)
         write_whole(staging / "README.md", card_text(description, out))
         give_name(staging, out)
     notes = []
-    if is_unfinished(_run_of(model)):
+    if trained.reference.run is not None and is_unfinished(trained.reference.run):
         notes.append("the training of this model is not finished: this is the best of its epochs so far")
     if source == GENERATED:
         notes.append("no clips of your own were at hand for the check; name some with --data")
@@ -264,7 +263,7 @@ def _staging(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def _clips(
-    model: str | Path, data: str | Path | None, calibration: CalibrationClips | None, spec: ModelSpec
+    run: Path | None, data: str | Path | None, calibration: CalibrationClips | None, spec: ModelSpec
 ) -> Iterator[tuple[list[Clip], str]]:
     """Clips to compare on, and where they are from."""
     if calibration is not None:
@@ -273,7 +272,7 @@ def _clips(
     if data is not None:
         yield spread(find_labeled(data, spec), MOST_CLIPS), printable(str(data))
         return
-    clips = validation_clips(_run_of(model))
+    clips = [] if run is None else validation_clips(run)
     if spec.labels == "several":  # a run folder does not tell all labels of a clip
         clips = [replace(clip, label=None) for clip in clips]
     if clips:
@@ -283,18 +282,37 @@ def _clips(
         yield made, GENERATED
 
 
-def _read_model(model: str | Path) -> tuple[Recognizer, ModelSpec, dict[str, Any]]:
-    """Network, description, and the settings of its training where they are known."""
-    folder = find_model(model)
-    network, spec = load_bundle(folder)
-    config = _run_of(folder) / CONFIG
-    training: dict[str, Any] = {}
-    if config.is_file():
-        try:
-            training = dict(yaml.safe_load(config.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-            raise ExportError("The settings of the training cannot be read.", where=config) from error
-    return network, spec, training
+@dataclass(frozen=True)
+class _TrainedModel:
+    """The model that is exported, resolved once."""
+
+    reference: ModelReference
+    network: Recognizer
+    spec: ModelSpec
+    training: dict[str, Any]
+    """All settings of its training, where they are known."""
+
+    @property
+    def license(self) -> str:
+        """Of published weights, that of their source project."""
+        published = self.reference.published
+        return "not stated" if published is None else f"{published.home.license} (of the weights' source project)"
+
+
+def _read_trained(model: str | Path, settings: Settings | Sequence[Settings]) -> _TrainedModel:
+    reference = resolve_model(model)
+    network, spec = load_bundle(reference.folder)
+    return _TrainedModel(reference, network, with_reading(spec, settings), _read_training(reference.run))
+
+
+def _read_training(run: Path | None) -> dict[str, Any]:
+    config = None if run is None else run / CONFIG
+    if config is None or not config.is_file():
+        return {}
+    try:
+        return dict(yaml.safe_load(config.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        raise ExportError("The settings of the training cannot be read.", where=config) from error
 
 
 def _check_trained(model: str | Path) -> None:
@@ -316,17 +334,6 @@ def _check_trained(model: str | Path) -> None:
         remedy=f"{go_on}; or name its best model so far in place of the run: "
         f"clipshift export {shlex.quote(str(best))} --to onnx --out FOLDER",
     )
-
-
-def _run_of(model: str | Path) -> Path:
-    """The run folder, where a model is from one: either it was named itself, or the folder `model` in it."""
-    path = Path(model)
-    return path.parent if path.name == MODEL_FOLDER else path
-
-
-def _license(model: str | Path) -> str:
-    published = published_weights().get(str(model))
-    return "not stated" if published is None else f"{published.home.license} (of the weights' home)"
 
 
 def _reference(network: Recognizer, spec: ModelSpec) -> Model:

@@ -6,7 +6,7 @@ Layouts: B sets of frames in a batch, T frames of a set, K classes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Semaphore
 
@@ -42,6 +42,10 @@ class ExportScorer:
     def spec(self) -> ModelSpec:
         """Class names, preprocessing, views, and where the model is from."""
         return self.export.spec
+
+    def with_spec(self, spec: ModelSpec) -> ExportScorer:
+        """The same file with another description: other sampling or limits; what is inside the file stays."""
+        return replace(self, export=self.export.model_copy(update={"spec": spec}))
 
     @property
     def engine(self) -> str:

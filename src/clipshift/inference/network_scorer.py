@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from threading import Semaphore
 
@@ -145,11 +145,15 @@ class NetworkScorer:
         as_trained: Run `network` itself, to compare others with it.
     """
 
-    network: Recognizer
+    network: nn.Module
     spec: ModelSpec
     device: torch.device
     amp: Amp = "fp32"
     as_trained: bool = False
+
+    def with_spec(self, spec: ModelSpec) -> NetworkScorer:
+        """The same network with another description: other frames, views or limits."""
+        return replace(self, spec=spec)
 
     @property
     def engine(self) -> str:
@@ -180,5 +184,20 @@ class NetworkScorer:
 
     @cached_property
     def _engine(self) -> Engine:
-        network = self.network if self.as_trained else cast_weights(inference_form(self.network), self.amp)
+        network = self.network
+        if not self.as_trained and isinstance(network, Recognizer):
+            network = cast_weights(inference_form(network), self.amp)
         return network_engine(network, self.spec.input, self.device, self.amp)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode while inside, then every module back into the mode it had."""
+    # Module by module: in training some batch norms may be frozen, and a single flag would thaw them.
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from clipshift.config import Crops, EvaluateConfig, ModelSpec, ReadingConfig, Settings, resolve, with_reading
-from clipshift.errors import ConfigError, ExportError, MissingDependencyError, VideoError
-from clipshift.inference.engines.opening import open_session
-from clipshift.inference.engines.session import EngineOptions
-from clipshift.inference.export_folder import find_export, read_export
-from clipshift.inference.exported_scorer import ExportScorer
+from clipshift.config import Crops, EvaluateConfig, ModelSpec, ReadingConfig, Settings, resolve
+from clipshift.errors import ConfigError, ExportError, VideoError
+from clipshift.inference.opening import open_scorer
+from clipshift.inference.reference import resolve_model
 from clipshift.inference.reopening import Opening, reduced
 from clipshift.inference.results import Failure, Prediction
 from clipshift.inference.scorer import Scorer
@@ -205,34 +203,9 @@ def load(
         MissingDependencyError: Its engine, or for a trained model PyTorch, is not installed.
         WeightsError: There is no model, or it is damaged.
     """
-    opening = Opening.of(model, device=device, amp=amp, threads=threads, mode=mode)
-    exported = find_export(model)
-    if exported is not None:
-        export = read_export(exported)
-        if amp != "fp32":
-            raise ConfigError(
-                "An exported model has its own precision.", where="amp", got=amp, allowed=export.precision
-            )
-        export = export.model_copy(update={"spec": with_reading(export.spec, settings)})
-        session = open_session(exported, export, EngineOptions(device=device, threads=threads, mode=mode))
-        return Model(ExportScorer(session, export), opening=opening)
-
-    try:  # only here: exported models need no PyTorch
-        import torch
-
-        from clipshift.device import check_amp, pick_device
-        from clipshift.inference.network_scorer import NetworkScorer
-        from clipshift.models.bundle import load_bundle
-        from clipshift.weights.resolve import find_model
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError.of(error) or error from error
-
-    if threads:
-        torch.set_num_threads(threads)
-    chosen = pick_device(device)
-    check_amp(chosen, amp)
-    network, spec = load_bundle(find_model(model, progress=progress))
-    return Model(NetworkScorer(network.to(chosen).eval(), with_reading(spec, settings), chosen, amp), opening=opening)
+    reference = resolve_model(model, progress=progress)
+    scorer = open_scorer(reference, device=device, amp=amp, threads=threads, mode=mode, settings=settings)
+    return Model(scorer, opening=Opening.of(model, device=device, amp=amp, threads=threads, mode=mode))
 
 
 def pick_mode(sources: Sequence[str | Path]) -> Literal["latency", "throughput"]:

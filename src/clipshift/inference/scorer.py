@@ -41,6 +41,9 @@ class Scorer(Protocol):
     def spec(self) -> ModelSpec:
         """Class names, preprocessing, views, and where the model is from."""
 
+    def with_spec(self, spec: ModelSpec) -> Scorer:
+        """The same model with another description: other frames, views or limits of reading."""
+
     @property
     def engine(self) -> str:
         """What runs the network, for people."""

@@ -23,6 +23,7 @@ from clipshift.datasets import DataSet
 from clipshift.device import Amp, autocast
 from clipshift.errors import ConfigError, RunError
 from clipshift.evaluation.evaluator import check_some_read, score_clips
+from clipshift.inference.network_scorer import NetworkScorer, evaluating
 from clipshift.models.bundle import load_bundle, read_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
@@ -273,16 +274,15 @@ def store_logits(
 
 
 def _scored(teacher: TrainedTeacher, dataset: DataSet, config: Config, ranks: Ranks, reporter: Reporter) -> Tensor:
-    amp: Amp = config.train.amp
-    with reporter.phase(f"teacher {teacher.name}", len(dataset.train)) as phase:
+    network = teacher.network.to(ranks.device)
+    # One view of a clip, of which nothing is averaged, read as the student's clips are.
+    spec = teacher.spec.model_copy(update={"reading": config.data.reading, "average": "logits"})
+    scorer = NetworkScorer(network, spec, ranks.device, config.train.amp, as_trained=True)
+    with reporter.phase(f"teacher {teacher.name}", len(dataset.train)) as phase, evaluating(network):
         scores = score_clips(
-            teacher.network.to(ranks.device),
+            scorer,
             dataset.train.clips,
-            teacher.spec.input,
-            config.data,
             EvaluateConfig(batch_size=config.evaluate.batch_size),
-            device=ranks.device,
-            amp=amp,
             progress=lambda done, _: phase.advance_to(done),
         )
     check_some_read(scores, dataset.train.source)

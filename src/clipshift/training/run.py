@@ -25,6 +25,7 @@ from clipshift.errors import ConfigError, DataError, RunError, TrainingInterrupt
 from clipshift.evaluation import Evaluation, evaluate_manifest, load_evaluation
 from clipshift.evaluation.report.page import write_report
 from clipshift.files import printable
+from clipshift.inference.network_scorer import NetworkScorer, evaluating
 from clipshift.models.bundle import MODEL_FOLDER, save_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.parallel.spawning import end_if_run_again
@@ -174,6 +175,18 @@ class _Run:
     @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the network is, apart from where it comes from."""
+        return ModelSpec(
+            clipshift=__version__,
+            model=self.config.model,
+            input=self.config.input,
+            reading=self.config.data.reading,
+            classes=self.dataset.classes,
+            labels="several" if self.config.train.multi_label else "one",
+        )
 
     def save_checkpoint(self) -> None:
         """Write where the training stands, on the first rank; the others wait for it."""
@@ -415,18 +428,16 @@ def _validate(run: _Run, stop: StopRequest) -> Evaluation:
                 raise StopAsked
 
         try:
-            return evaluate_manifest(
-                trainer.best_network,
-                run.dataset.validation,
-                config.input,
-                config.data.reading,
-                config.evaluate,
-                device=ranks.device,
-                amp=config.train.amp,
-                rank=ranks.rank,
-                ranks=ranks.count,
-                progress=shown,
-            )
+            scorer = NetworkScorer(trainer.best_network, run.spec, ranks.device, config.train.amp, as_trained=True)
+            with evaluating(trainer.best_network):
+                return evaluate_manifest(
+                    scorer,
+                    run.dataset.validation,
+                    config.evaluate,
+                    rank=ranks.rank,
+                    ranks=ranks.count,
+                    progress=shown,
+                )
         except DataError:  # on every rank; once the clips can be read again, the same command goes on from here
             run.save_checkpoint()
             raise
@@ -451,15 +462,7 @@ def _keep_if_best(run: _Run, evaluation: Evaluation) -> None:
         if run.config.distill.method != "none":
             provenance["taught_by"] = ", ".join(run.config.distill.teacher)
             provenance["distillation"] = run.config.distill.method
-        spec = ModelSpec(
-            clipshift=__version__,
-            model=run.config.model,
-            input=run.config.input,
-            reading=run.config.data.reading,
-            classes=run.dataset.classes,
-            labels="several" if train.multi_label else "one",
-            provenance=provenance,
-        )
+        spec = run.spec.model_copy(update={"provenance": provenance})
         try:
             save_bundle(run.folder / MODEL_FOLDER, trainer.best_network, spec)
         except OSError as error:
