@@ -8,6 +8,7 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from clipshift.cli import app
 from clipshift.config import DataConfig
 from clipshift.datasets.tools.check import check_data
 from clipshift.errors import ConfigError, DataError, UserError
-from clipshift.evaluation import load_evaluation
+from clipshift.evaluation import Evaluation, evaluate_manifest, load_evaluation
 from clipshift.evaluation.report.page import write_report
 from clipshift.inference.export_folder import read_export
 from clipshift.models.bundle import find_bundle, read_bundle
@@ -130,7 +131,7 @@ def test_the_printed_setting_is_taken_by_what_printed_it(
     assert "not named as data.frame_pattern says" in text
     code, text = call(capsys, *words, *remedy_in(text))
     assert "data.frame_pattern" not in text
-    assert "unreadable" not in text
+    assert "The folder holds no frames" not in text
     assert code == 0 or words[0] == "check"  # other findings: the clips are all alike
 
 
@@ -223,6 +224,30 @@ def test_a_training_whose_validation_cannot_be_read_does_not_begin(small_clips: 
     for path, content in whole.items():
         path.write_bytes(content)
     assert clipshift.train(tmp_path / "data", *SMALL, out=tmp_path / "run").epochs == 1
+
+
+def test_a_training_goes_on_once_its_validation_can_be_read_again(
+    small_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part in ("train", "val"):
+        for folder in sorted(small_clips.iterdir())[:2]:
+            shutil.copytree(folder, tmp_path / "data" / part / folder.name)
+    whole = {path: path.read_bytes() for path in (tmp_path / "data" / "val").rglob("*.mp4")}
+
+    def without_clips(*given: Any, **named: Any) -> Evaluation:  # noqa: ANN401
+        for path in whole:
+            path.unlink()
+        return evaluate_manifest(*given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("clipshift.training.run.evaluate_manifest", without_clips)
+        with pytest.raises(DataError, match="Not one of the clips can be read"):
+            clipshift.train(tmp_path / "data", *SMALL, out=tmp_path / "run")
+    for path, content in whole.items():
+        path.write_bytes(content)
+    capsys.readouterr()
+    assert clipshift.train(tmp_path / "data", *SMALL, out=tmp_path / "run").epochs == 1
+    assert "Going on from epoch 1, update 2" in capsys.readouterr().err
 
 
 def test_a_start_with_too_many_bad_clips_is_tried_again(small_clips: Path, tmp_path: Path) -> None:

@@ -131,3 +131,17 @@ def test_the_command_line_takes_a_fusion_or_a_model() -> None:
     command, bound, _ = cli.app.parse_args(["evaluate", "--fuse", "a", "b", "--weights", "1", "0.5"])
     assert command is cli.evaluate
     assert (bound.arguments["fuse"], bound.arguments["weights"]) == (["a", "b"], [1.0, 0.5])
+
+
+def test_a_fusion_of_nothing_is_no_figure(tmp_path: Path) -> None:
+    one = make_evaluation(tmp_path, CLASSES, per_class=2)
+    scores = list(one.scores)
+    halves = (slice(0, len(scores) // 2), slice(len(scores) // 2, None))
+    parts = []
+    for half in halves:
+        changed = list(scores)
+        changed[half] = [replace(score, logits=None, error="It is cut off.") for score in scores[half]]
+        parts.append(replace(one, scores=tuple(changed)))
+    with pytest.raises(DataError, match="Not one of the clips can be read"):
+        fuse(parts, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -261,7 +261,7 @@ def test_a_source_that_is_not_there_is_one_answer(model: clipshift.Model, clips:
         tmp_path / "empty.txt": "The list is empty",
         tmp_path / "table.csv": "does not name the columns",
         tmp_path / ("x" * 5000): "The path cannot be read",
-        "a\0b.mp4": "The path cannot be read",
+        "a\0b.mp4": "There is no such file or folder",
     }
     sources = [first_clip(clips), *(each for source in bad for each in (source, first_clip(clips)))]
     for workers, batch_size in ((0, 1), (2, 1), (2, 4)):
