@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: help install demo test lint types unit examples clean
+.PHONY: help install demo test lint types unit fuzz examples clean
 help:
 	@sed -n 's/^# \{0,3\}//p' Makefile | head -3
 
@@ -39,6 +39,13 @@ types: .venv/.installed
 
 unit: .venv/.installed
 	$(BIN)/pytest -n auto
+
+# Reads damaged input of every kind; what fails goes to fuzz-findings/ with the command that repeats it.
+FUZZ_CASES ?= 1000
+FUZZ_SEED ?= 0
+FUZZ_WORKERS ?= 2
+fuzz: .venv/.installed
+	$(BIN)/python -m tests.fuzz --cases $(FUZZ_CASES) --seed $(FUZZ_SEED) --workers $(FUZZ_WORKERS)
 
 # The programs in other languages, with what they need; Debian and Ubuntu, as root. `make test` tries them where it is there.
 EXAMPLES_NEED := cmake g++ pkg-config nlohmann-json3-dev libavcodec-dev libavformat-dev libavutil-dev libswscale-dev \

@@ -17,11 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, Queue
 
-from tests.fuzz import samples
 from tests.fuzz.cases import KINDS, Outcome
 
 LONGEST = 240
 """Seconds by the clock after which a case counts as one without an end."""
+
+
+SHORT = {"video": 400, "frames": 100, "list": 150, "data": 150, "config": 150, "weights": 40, "model": 15, "run": 2,
+         "checkpoint": 5, "command": 12}  # fmt: skip
+"""Cases of the run that the tests make: half a minute of CPU time."""
 
 
 @dataclass
@@ -67,6 +71,26 @@ class Worker(threading.Thread):
             self.child.wait()
 
     def _case(self, kind: str, number: int) -> Outcome:
+        self._start()
+        line, ready = self._ask(kind, number)
+        if line:
+            return Outcome(**json.loads(line))
+        child = self.child
+        assert child is not None
+        child.kill()
+        code = child.wait()
+        self.child = None
+        log = (self.folder.parent / f"{self.folder.name}.log").read_text(encoding="utf-8", errors="replace")[-4000:]
+        return Outcome(f"died: code {code}" if ready else "died: no end", log, 0, 0)
+
+    def make_samples(self, *, torch: bool) -> None:
+        """Have the child make what is damaged later."""
+        self._start()
+        line, _ = self._ask("samples", int(torch))
+        if not line:
+            raise RuntimeError("the samples cannot be made: see above")
+
+    def _start(self) -> None:
         if self.child is None or self.child.poll() is not None:
             command = [sys.executable, "-X", "faulthandler", "-m", "tests.fuzz.child"]
             words = [str(self.options.seed), str(self.options.samples), str(self.folder)]
@@ -75,20 +99,16 @@ class Worker(threading.Thread):
                 [*command, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
             )
             errors.close()
-        child = self.child
-        assert child.stdin is not None
-        assert child.stdout is not None
-        child.stdin.write(f"{kind} {number}\n")
-        child.stdin.flush()
-        ready, _, _ = select.select([child.stdout], [], [], LONGEST)
-        line = child.stdout.readline() if ready else ""
-        if line:
-            return Outcome(**json.loads(line))
-        child.kill()
-        code = child.wait()
-        self.child = None
-        log = (self.folder.parent / f"{self.folder.name}.log").read_text(encoding="utf-8", errors="replace")[-4000:]
-        return Outcome(f"died: code {code}" if not ready or code != -9 else "died: no end", log, 0, 0)
+
+    def _ask(self, kind: str, number: int) -> tuple[str, bool]:
+        """What the child says, and whether it said anything or ended in time."""
+        assert self.child is not None
+        assert self.child.stdin is not None
+        assert self.child.stdout is not None
+        self.child.stdin.write(f"{kind} {number}\n")
+        self.child.stdin.flush()
+        ready, _, _ = select.select([self.child.stdout], [], [], LONGEST)
+        return self.child.stdout.readline() if ready else "", bool(ready)
 
 
 def keep(options: argparse.Namespace, kind: str, number: int, outcome: Outcome, case: Path) -> None:
@@ -116,6 +136,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--kinds", nargs="+", choices=tuple(KINDS), default=list(KINDS))
+    parser.add_argument("--short", action="store_true", help="the few cases of each kind that the tests run")
     parser.add_argument("--minutes", type=float, default=0, help="stop after so many; 0: never")
     parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"), help="folder for what was found")
     parser.add_argument("--samples", type=Path, help="folder of the samples; made if it is not there")
@@ -126,15 +147,16 @@ def main() -> int:
     """Run the campaign and print its figures; 1 if it found a fault."""
     options = arguments()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ |= {"HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(["src", ".", os.environ.get("PYTHONPATH", "")])}
+    here = Path(__file__).resolve().parents[2]
+    path = [str(here / "src"), str(here), os.environ.get("PYTHONPATH", "")]
+    os.environ |= {"HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(path)}
     with tempfile.TemporaryDirectory() as scratch:
         options.samples = (options.samples or Path(scratch) / "samples").resolve()
-        make_missing(options.samples, torch=any(KINDS[kind].torch for kind in options.kinds))
         queue: Queue[tuple[str, int]] = Queue()
-        for number in range(options.first, options.first + options.cases):
-            for kind in options.kinds:
-                queue.put((kind, number))
+        for kind, number in planned(options):
+            queue.put((kind, number))
         workers = [Worker(options, queue, Path(scratch) / f"worker{number}") for number in range(options.workers)]
+        workers[0].make_samples(torch=any(KINDS[kind].torch for kind in options.kinds))
         for worker in workers:
             worker.start()
         deadline = time.monotonic() + options.minutes * 60
@@ -146,13 +168,12 @@ def main() -> int:
         return report([entry for worker in workers for entry in worker.seen])
 
 
-def make_missing(folder: Path, *, torch: bool) -> None:
-    """Make those samples that are not there."""
-    if not (folder / "settings").exists():
-        samples.make_samples(folder)
-    if torch and not (folder / "trained" / "export").exists():
-        samples.make_weights(folder / "weights")
-        samples.make_trained(folder / "trained")
+def planned(options: argparse.Namespace) -> list[tuple[str, int]]:
+    """Kinds and numbers of the cases, the kinds in turns so that all get their share of the minutes."""
+    if options.short:
+        return [(kind, number) for kind in options.kinds for number in range(SHORT[kind])]
+    numbers = range(options.first, options.first + options.cases)
+    return [(kind, number) for number in numbers for kind in options.kinds]
 
 
 def report(seen: list[tuple[str, int, Outcome]]) -> int:

@@ -1,5 +1,7 @@
 """A process that runs cases one after the other: reads `KIND NUMBER` a line, writes an outcome as JSON a line.
 
+The line `samples 0` has it make the samples first, with `samples 1` also those that need PyTorch.
+
 What a damaged file does to the process (a crash, no end, all memory) ends this process and not the campaign.
 """
 
@@ -14,6 +16,7 @@ from pathlib import Path
 
 from tests.fuzz import watch
 from tests.fuzz.cases import run_case, warm
+from tests.fuzz.samples import make_missing
 
 _ROOM = 6 << 30
 """Bytes of addresses beyond those of the start: an allocation that is larger fails, and spares the machine."""
@@ -30,6 +33,10 @@ def main(seed: int, samples: Path, folder: Path) -> None:
     warmed: set[str] = set()
     for line in sys.stdin:
         kind, number = line.split()
+        if kind == "samples":
+            make_missing(samples, torch=number == "1")
+            print("{}", file=answers, flush=True)
+            continue
         if kind not in warmed:
             warm(kind, samples, folder / "warm")
             warmed.add(kind)

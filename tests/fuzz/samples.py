@@ -140,5 +140,14 @@ def make_trained(folder: Path) -> None:
     clipshift.export(folder / "run", to="onnx", out=folder / "export", data=clips / "val", license="Apache-2.0")
 
 
+def make_missing(folder: Path, *, torch: bool) -> None:
+    """Make those samples that are not there."""
+    if not (folder / "settings").exists():
+        make_samples(folder)
+    if torch and not (folder / "trained" / "export").exists():
+        make_weights(folder / "weights")
+        make_trained(folder / "trained")
+
+
 def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever is in it
     return json.loads(path.read_text(encoding="utf-8"))

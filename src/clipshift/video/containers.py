@@ -132,6 +132,12 @@ def choose_video(container: InputContainer, videos: list[VideoStream]) -> VideoS
     return max(videos, key=lambda stream: (_is_default(stream), stream.codec_context.bit_rate or 0))
 
 
+def same_stream(container: InputContainer, stream: VideoStream, again: InputContainer) -> VideoStream:
+    """The stream of a container in the same file opened again."""
+    number = next(i for i, other in enumerate(container.streams.video) if other is stream)
+    return again.streams.video[number]
+
+
 def _is_attached(stream: VideoStream) -> bool:
     return bool(stream.disposition & stream.disposition.attached_pic)
 

@@ -12,7 +12,7 @@ from clipshift.errors import VideoError
 from clipshift.video.containers import reason
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
     from av.packet import Packet
@@ -33,9 +33,12 @@ class FrameDecoder:
         pictures_decoded: How many pictures the decoder has given so far, wanted or not.
     """
 
-    def __init__(self, path: Path, context: VideoCodecContext, source: PacketSource, index: PacketIndex) -> None:
+    def __init__(
+        self, path: Path, new_context: Callable[[], VideoCodecContext], source: PacketSource, index: PacketIndex
+    ) -> None:
         self._path = path
-        self._context = context
+        self._new_context = new_context
+        self._context = new_context()
         self._source = source
         self._index = index
         self.pictures_decoded = 0
@@ -144,8 +147,14 @@ class FrameDecoder:
 
     def _restart(self) -> None:
         self._context.skip_frame = "DEFAULT"
-        if self._context.is_open:
+        if not self._context.is_open:
+            return
+        if self._index.irregular is None:
             self._context.flush_buffers()
+        else:
+            # A decoder that was emptied still knows the headers that it has seen, and of a file whose headers change it
+            # would read the first pictures by the last ones.
+            self._context = self._new_context()
 
     def _damaged(self, number: int, found: str) -> VideoError:
         return VideoError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import av
 
-from clipshift.video.containers import demux
+from clipshift.video.containers import demux, same_stream
 from clipshift.video.index import UNKNOWN
 
 if TYPE_CHECKING:
@@ -70,8 +70,7 @@ class PacketSource:
     def _reopen(self) -> tuple[InputContainer, VideoStream]:
         self.close()
         container = self._open_again()
-        number = next(i for i, stream in enumerate(self._container.streams.video) if stream is self._stream)
-        self._again = container, container.streams.video[number]
+        self._again = container, same_stream(self._container, self._stream, container)
         return self._again
 
     def _seek(self, container: InputContainer, stream: VideoStream, start: int) -> int | None:

@@ -34,6 +34,7 @@ from clipshift.video.containers import (
     open_container,
     read_structure,
     reason,
+    same_stream,
     video_streams,
 )
 from clipshift.video.decoder import REMEDY, FrameDecoder
@@ -75,8 +76,8 @@ class VideoFile:
             stream, index = opened.stream, opened.index
             self._source = PacketSource(opened.again, opened.container, stream, index)
             context = stream.codec_context
-            _configure(context, limits, threads)
-            self._decoder: FrameDecoder | None = FrameDecoder(path, context, self._source, index)
+            new_context = _Contexts(opened, limits, threads)
+            self._decoder: FrameDecoder | None = FrameDecoder(path, new_context, self._source, index)
             self._reformatter = VideoReformatter()
             self._threads = threads
             self._limits = limits
@@ -308,6 +309,23 @@ def _pixel_aspect(stream: VideoStream, width: int) -> Fraction:
 
 def _square_width(width: int, aspect: Fraction) -> int:
     return max(1, round(width * aspect))
+
+
+class _Contexts:
+    """Gives decoders of a stream: that of the open container first, then those of containers opened for them."""
+
+    def __init__(self, opened: _Opened, limits: Limits, threads: int) -> None:
+        self._opened, self._limits, self._threads = opened, limits, threads
+        self._first = True
+
+    def __call__(self) -> VideoCodecContext:
+        context = self._opened.stream.codec_context
+        if not self._first:
+            with self._opened.again() as container:
+                context = same_stream(self._opened.container, self._opened.stream, container).codec_context
+        self._first = False
+        _configure(context, self._limits, self._threads)
+        return context
 
 
 def _configure(context: VideoCodecContext, limits: Limits, threads: int) -> None:
