@@ -13,8 +13,20 @@ from typing import Any
 
 import pytest
 
+<<<<<<< ours
 from clipshift.parallel import spawning
 from clipshift.parallel.spawning import explain_death, first_dead, memory_kills, no_shared_memory, worker_context
+=======
+from clipshift import spawning
+from clipshift.parallel.spawning import (
+    explain_death,
+    first_dead,
+    memory_kills,
+    no_shared_memory,
+    take_signals,
+    worker_context,
+)
+>>>>>>> theirs
 
 
 def die(number: int) -> None:
@@ -76,6 +88,32 @@ def test_kills_for_want_of_memory_are_counted_in_both_versions_of_control_groups
         before = memory_kills()
         path.write_text("oom 4\noom_kill 3\n")
         assert memory_kills() == before + 1
+
+
+class Signalled:
+    """Sends the process that opens it a signal, as a scheduler does while that still begins."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _signalled, ()
+
+
+def _signalled() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def ignore(_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    take_signals()
+
+
+def test_signals_wait_until_the_worker_says_what_they_mean() -> None:
+    process = worker_context().Process(target=ignore, args=(Signalled(),))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
 AGAIN = """

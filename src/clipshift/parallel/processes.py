@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from clipshift.errors import UserError
-from clipshift.parallel.spawning import Death, explain_death, first_dead, memory_kills, worker_context
+from clipshift.parallel.spawning import Death, explain_death, first_dead, memory_kills, take_signals, worker_context
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -134,6 +134,7 @@ def _death(pool: ProcessPoolExecutor, killed_before: int) -> Death:
 def _begin() -> None:
     """In a new process: Ctrl-C is the parent's business, and no process outlives a parent that was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    take_signals()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux has it
 _CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}
+_OF_ALL = {signal.SIGINT, signal.SIGTERM}
 _STARTING = threading.Lock()
 
 
@@ -39,7 +40,11 @@ class Death(NamedTuple):
 
 
 class Worker(SpawnProcess):
-    """A process that leaves the caller's script alone, and tells why it could not begin."""
+    """A process that leaves the caller's script alone, and tells why it could not begin.
+
+    SIGINT and SIGTERM, which reach every process of a terminal or a job, wait until it calls
+    [take_signals][clipshift.parallel.spawning.take_signals]: before that it cannot have said what they mean to it.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - a Process's own
         super().__init__(*args, **options)
@@ -50,7 +55,7 @@ class Worker(SpawnProcess):
         self._last_words, tell = Pipe(duplex=False)
         self._tell: Connection | None = tell
         try:
-            with _main_left_alone():
+            with _main_left_alone(), _signals_kept_back():
                 super().start()
         finally:
             tell.close()
@@ -95,6 +100,25 @@ def end_if_run_again() -> None:
             f"error: A process that the program started itself runs {script} again. do: put what the program does "
             'below if __name__ == "__main__":'
         )
+
+
+def take_signals() -> None:
+    """In a worker, when it has said what SIGINT and SIGTERM mean to it: let them come."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_ALL)
+
+
+@contextmanager
+def _signals_kept_back() -> Generator[None]:
+    """While inside, new processes begin without the signals that reach every process; this one gets them afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_ALL)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(tell: Connection, state: bytes) -> Worker:

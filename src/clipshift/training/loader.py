@@ -21,6 +21,7 @@ from clipshift.parallel.spawning import (
     is_no_room,
     memory_kills,
     no_shared_memory,
+    take_signals,
     worker_context,
 )
 from clipshift.training.samples import (
@@ -288,3 +289,4 @@ def _start_worker(worker: int) -> None:  # noqa: ARG001
     # decides when to stop, and its workers end with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    take_signals()
