@@ -84,11 +84,7 @@ def test_who_waits_says_so_and_gets_it(
 ) -> None:
     with other_process(tmp_path) as process:
         # The other one ends when this one has begun to wait.
-<<<<<<< ours
-        monkeypatch.setattr("clipshift.locks.time.sleep", lambda _: process.communicate())
-=======
         monkeypatch.setattr(time, "sleep", lambda _: process.communicate())
->>>>>>> theirs
         with hold(tmp_path / LOCK_FILE, doing="fetches it", error=RunError, wait=True):
             assert process.returncode == 0
     assert next(record.getMessage() for record in caplog.records).startswith(f"Waiting: process {process.pid} on")
@@ -102,21 +98,12 @@ def test_the_note_of_another_host_counts_while_it_is_touched(tmp_path: Path, mon
     path = tmp_path / LOCK_FILE
     note(path, host="elsewhere", machine="another boot", pid=7)
     clock = iter(range(10_000))
-<<<<<<< ours
-    monkeypatch.setattr("clipshift.locks.time.monotonic", lambda: next(clock))
-    monkeypatch.setattr("clipshift.locks.time.sleep", lambda _: os.utime(path, (next(clock), next(clock))))
-    with pytest.raises(RunError, match="process 7 on elsewhere"):
-        holding(tmp_path)
-    note(path, host="elsewhere", machine="another boot", pid=7)
-    monkeypatch.setattr("clipshift.locks.time.sleep", lambda _: None)
-=======
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(time, "sleep", lambda _: os.utime(path, (next(clock), next(clock))))
     with pytest.raises(RunError, match="process 7 on elsewhere"):
         holding(tmp_path)
     note(path, host="elsewhere", machine="another boot", pid=7)
     monkeypatch.setattr(time, "sleep", lambda _: None)
->>>>>>> theirs
     holding(tmp_path)
 
 
@@ -124,11 +111,7 @@ def test_an_old_note_of_another_host_is_not_watched(tmp_path: Path, monkeypatch:
     path = tmp_path / LOCK_FILE
     note(path, machine="another boot")
     os.utime(path, (1, 1))
-<<<<<<< ours
-    monkeypatch.setattr("clipshift.locks.time.sleep", lambda _: pytest.fail("there is nothing to wait for"))
-=======
     monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("there is nothing to wait for"))
->>>>>>> theirs
     holding(tmp_path)
 
 
@@ -160,11 +143,7 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: py
     def refused(*_: object) -> int:
         raise OSError(errno.EROFS, "Read-only file system")
 
-<<<<<<< ours
-    monkeypatch.setattr("clipshift.locks.os.open", refused)
-=======
     monkeypatch.setattr(os, "open", refused)
->>>>>>> theirs
     with pytest.raises(RunError, match="cannot be locked") as caught:
         holding(tmp_path)
     assert caught.value.got == "Read-only file system"

@@ -141,11 +141,7 @@ def test_file_names_that_are_no_text_do_no_harm(tmp_path: Path) -> None:
     evaluation = make_evaluation(tmp_path, NAMES)
     scores = tuple(replace(score, name=f"\udcff{score.name}") for score in evaluation.scores)
     replace(evaluation, scores=scores).save(tmp_path)
-<<<<<<< ours
     assert r"\xffclip1.mp4" in write_report(tmp_path).read_text(encoding="utf-8")
-=======
-    assert "\\xffclip1.mp4" in write_report(tmp_path).read_text(encoding="utf-8")
->>>>>>> theirs
 
 
 def test_the_worst_mistake_comes_first(tmp_path: Path) -> None:

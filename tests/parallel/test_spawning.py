@@ -13,11 +13,7 @@ from typing import Any
 
 import pytest
 
-<<<<<<< ours
 from clipshift.parallel import spawning
-from clipshift.parallel.spawning import explain_death, first_dead, memory_kills, no_shared_memory, worker_context
-=======
-from clipshift import spawning
 from clipshift.parallel.spawning import (
     explain_death,
     first_dead,
@@ -26,7 +22,6 @@ from clipshift.parallel.spawning import (
     take_signals,
     worker_context,
 )
->>>>>>> theirs
 
 
 def die(number: int) -> None:
