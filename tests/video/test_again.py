@@ -18,7 +18,8 @@ def _joined(path: Path, first: Path, second: Path) -> Path:
     with av.open(str(first)) as one, av.open(str(second)) as two, av.open(str(path), "w") as container:
         copy = container.add_stream_from_template(one.streams.video[0])
         number = 0
-        for source, headers in ((one, b""), (two, two.streams.video[0].codec_context.extradata or b"")):
+        for source in (one, two):
+            headers = b"" if source is one else two.streams.video[0].codec_context.extradata or b""
             for packet in source.demux(video=0):
                 if packet.size:
                     new = av.Packet(headers + bytes(packet))
