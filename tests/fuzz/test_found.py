@@ -1,0 +1,184 @@
+"""Input that the campaign found to end in a traceback, the smallest of each kind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from clipshift.config import DataConfig, resolve
+from clipshift.datasets.lists import gives_labels
+from clipshift.datasets.manifest import read_dataset
+from clipshift.errors import ConfigError, DataError, ExportError, RunError, UserError, WeightsError
+from clipshift.evaluation.results import METRICS, PREDICTIONS, load_evaluation
+from clipshift.files import from_json
+from clipshift.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from clipshift.training.reporting import truncate_metrics
+from tests.evaluation.synthetic import make_evaluation
+
+DEEP = "[" * 100_000
+
+
+def test_brackets_without_end_are_no_json() -> None:
+    with pytest.raises(ValueError, match="too many brackets"):
+        from_json(DEEP)
+    assert from_json('{"a": [1]}') == {"a": [1]}
+
+
+def test_an_empty_csv_gives_no_labels(tmp_path: Path) -> None:
+    path = tmp_path / "clips.csv"
+    path.write_text("\n")
+    with pytest.raises(DataError, match="list is empty"):
+        gives_labels(path)
+
+
+def test_the_folder_of_a_user_that_nobody_knows(tmp_path: Path) -> None:
+    path = tmp_path / "data.yaml"
+    path.write_text("train: ~nobody-of-this-name/clips\n")
+    with pytest.raises(DataError, match="The path of `train` does not exist"):
+        read_dataset(path, DataConfig())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "&a [*a]",
+        "&a {b: *a}",
+        "\n"
+        + "\n".join(f"  k{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" if n else "  k0: &a0 [1]" for n in range(12)),
+    ],
+    ids=["list", "mapping", "much of little"],
+)
+def test_yaml_that_stands_for_more_than_it_is(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(f"data: {text}\n")
+    with pytest.raises(ConfigError, match="without an end"):
+        resolve(file=path)
+
+
+def test_values_that_are_referred_to_twice_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("optim: {lr: &rate 0.5, weight_decay: *rate}\n")
+    assert resolve(file=path).config.optim.weight_decay == 0.5
+
+
+def test_keywords_that_no_file_can_hold() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    for value in (loop, 10**5000):
+        with pytest.raises(ConfigError, match="cannot be written down"):
+            resolve(settings=[{"train.epochs": value}])
+
+
+def test_names_of_recipes_that_are_longer_than_any() -> None:
+    for name in ("a" * 300, "a" * 300 + ".yaml"):
+        with pytest.raises(ConfigError, match="There is no"):
+            resolve(name)
+
+
+def test_long_names_end_in_words() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "clipshift", "predict", "a" * 300, "x.mp4"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+
+
+def test_every_line_of_an_error_is_bounded() -> None:
+    error = UserError(
+        "x" * 9999 + "\nsecond", where="y" * 9999, got="z" * 9999, allowed=["k" * 9999], remedy="r" * 9999
+    )
+    assert len(str(error).split("\n")) == 6
+    assert max(map(len, str(error).split("\n"))) < 4200
+
+
+def _resign(checkpoint: Path, **progress: object) -> None:
+    state = json.loads((checkpoint / "state.json").read_text())
+    state["progress"] |= progress
+    del state["json_sha256"]
+    state["json_sha256"] = hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+    (checkpoint / "state.json").write_text(json.dumps(state))
+
+
+@pytest.mark.parametrize("text", [DEEP, "1", '"a"', "[]", "null", "{}"])
+def test_a_checkpoint_that_says_something_else(tmp_path: Path, text: str) -> None:
+    checkpoint = save_checkpoint(tmp_path, {"a": torch.zeros(2)}, Progress(update=3, best=(0.5, -1.0)), {})
+    found = load_checkpoint(tmp_path)
+    assert found is not None
+    assert found[1] == Progress(update=3, best=(0.5, -1.0))
+    (checkpoint / "state.json").write_text(text)
+    with pytest.raises(RunError, match="No checkpoint of this run can be read"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "progress", [{"epoch": "x"}, {"epoch": 1.5}, {"step": None}, {"update": -1}, {"epoch": 10**400}, {"scaler": 3}]
+)
+def test_a_checkpoint_whose_progress_is_none(tmp_path: Path, progress: dict[str, object]) -> None:
+    checkpoint = save_checkpoint(tmp_path, {"a": torch.zeros(2)}, Progress(update=3), {})
+    _resign(checkpoint, **progress)
+    with pytest.raises(RunError, match="No checkpoint of this run can be read"):
+        load_checkpoint(tmp_path)
+
+
+def test_damaged_lines_of_metrics_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    good = '{"kind": "step", "update": 1, "epoch": 0}'
+    path.write_text(f'{good}\n1\n[]\n{{"update": "x", "kind": "step"}}\n{{"kind": "step"}}\n{DEEP}\n')
+    truncate_metrics(path, update=2, epoch=1)
+    assert path.read_text() == good + "\n"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"logits": [1, 2]},
+        {"logits": [[1], [2]]},
+        {"logits": "x"},
+        {"label": 99},
+        {"label": True},
+        {"name": 3},
+        {"error": []},
+    ],
+    ids=str,
+)
+def test_a_stored_score_that_is_none(tmp_path: Path, change: dict[str, object]) -> None:
+    make_evaluation(tmp_path, ["up", "down", "still"]).save(tmp_path)
+    assert load_evaluation(tmp_path).classes == ("up", "down", "still")
+    lines = (tmp_path / PREDICTIONS).read_text().splitlines()
+    lines[0] = json.dumps(json.loads(lines[0]) | change)
+    (tmp_path / PREDICTIONS).write_text("\n".join(lines) + "\n")
+    with pytest.raises(RunError, match="cannot be read"):
+        load_evaluation(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"confusion": [[1]]}, {"confusion": 3}, {"total": 10**30}, {"per_class": [1]}, {"scored": -1}, {"top1": {}}],
+    ids=str,
+)
+def test_stored_metrics_that_are_none(tmp_path: Path, change: dict[str, object]) -> None:
+    make_evaluation(tmp_path, ["up", "down", "still"]).save(tmp_path)
+    metrics = json.loads((tmp_path / METRICS).read_text())
+    (tmp_path / METRICS).write_text(json.dumps(metrics | change))
+    with pytest.raises(RunError, match="cannot be read"):
+        load_evaluation(tmp_path)
+
+
+def test_descriptions_of_models_and_exports_without_end(tmp_path: Path) -> None:
+    from clipshift.inference.export_folder import find_export, read_export
+    from clipshift.models.bundle import WEIGHTS_FILE, read_bundle
+
+    (tmp_path / "model.json").write_text(DEEP)
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    (tmp_path / WEIGHTS_FILE).write_bytes(b"x")
+    assert find_export(tmp_path) == tmp_path
+    with pytest.raises(ExportError, match="cannot be read"):
+        read_export(tmp_path)
+    with pytest.raises(WeightsError, match="cannot be read"):
+        read_bundle(tmp_path)
