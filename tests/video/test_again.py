@@ -19,12 +19,7 @@ def _joined(path: Path, first: Path, second: Path) -> Path:
         copy = container.add_stream_from_template(one.streams.video[0])
         number = 0
         for source in (one, two):
-<<<<<<< ours
-            headers = b"" if source is one else two.streams.video[0].codec_context.extradata or b""
-            for packet in source.demux(video=0):
-=======
             for place, packet in enumerate(source.demux(video=0)):
->>>>>>> theirs
                 if packet.size:
                     headers = two.streams.video[0].codec_context.extradata if source is two and place == 0 else None
                     new = av.Packet((headers or b"") + bytes(packet))
