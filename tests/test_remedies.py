@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clipshift.weights.table import PUBLISHED
 
 import clipshift
 from clipshift.cli import app
@@ -17,6 +16,7 @@ from clipshift.config import resolve, setting
 from clipshift.config.text import valid_keys
 from clipshift.errors import ConfigError
 from clipshift.models.zoo import ZOO
+from clipshift.weights.published import published_weights
 
 SOURCE = Path(clipshift.__file__).parent
 VALUE = "VALUE"
@@ -170,7 +170,7 @@ def test_a_printed_setting_is_read_again(pattern: str) -> None:
 
 
 def test_weights_to_train_from_name_a_recipe() -> None:
-    names = [entry.model for entry in PUBLISHED.values() if entry.segments == 1]
+    names = [entry.model for entry in published_weights().values() if entry.segments == 1]
     assert names
     for name in names:
         resolve(name)

@@ -242,6 +242,7 @@ def export(  # noqa: PLR0913
     data: Text | None = None,
     calibrate: Text | None = None,
     crops: Crops | None = None,
+    streaming: Annotated[bool, Parameter(negative=())] = False,
     license: Annotated[Text | None, Parameter(name=("--license", "--licence"))] = None,  # noqa: A002
 ) -> None:
     """Write a model as a file that runs without PyTorch, once it is proven to give the model's numbers.
@@ -257,6 +258,7 @@ def export(  # noqa: PLR0913
         data: Clips to check on; by default the run's validation clips.
         calibrate: Data set for int8.
         crops: Crops of every frame inside the file; by default the model's own.
+        streaming: The file takes one frame of a live stream at a time; of causal networks (onnx, openvino).
         license: Of the model, for its card.
     """
     import clipshift
@@ -271,6 +273,7 @@ def export(  # noqa: PLR0913
             data=data,
             calibrate=calibrate,
             crops=crops,
+            streaming=streaming,
             license=license,
             settings=settings,
             progress=progress,

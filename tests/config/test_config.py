@@ -160,5 +160,7 @@ def test_published_recipes_take_pixels_as_stored() -> None:
     chosen = {name: resolve(name).config.input.pixel_aspect for name in recipe_names()}
     published = {name for name in chosen if "k400" in name or "ucf101" in name}
     assert {chosen[name] for name in published} == {"ignore"}
-    assert {chosen[name] for name in chosen if name not in published | {"motion-demo"}} == {"apply"}
+    assert {chosen[name] for name in chosen if name not in published | {"motion-demo", "motion-demo-online"}} == {
+        "apply"
+    }
     assert resolve().config.input.pixel_aspect == "ignore"  # of models from before there was a choice

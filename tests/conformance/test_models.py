@@ -14,7 +14,6 @@ import onnxruntime
 import pytest
 import timm
 import torch
-from clipshift.weights.homes.paddlevideo import shift_of_paddle
 from torch import nn
 from torch.nn import functional as F
 
@@ -29,6 +28,7 @@ from clipshift.models.folding import fold_branches
 from clipshift.models.paddle_backbones import PADDLE_BACKBONES
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
+from clipshift.weights.formats.paddlevideo import shift_of_paddle
 
 SEGMENTS, CLASSES, CROP = 4, 3, 64
 

@@ -29,6 +29,7 @@ from clipshift.exporting.check_clips import (
 )
 from clipshift.exporting.checking import check
 from clipshift.exporting.comparison import Progress
+from clipshift.exporting.streaming import check_frames, check_streaming, describe_streaming
 from clipshift.exporting.targets import WRITERS, Quantize, check_target, give_name, package_versions
 from clipshift.files import printable, sha256_of_file, write_whole
 from clipshift.inference.export_folder import (
@@ -70,8 +71,11 @@ class Exported:
         """What happened, and the command to go on with."""
         export, checked, settings = self.export, self.export.checked, self.export.spec.input
         size = sum((self.folder / name).stat().st_size for name in MODEL_FILES[export.target]) / 1e6
+        frames = f"frames uint8 (clips, {settings.segments}, height, width, 3)"
+        if export.streaming is not None:
+            frames = f"one frame uint8 (streams, height, width, 3) and {len(export.streaming.states)} states"
         takes = (
-            f"frames uint8 (clips, {settings.segments}, height, width, 3), RGB, as decoded; any height and width"
+            f"{frames}, RGB, as decoded; any height and width"
             if export.input == "frames"
             else f"clips float32 (clips, {settings.segments}, 3, {export.spec.side}, {export.spec.side}), normalized"
         )
@@ -89,6 +93,11 @@ class Exported:
                 f"probabilities differ by {checked.largest_difference:.1e} at most, "
                 f"same class in {checked.agreement:.1%}"
             )
+            if checked.largest_frame_error is not None:
+                lines.append(
+                    f"stepwise  {checked.frames} random frames, one at a time: "
+                    f"logits differ by {checked.largest_frame_error:.1e} of the largest at most"
+                )
             if checked.accuracy is not None and checked.accuracy_of_model is not None:
                 lines.append(
                     f"accuracy  {checked.accuracy:.1%} of the clips; "
@@ -114,6 +123,7 @@ def export(  # noqa: PLR0913
     data: str | Path | None = None,
     calibrate: str | Path | None = None,
     crops: Crops | None = None,
+    streaming: bool = False,
     license: str | None = None,  # noqa: A002 - the word of the command line
     settings: Settings | Sequence[Settings] = (),
     progress: Progress | None = None,
@@ -137,6 +147,8 @@ def export(  # noqa: PLR0913
         calibrate: Data set for int8: ranges are measured on its training clips; all its clips check it, the accuracy
             those of the validation part.
         crops: Crops that the file takes of every frame. Default: the model's own.
+        streaming: Of a causal network: the file takes one frame of each stream at a time, and gives back what the
+            streams keep. In fp32, the logits of every frame are compared, too: they may differ by 1e-5 of the largest.
         license: Of the model, for its card. Default: that of the published weights, else "not stated".
         settings: Of reading clips, in place of those that the model was trained with, such as
             `"data.max_seconds=50000"` ([ReadingConfig][clipshift.config.ReadingConfig]); they become the export's.
@@ -163,11 +175,14 @@ def export(  # noqa: PLR0913
     spec = trained.spec
     if crops is not None:
         spec = spec.model_copy(update={"crops": crops})
+    if streaming:
+        check_streaming(trained.network, spec, to, precision, input)
     description = Export(
         clipshift=__version__,
         target=to,
         precision=precision,
         input=input,
+        streaming=describe_streaming(trained.network, spec) if streaming else None,
         spec=spec,
         license=license or trained.license,
         training=trained.training,
@@ -182,7 +197,10 @@ def export(  # noqa: PLR0913
 
             quantize = quantizer(description, calibration, reference)
         description = write_files(staging, trained.network, description, quantize)
-        checked = check(reference, load(staging, device="cpu"), clips, source, description, progress=progress)
+        written = load(staging, device="cpu")
+        checked = check(reference, written, clips, source, description, progress=progress)
+        if streaming:
+            checked = check_frames(reference.scorer.stepper, written.scorer.stepper, spec, precision, checked)
         description = description.model_copy(update={"checked": checked})
         write_description(staging, description)
         write_whole(staging / "README.md", card_text(description, out))

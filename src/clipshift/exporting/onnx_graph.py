@@ -31,7 +31,7 @@ def add_ends(network: ModelProto, spec: ModelSpec) -> ModelProto:
     _rename(seen, "logits", "view_logits")
     seen.graph.output[0].name = "view_logits"
     whole = onnx.compose.merge_models(seen, answers_to_onnx(spec), io_map=[("view_logits", "view_logits")])
-    return _finished(whole)
+    return finish(whole)
 
 
 def halve(network: ModelProto) -> ModelProto:
@@ -41,7 +41,7 @@ def halve(network: ModelProto) -> ModelProto:
 
     halved = OnnxModel(convert_float_to_float16(network, keep_io_types=True))
     halved.topological_sort()  # the conversion puts its casts at the end
-    return _finished(halved.model)
+    return finish(halved.model)
 
 
 def write_metadata(model: ModelProto, text: str) -> None:
@@ -77,14 +77,24 @@ def network_to_onnx(network: Recognizer, spec: ModelSpec) -> ModelProto:
     if program is None:
         raise RuntimeError("torch.onnx.export gave no program")
     model = program.model_proto
+    return tidy(model, "batch")
+
+
+def tidy(model: ModelProto, first_axis: str) -> ModelProto:
+    """What PyTorch's exporter gives, without what is of no use outside, in place.
+
+    Args:
+        model: All of its inputs and outputs have the same free first axis.
+        first_axis: The name that the axis gets.
+    """
     for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+        value.type.tensor_type.shape.dim[0].dim_param = first_axis
     for node in model.graph.node:  # where in PyTorch's sources a node is from: of no use outside, and long
         del node.metadata_props[:]
         node.doc_string = ""
     del model.graph.metadata_props[:]
     del model.graph.value_info[:]
-    return _finished(model)
+    return finish(model)
 
 
 def preprocessing_to_onnx(spec: ModelSpec) -> ModelProto:
@@ -95,6 +105,17 @@ def preprocessing_to_onnx(spec: ModelSpec) -> ModelProto:
     side, segments = spec.side, spec.input.segments
     takes = _value("frames", UINT8, "batch", segments, "height", "width", 3)
     return _model("preprocessing", nodes, [takes], [_value("views", FLOAT, "views", segments, 3, side, side)])
+
+
+def frame_preprocessing_to_onnx(spec: ModelSpec) -> ModelProto:
+    """From `frame` uint8 (B, H, W, 3), of B streams, to its center crop `input/view` float32 (B, 3, side, side)."""
+    nodes = Nodes("input/")
+    clips_B1HWC = nodes.expand("frame", 1)
+    one_frame = spec.input.model_copy(update={"segments": 1})
+    views, _ = add_preprocessing(nodes, clips_B1HWC, one_frame, "center")
+    nodes.add("Squeeze", views, nodes.integer([1]), out="input/view")
+    takes = _value("frame", UINT8, "streams", "height", "width", 3)
+    return _model("preprocessing", nodes, [takes], [_value("input/view", FLOAT, "streams", 3, spec.side, spec.side)])
 
 
 def answers_to_onnx(spec: ModelSpec) -> ModelProto:
@@ -126,10 +147,11 @@ def _model(name: str, nodes: Nodes, takes: list[ValueInfoProto], gives: list[Val
     used = {name for node in nodes.nodes for name in node.input}
     constants = [constant for constant in nodes.constants if constant.name in used]
     graph = helper.make_graph(nodes.nodes, name, takes, gives, constants)
-    return _finished(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)]))
+    return finish(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)]))
 
 
-def _finished(model: ModelProto) -> ModelProto:
+def finish(model: ModelProto) -> ModelProto:
+    """Sign a model and check it, in place."""
     model.ir_version = _IR_VERSION
     model.producer_name, model.producer_version = "clipshift", __version__
     del model.metadata_props[:]

@@ -66,13 +66,13 @@ def write_onnx(folder: Path, network: Recognizer, export: Export, quantize: Quan
     """Write `model.onnx`; in all precisions, pixels are prepared and answers given in float32."""
     from clipshift.exporting.onnx_graph import add_ends, halve, network_to_onnx, write_metadata
 
-    model = network_to_onnx(network, export.spec)
+    model = _streaming_or(network_to_onnx, network, export)
     if export.precision == "fp16":
         model = halve(model)
     elif quantize is not None:
         model, excluded = quantize(model)
         export = export.model_copy(update={"excluded_layers": excluded})
-    if export.input == "frames":
+    if export.input == "frames" and export.streaming is None:
         model = add_ends(model, export.spec)
     write_metadata(model, export.to_text())
     (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
@@ -86,17 +86,26 @@ def write_openvino(folder: Path, network: Recognizer, export: Export, quantize: 
     from clipshift.exporting.onnx_graph import network_to_onnx
     from clipshift.exporting.openvino_graph import add_ends, from_onnx, store_half
 
-    model = from_onnx(network_to_onnx(network, export.spec))
+    model = from_onnx(_streaming_or(network_to_onnx, network, export))
     if export.precision == "fp16":
         store_half(model)
     elif quantize is not None:
         model, excluded = quantize(model)
         export = export.model_copy(update={"excluded_layers": excluded})
-    if export.input == "frames":
+    if export.input == "frames" and export.streaming is None:
         model = add_ends(model, export.spec)
     model.set_rt_info(export.to_text(), ["framework", METADATA_KEY])
     openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
     return export
+
+
+def _streaming_or(to_onnx: Callable[..., Any], network: Recognizer, export: Export) -> Any:  # noqa: ANN401
+    """The ONNX model of a network, clips to logits, or that of a streaming export, which is whole already."""
+    from clipshift.exporting.streaming import streaming_to_onnx
+
+    if export.streaming is None:
+        return to_onnx(network, export.spec)
+    return streaming_to_onnx(network, export.spec, export.streaming)
 
 
 def write_torch(folder: Path, network: Recognizer, export: Export, _: Quantize | None) -> Export:

@@ -52,6 +52,31 @@ class Checked(Section):
     """Top-1 of the export on the labeled clips, in [0, 1]."""
     accuracy_of_model: float | None = None
     """Top-1 of the model on the same clips."""
+    frames: int | None = None
+    """Of a streaming export: random frames, of several sizes, each of which it answered as the model does."""
+    largest_frame_error: float | None = None
+    """Of the logits of these frames, relative to the largest logit of the model."""
+
+
+class StreamTensor(Section):
+    """One of the tensors that streams keep from frame to frame: an input, and an output of the same shape and type."""
+
+    name: str
+    """Of the input."""
+    next_name: str
+    """Of the output, which is the input of the next step."""
+    shape: tuple[int, ...]
+    """Of one stream; the tensor has an axis of streams before."""
+    dtype: Literal["float32"] = "float32"
+
+
+class Streaming(Section):
+    """What a file that takes one frame of each stream at a time keeps, and answers."""
+
+    window: int
+    """Frames that `probabilities` and `logits` are averaged over; `frame_logits` are of the frame alone."""
+    states: tuple[StreamTensor, ...]
+    """All begin as zeros; a stream is reset by zeros in its row of each."""
 
 
 class Export(Section):
@@ -68,6 +93,9 @@ class Export(Section):
     """`frames`: uint8 (B, T, H, W, 3), RGB, as decoded (scaled to square pixels where `spec.input.pixel_aspect` is
     `apply`), to `probabilities` and `logits` (B, K); `clips`: float32
     (B, T, 3, side, side), normalized, to `logits`, each crop of a frame in a clip of its own."""
+    streaming: Streaming | None = None
+    """The file takes one frame of each stream at a time: `frame` uint8 (B, H, W, 3) and the states to `probabilities`,
+    `logits`, `frame_logits` (B, K) and the next states."""
     spec: ModelSpec
     """Classes, frames, preprocessing, views and origin of the model."""
     excluded_layers: tuple[str, ...] = Field(default=(), validation_alias=AliasChoices("excluded_layers", "kept"))

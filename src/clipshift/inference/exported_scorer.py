@@ -14,8 +14,9 @@ import numpy as np
 
 from clipshift.config import EvaluateConfig, ModelSpec
 from clipshift.datasets.clip import Clip
-from clipshift.errors import ConfigError, MissingDependencyError, VideoError
+from clipshift.errors import ConfigError, ExportError, MissingDependencyError, VideoError
 from clipshift.inference.engines.session import Session
+from clipshift.inference.engines.streaming import Stepper, StreamingSession
 from clipshift.inference.export_folder import Export
 from clipshift.inference.scorer import ScoredClip, average_views, one_line, score_concurrently, score_in_batches
 from clipshift.parallel.prefetch import Reserve, prefetch_within
@@ -51,6 +52,20 @@ class ExportScorer:
     def engine(self) -> str:
         """What runs the network, for people."""
         return self.session.engine
+
+    @property
+    def stepper(self) -> Stepper:
+        """The file, one frame at a time.
+
+        Raises:
+            ExportError: It takes clips.
+        """
+        if not isinstance(self.session, StreamingSession):
+            raise ExportError(
+                "This exported model takes clips, not one frame at a time.",
+                remedy="export with --streaming, or classify a sliding window of the last frames with `predict`",
+            )
+        return self.session
 
     def stream(self, clips: Iterable[Clip], protocol: EvaluateConfig, *, workers: int) -> Iterator[ScoredClip]:
         """Score clips in their order; inputs of one size share a batch of `protocol.batch_size`.

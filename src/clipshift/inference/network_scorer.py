@@ -22,9 +22,11 @@ from clipshift.device import Amp, autocast, cast_weights
 from clipshift.errors import ConfigError
 from clipshift.inference.engines.forking import FORKED_WITH_GPU
 from clipshift.inference.engines.torch_program import one_thread_after_fork
+from clipshift.inference.network_stepper import NetworkStepper
 from clipshift.inference.scorer import ScoredClip, average_views, one_line, score_concurrently, score_in_batches
 from clipshift.inference.views import prefetch_views, read_views, views_of_frames
 from clipshift.models.folding import inference_form
+from clipshift.models.online import check_causal
 from clipshift.models.recognizer import Recognizer
 from clipshift.parallel.prefetch import prefetch
 from clipshift.preprocessing.transforms import evaluation_views, normalize
@@ -183,11 +185,29 @@ class NetworkScorer:
         return average_views(self._engine(views_VTCHW).float().cpu().numpy(), self.spec.average)
 
     @cached_property
+    def stepper(self) -> NetworkStepper:
+        """The network, one frame at a time.
+
+        Raises:
+            ConfigError: It takes from later frames, or several crops.
+        """
+        network = self._running
+        if not isinstance(network, Recognizer):
+            raise TypeError(f"a recognizer is expected, got {type(network).__name__}")
+        check_causal(network.model)
+        return NetworkStepper(network, self.spec, self.device, self.amp)
+
+    @cached_property
+    def _running(self) -> nn.Module:
+        if self.as_trained or not isinstance(self.network, Recognizer):
+            return self.network
+        form = inference_form(self.network)
+        cast_weights(form, self.amp)  # in place
+        return form
+
+    @cached_property
     def _engine(self) -> Engine:
-        network = self.network
-        if not self.as_trained and isinstance(network, Recognizer):
-            network = cast_weights(inference_form(network), self.amp)
-        return network_engine(network, self.spec.input, self.device, self.amp)
+        return network_engine(self._running, self.spec.input, self.device, self.amp)
 
 
 @contextmanager

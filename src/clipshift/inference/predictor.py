@@ -17,6 +17,7 @@ from clipshift.inference.reopening import Opening, reduced
 from clipshift.inference.results import Failure, Prediction
 from clipshift.inference.scorer import Scorer
 from clipshift.inference.sources import find_clips, is_one_clip
+from clipshift.inference.streaming import StreamScores, StreamState, as_batch
 from clipshift.parallel.prefetch import pick_threads
 
 if TYPE_CHECKING:
@@ -145,6 +146,44 @@ class Model:
                 yield Failure(scored.clip.name, scored.error or "")
             else:
                 yield Prediction(scored.clip.name, self.classes, self.probabilities(scored.logits))
+
+    def start(self, streams: int = 1) -> StreamState:
+        """Begin streams, whose frames [step][clipshift.inference.predictor.Model.step] takes one at a time.
+
+        Args:
+            streams: How many go side by side.
+
+        Returns:
+            What they keep, before their first frame.
+
+        Raises:
+            ConfigError: The model takes from later frames, or several crops; or there are no streams.
+            ExportError: An exported model takes clips.
+        """
+        if streams < 1:
+            raise ConfigError("There is no such number of streams.", where="streams", got=streams, allowed="1 or more")
+        return StreamState(self.scorer.stepper.initial_state(streams), streams)
+
+    def step(self, frames: np.ndarray, state: StreamState) -> tuple[StreamScores, StreamState]:
+        """Answer to the next frame of a stream, or of each of several.
+
+        Args:
+            frames: As decoded, RGB, uint8 (H, W, 3) or (B, H, W, 3) with a frame of each stream.
+            state: What `start` or the step before gave; stays as it is, so that a step can be repeated.
+
+        Returns:
+            The answer, and the state for the frame after.
+
+        Raises:
+            VideoError: The frames are not these.
+            ConfigError: The state is of another model.
+            ExportError: The same, of an exported model.
+        """
+        logits, after = self.scorer.stepper.step(as_batch(frames, state.streams), state.tensors)
+        average, frame = (each[0] if frames.ndim == 3 else each for each in (logits.average, logits.frame))
+        chances, frame_chances = (np.apply_along_axis(self.probabilities, -1, each) for each in (average, frame))
+        scores = StreamScores(self.classes, chances, frame_chances, average, frame)
+        return scores, StreamState(after, state.streams)
 
     def views(self, crops: str | None = None, clips: int | None = None, batch_size: int = 1) -> EvaluateConfig:
         """The views that are asked for, else the model's own.

@@ -22,6 +22,8 @@ from clipshift.parallel.prefetch import UntilError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from clipshift.inference.engines.streaming import Stepper
+
 
 @dataclass(frozen=True, eq=False)
 class ScoredClip:
@@ -60,6 +62,15 @@ class Scorer(Protocol):
 
     def one_set(self, frames_THWC: np.ndarray) -> np.ndarray:
         """Score exactly these frames, as many as the model takes, uint8 (T, H, W, 3): logits float32 (K,)."""
+
+    @property
+    def stepper(self) -> Stepper:
+        """The model, one frame at a time.
+
+        Raises:
+            ConfigError: It takes from later frames.
+            ExportError: The exported file takes clips.
+        """
 
 
 @dataclass

@@ -70,8 +70,13 @@ ZOO: dict[str, ZooEntry] = {
     ),
     "tsm-mobilenetv2-online": ZooEntry(
         "TSM on MobileNetV2 that takes from past frames only: no frame waits for a later one.",
-        recipe="tsm-mobilenetv2",
-        settings=("model.shift.order=past_only",),
+        recipe="tsm-mobilenetv2-online",
+    ),
+    "tsm-r50-online": ZooEntry(
+        "TSM on ResNet-50 that takes from past frames only, for live streams.", recipe="tsm-r50-online"
+    ),
+    "pptsm-r50-online": ZooEntry(
+        "PP-TSM on ResNet-50-vd that takes from past frames only, for live streams.", recipe="pptsm-r50-online"
     ),
     "pptsn-r50": ZooEntry(
         "PP-TSN on ResNet-50-vd: TSN with a better backbone.",

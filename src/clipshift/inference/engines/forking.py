@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Lock
 
 import numpy as np
 
 from clipshift.errors import ExportError
 from clipshift.inference.engines.session import Session
+from clipshift.inference.engines.streaming import NamedSession
 
 FORKED_WITH_GPU = "load the model in that process, or start processes by spawn, to which a Model can be sent"
 _OPEN: weakref.WeakSet[ReopenedSession] = weakref.WeakSet()
@@ -54,6 +55,17 @@ class ReopenedSession:
     def probabilities(self, inputs: np.ndarray) -> np.ndarray:
         """Probabilities float32 (B, K)."""
         return self._here().probabilities(inputs)
+
+    def answers(self, inputs: Mapping[str, np.ndarray], outputs: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+        """What a file gives for inputs by name.
+
+        Raises:
+            ExportError: The engine has no names.
+        """
+        session = self._here()
+        if not isinstance(session, NamedSession):
+            raise ExportError("The engine of this export has no streams.", got=session.engine)
+        return session.answers(inputs, outputs)
 
     def leave_to_parent(self) -> None:
         """In a forked process: forget the parent's session."""

@@ -25,6 +25,7 @@ def open_session(folder: Path, export: Export, options: EngineOptions | None = N
         ExportError: The engine cannot read the file.
     """
     from clipshift.inference.engines.forking import ReopenedSession
+    from clipshift.inference.engines.streaming import StreamingSession
 
     path, options = (folder / MODEL_FILES[export.target][0]).absolute(), options or EngineOptions()
 
@@ -34,9 +35,10 @@ def open_session(folder: Path, export: Export, options: EngineOptions | None = N
         return _OPENERS[export.target](path, export, chosen)
 
     try:
-        return ReopenedSession(open_here)
+        session = ReopenedSession(open_here)
     except ModuleNotFoundError as error:
         raise MissingDependencyError.of(error) or error from error
+    return session if export.streaming is None else StreamingSession(session, export, export.streaming)
 
 
 def _open_onnx(path: Path, export: Export, options: EngineOptions) -> Session:

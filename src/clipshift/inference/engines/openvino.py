@@ -6,7 +6,7 @@ import ctypes
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -124,19 +124,30 @@ class OpenVinoSession:
         """Probabilities float32 (B, K)."""
         return self._answer(inputs, "probabilities")
 
+    def answers(self, inputs: Mapping[str, np.ndarray], outputs: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+        """What the file gives by the names of its inputs and outputs, each of as many rows; nothing is checked."""
+        request = self._request(len(next(iter(inputs.values()))))
+        found = request.infer(dict(inputs))
+        return tuple(np.array(found[name]) for name in outputs)
+
     def _answer(self, inputs: np.ndarray, output: str) -> np.ndarray:
         check_input(inputs, self._export)
-        batch = len(inputs)
+        answers = self._request(len(inputs)).infer([np.ascontiguousarray(inputs)])
+        return np.array(answers[output], dtype=np.float32)
+
+    def _request(self, batch: int) -> Any:  # noqa: ANN401 - OpenVINO has no types
+        """A request of its own for each call: threads may share a session."""
         with self._lock:
             if batch not in self._compiled:
                 self._compiled[batch] = self._compile(batch)
-        # A request of its own for each call: threads may share a session.
-        answers = self._compiled[batch].create_infer_request().infer([np.ascontiguousarray(inputs)])
-        return np.array(answers[output], dtype=np.float32)
+        return self._compiled[batch].create_infer_request()
 
     def _compile(self, batch: int) -> Any:  # noqa: ANN401 - OpenVINO has no types
         """The model for so many clips: where their number is open, OpenVINO reorders memory around every shift."""
-        shape = self._model.inputs[0].get_partial_shape()
-        shape[0] = batch
-        self._model.reshape(shape)
+        shapes = {}
+        for taken in self._model.inputs:
+            shape = taken.get_partial_shape()
+            shape[0] = batch
+            shapes[taken] = shape
+        self._model.reshape(shapes)
         return the_core().compile_model(self._model, "CPU", self._settings)
