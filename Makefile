@@ -46,6 +46,7 @@ FUZZ_SEED ?= 0
 FUZZ_WORKERS ?= 2
 fuzz: .venv/.installed
 	$(BIN)/python -m tests.fuzz --cases $(FUZZ_CASES) --seed $(FUZZ_SEED) --workers $(FUZZ_WORKERS)
+	PYTHONPATH=src $(BIN)/python -m tests.fuzz.disk_faults
 
 # The programs in other languages, with what they need; Debian and Ubuntu, as root. `make test` tries them where it is there.
 EXAMPLES_NEED := cmake g++ pkg-config nlohmann-json3-dev libavcodec-dev libavformat-dev libavutil-dev libswscale-dev \

@@ -19,7 +19,7 @@ from clipshift.errors import ConfigError, DataError, ExportError, RunError, User
 from clipshift.evaluation.results import METRICS, PREDICTIONS, load_evaluation
 from clipshift.files import from_json
 from clipshift.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from clipshift.training.reporting import truncate_metrics
+from clipshift.training.reporting import Reporter, truncate_metrics
 from tests.evaluation.synthetic import make_evaluation
 
 DEEP = "[" * 100_000
@@ -182,3 +182,15 @@ def test_descriptions_of_models_and_exports_without_end(tmp_path: Path) -> None:
         read_export(tmp_path)
     with pytest.raises(WeightsError, match="cannot be read"):
         read_bundle(tmp_path)
+
+
+def test_a_log_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reporter = Reporter(tmp_path, speaks=True)
+    (tmp_path / "train.log").symlink_to("/dev/full")
+    with reporter.logging_to_file():
+        reporter.say("a line")
+    assert "Traceback" not in capsys.readouterr().err
+    (tmp_path / "train.log").unlink()
+    (tmp_path / "train.log").mkdir()
+    with pytest.raises(RunError, match="cannot be written"), reporter.logging_to_file():
+        pass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +26,17 @@ def test_damaged_input_of_every_kind_is_answered_or_refused(tmp_path: Path) -> N
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     found = [path.read_text(encoding="utf-8") for path in sorted(tmp_path.glob("findings/*/finding.txt"))[:3]]
     assert done.returncode == 0, "\n".join([done.stdout, done.stderr[-2000:], *found])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the library that lets writes fail is for Linux")
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no compiler of C")
+def test_writes_that_fail_leave_what_was_valid(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.fuzz.disk_faults", "--commands", "predict", "--most", "2"]
+    path = [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.avi", "clip.ts"])

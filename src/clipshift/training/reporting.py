@@ -16,6 +16,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from clipshift.console import stderr_console
+from clipshift.errors import RunError
 from clipshift.files import append_line, from_json, printable, to_json, write_whole
 from clipshift.training.samples import ReadingCost
 
@@ -67,6 +68,18 @@ class Meter:
             self.first_wait = seconds
 
 
+class _LogFile(logging.FileHandler):
+    """A log that is full loses lines; what matters is written elsewhere, and its errors are said there."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as logging has it
+        """Let a line go that cannot be written; logging itself would print a traceback for each."""
+
+    def close(self) -> None:
+        """Close the file; what was not written by then is lost, too."""
+        with suppress(OSError):
+            super().close()
+
+
 class Reporter:
     """Speaks for one training run; silent on all ranks but the first."""
 
@@ -80,11 +93,19 @@ class Reporter:
 
     @contextmanager
     def logging_to_file(self) -> Iterator[None]:
-        """Also write every line to `train.log` while inside."""
+        """Also write every line to `train.log` while inside.
+
+        Raises:
+            RunError: The file cannot be opened.
+        """
         if not self._speaks:
             yield
             return
-        handler = logging.FileHandler(self._run / "train.log", encoding="utf-8", errors="backslashreplace")
+        path = self._run / "train.log"
+        try:
+            handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise RunError("A file of the run cannot be written.", where=path, got=error.strerror or error) from error
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         level = self._log.level
         self._log.addHandler(handler)
