@@ -31,27 +31,30 @@ SETTING = re.compile(
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 FILES = {"yaml", "json", "jsonl", "txt", "csv", "log", "onnx", "xml", "bin", "pt2", "pkl", "safetensors"}
 
+PREPARE = ("prepare ucf101", "prepare hmdb51", "prepare kinetics400", "prepare sthv2", "prepare jester")
 # Which commands print the texts of a part of the code; an option that a text tells to add must be one of each.
 PRINTED_BY = {
-    "deployment/verifying.py": ("verify",),
-    "deployment": ("export",),
+    "exporting/verifying.py": ("verify",),
+    "exporting": ("export",),
     "training/distributed.py": ("train",),
     "training": ("train",),
     "weights/convert.py": ("convert",),
     "models/pretrained.py": ("train",),
-    "data/official.py": ("prepare ucf101", "prepare hmdb51", "prepare kinetics400", "prepare sthv2", "prepare jester"),
-    "data/prepare.py": ("prepare ucf101", "prepare hmdb51", "prepare kinetics400", "prepare sthv2", "prepare jester"),
-    "data/public.py": ("prepare ucf101", "prepare kinetics400"),
-    "data/check.py": ("check",),
+    "models/online.py": ("train",),
+    "datasets/public/splits.py": PREPARE,
+    "datasets/public/prepare.py": PREPARE,
+    "datasets/public/catalog.py": ("prepare ucf101", "prepare kinetics400"),
+    "datasets/tools/check.py": ("check",),
     "evaluation/evaluator.py": ("evaluate",),
     "evaluation/fusion.py": ("evaluate",),
-    "evaluation/report.py": ("evaluate",),
-    "engines/onnxruntime.py": ("predict", "evaluate", "benchmark"),
+    "evaluation/report/page.py": ("evaluate",),
+    "inference/engines/onnxruntime.py": ("predict", "evaluate", "benchmark"),
 }
 # Texts that name the command in words of their own.
 SAID_OTHERWISE = {
     "export again with --crops": ("export",),
     "export with --precision": ("export",),
+    "export with --streaming": ("export",),
     "frames, repack and lists take --multi-label": ("frames", "repack", "lists"),
 }
 
@@ -142,7 +145,7 @@ def test_options_are_options_of_what_prints_them() -> None:
     seen = 0
     for place, text in TEXTS:
         # Those within a command are parsed with it.
-        options = OPTION.findall(re.sub("pip install .*", "", COMMAND.sub("", text)))
+        options = OPTION.findall(re.sub("(pip install|docker run) [^;]*", "", COMMAND.sub("", text)))
         if not options or place == "cli.py" or " " not in text:
             continue
         commands = commands_for(place, text)

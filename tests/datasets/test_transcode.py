@@ -406,7 +406,8 @@ def test_several_labels_are_kept(several: Path, tmp_path: Path) -> None:
 def test_several_labels_that_were_not_said(several: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not in the list of classes") as caught:
         write_lists(several, tmp_path / "lists")
-    assert "train.multi_label=true, or --multi-label" in str(caught.value)
+    assert "train.multi_label=true" in str(caught.value)
+    assert "frames, repack and lists take --multi-label" in str(caught.value)
 
 
 def test_pixels_that_are_not_square(tmp_path: Path) -> None:

@@ -29,11 +29,7 @@ MakeStreaming = Callable[[Target], Path]
 both_targets = pytest.mark.parametrize("target", ["onnx", "openvino"])
 
 
-<<<<<<< ours
-def save_causal(folder: Path, **changes: Any) -> Path:  # noqa: ANN401
-=======
 def save_causal(folder: Path, **changes: object) -> Path:
->>>>>>> theirs
     """The small model with the shift of the past."""
     save_model(folder, **changes)
     network, spec = load_bundle(folder)
@@ -149,11 +145,7 @@ def test_what_is_no_frame_of_the_streams(kind: str, causal: Path, streaming: Mak
     frame = frames_of(1, 40, 40)[0]
     wrong: list[Any] = [frame, frame[None], frame.astype(np.float32), [frame, frame], np.zeros((2, 0, 4, 3), np.uint8)]
     for frames in wrong:
-<<<<<<< ours
-        with pytest.raises(VideoError, match=r"not .*a frame|not one frame"):
-=======
         with pytest.raises(VideoError, match=r"not a frame|not one frame"):
->>>>>>> theirs
             model.step(frames, state)
     with pytest.raises(UserError, match="state is not of this model"):
         model.step(frame, StreamState(state.tensors, 1))
@@ -182,11 +174,7 @@ def test_models_that_have_no_streams(small_model: Path, causal: Path, small_clip
     assert not (tmp_path / "out").exists()
 
 
-<<<<<<< ours
-def test_exports_of_clips_have_no_streams(exported: Any) -> None:  # noqa: ANN401
-=======
 def test_exports_of_clips_have_no_streams(exported: MakeExport) -> None:
->>>>>>> theirs
     with pytest.raises(ExportError, match=r"(?s)takes clips.*--streaming"):
         load(exported("onnx").folder).start()
 

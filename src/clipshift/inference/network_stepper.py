@@ -29,7 +29,7 @@ def check_one_crop(spec: ModelSpec) -> None:
             where="crops",
             got=spec.crops,
             allowed="center",
-            remedy="clipshift export MODEL --streaming --crops center",
+            remedy="clipshift export MODEL --to onnx --streaming --crops center --out FOLDER",
         )
 
 

@@ -321,7 +321,7 @@ def _with_shift(
     elif "fold_div" not in asked.shift and asked.published is None and not fit.layout.shift_follows_segments:
         notes.append(
             f"a shift of 1/{shift.fold_div} of the channels is taken for granted: nothing in the file tells; "
-            "model.shift.fold_div=N changes it"
+            "model.shift.fold_div=8 changes it"
         )
     if (variant := first_told(told, "variant")[0]) is not None:
         notes.append(f"the file has no {variant}, though {_who(told, 'variant')} so")

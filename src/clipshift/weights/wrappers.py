@@ -27,7 +27,7 @@ _INSERTED = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped
 # Modules beside the network whose buffers lie in the same table: a loss with class weights.
 _LOSSES = ("criterion.", "loss.", "loss_fn.", "loss_func.")
 _DEEPEST = 16
-_TAKE_AVERAGED = "clipshift convert FILE --ema takes them"
+_TAKE_AVERAGED = "clipshift convert FILE --to FOLDER --ema takes them"
 
 
 @dataclass(eq=False)
