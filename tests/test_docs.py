@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 import shlex
 from pathlib import Path
@@ -132,6 +133,16 @@ def test_commands_can_be_parsed(page: str) -> None:
 def test_settings_in_the_text_exist(page: str) -> None:
     for setting in re.findall(r"`((?:model|input|augment|train|optim|data)\.[\w.]+=[^`]+)`", PAGES[page]):
         resolve("pptsmv2", settings=setting.split())
+
+
+def test_examples_of_the_timeline_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of Python are one program; `>>>` lines say what comes out."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGES["docs/timeline.md"], flags=re.MULTILINE | re.DOTALL)
+    example = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, "timeline.md", "docs/timeline.md", 0)
+    assert len(example.examples) > 10
+    failed, _ = doctest.DocTestRunner().run(example)
+    assert failed == 0
 
 
 def test_the_table_of_errors_is_summed_up_in_the_readme() -> None:

@@ -55,6 +55,7 @@ SAID_OTHERWISE = {
     "export again with --crops": ("export",),
     "export with --precision": ("export",),
     "export with --streaming": ("export",),
+    "export with --input": ("export",),
     "frames, repack and lists take --multi-label": ("frames", "repack", "lists"),
 }
 

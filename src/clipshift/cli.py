@@ -608,15 +608,26 @@ app.command(prepare)
 
 
 @prepare.command
-def motion(folder: str, *, seed: int = 0) -> None:
+def motion(folder: str, *, seed: int = 0, streams: int | None = None, seconds: float | None = None) -> None:
     """Generate small MP4 clips of moving shapes whose classes differ only in the order of time.
 
     Args:
         folder: Where train/ and val/ are written.
         seed: Another seed gives other clips.
+        streams: Generate so many long videos with events of known times in place of the clips, with
+            annotations.json (ActivityNet's form) and annotations.csv.
+        seconds: Length of each of the long videos, at least 10; by default 60.
     """
     from clipshift.datasets.motion import write_motion_clips
+    from clipshift.datasets.motion_streams import check_sizes, write_motion_streams
 
+    if streams is not None:
+        length = 60.0 if seconds is None else seconds
+        check_sizes(streams, length, seed)
+        say(f"Wrote {write_motion_streams(Path(folder), streams=streams, seconds=length, seed=seed)}")
+        return
+    if seconds is not None:
+        raise ConfigError("--seconds is the length of long videos.", remedy="add --streams N")
     say(f"Wrote {write_motion_clips(Path(folder), seed=seed)}")
 
 

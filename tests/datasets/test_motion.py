@@ -178,11 +178,11 @@ def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
 
 
 def test_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full_disk(path: Path, frames_THWC: np.ndarray) -> None:
+    def full_disk(path: Path, stills_THWC: np.ndarray, order: np.ndarray) -> None:
         path.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(motion, "_encode", full_disk)
+    monkeypatch.setattr(motion, "encode", full_disk)
     with pytest.raises(DataError, match="No space left"):
         small(tmp_path / "clips")
     assert list(tmp_path.iterdir()) == []

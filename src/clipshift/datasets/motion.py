@@ -14,10 +14,11 @@ import colorsys
 import json
 import math
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -34,7 +35,8 @@ PARTS = ("train", "val")
 
 _NOTE = "motion.json"
 _FORMAT = 1
-_FRAMES_PER_SECOND = 12
+FRAMES_PER_SECOND = 12
+"""Of all clips."""
 # Scenes are drawn at this multiple of their size and averaged down: smooth edges, movement by fractions of a pixel.
 _OVERSAMPLE = 2
 _SPRITE = 96
@@ -87,14 +89,34 @@ def write_motion_clips(
     """
     settings = _Settings(_FORMAT, clips_per_class, validation_per_class, frames, size, seed)
     _check_ranges(settings)
+    files = [path for part in PARTS for path in _files(part, settings)]
+    return make_folder(folder, _NOTE, asdict(settings), files, lambda made: _write_all(made, settings))
+
+
+def make_folder(
+    folder: Path, note: str, settings: dict[str, Any], files: Sequence[Path], write: Callable[[Path], None]
+) -> Path:
+    """Make a folder that appears when it is complete, with a note of its settings; one made alike stays as it is.
+
+    Args:
+        folder: Where; must not exist, be empty, or be the result of the same call.
+        note: Name of the file in it that holds the settings.
+        settings: What the content depends on, for JSON.
+        files: Paths in it of what `write` writes.
+        write: Called with a folder, which it makes and fills.
+
+    Raises:
+        DataError: The folder holds something else, or cannot be written.
+    """
     folder = Path(folder)
     try:
-        if _is_done(folder, settings):
+        if _is_done(folder, note, settings, files):
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
             made = Path(scratch) / "made"
-            _write_all(made, settings)
+            write(made)
+            (made / note).write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
             if folder.exists():
                 folder.rmdir()
             made.rename(folder)
@@ -179,7 +201,7 @@ def _check_ranges(settings: _Settings) -> None:
         raise ValueError(f"size must be even, got {settings.size}")
 
 
-def _is_done(folder: Path, settings: _Settings) -> bool:
+def _is_done(folder: Path, note: str, settings: dict[str, Any], files: Sequence[Path]) -> bool:
     """Whether the folder is the result of the same call; false where it is absent or empty."""
     if not folder.exists():
         return False
@@ -188,18 +210,18 @@ def _is_done(folder: Path, settings: _Settings) -> bool:
     if not any(folder.iterdir()):
         return False
     try:
-        found = from_json((folder / _NOTE).read_text("utf-8"))
+        found = from_json((folder / note).read_text("utf-8"))
     except (FileNotFoundError, IsADirectoryError, ValueError):
         found = None
-    if found != asdict(settings):
+    if found != settings:
         raise DataError(
             "The folder for the motion clips holds something else.",
             where=folder,
-            got="other files" if found is None else f"clips made with other settings ({_NOTE})",
+            got="other files" if found is None else f"clips made with other settings ({note})",
             allowed="an empty or new folder, or the clips of the same settings",
             remedy="name another folder, or delete this one",
         )
-    missing = [path for part in PARTS for path in _files(part, settings) if not (folder / path).is_file()]
+    missing = [path for path in files if not (folder / path).is_file()]
     if missing:
         raise DataError(
             f"{len(missing)} of the motion clips are missing.",
@@ -224,22 +246,27 @@ def _write_all(folder: Path, settings: _Settings) -> None:
                 # A scene has its own generator: more clips leave the first ones as they are.
                 random = np.random.default_rng(np.random.SeedSequence([settings.seed, tag, int(path.stem)]))
                 stills_THWC = draw_stills(random, frames=settings.frames, size=settings.size)
-            _encode(folder / path, stills_THWC[class_order(path.parent.name, settings.frames)])
-    (folder / _NOTE).write_text(json.dumps(asdict(settings), indent=2) + "\n", "utf-8")
+            encode(folder / path, stills_THWC, class_order(path.parent.name, settings.frames))
 
 
-def _encode(path: Path, frames_THWC: np.ndarray) -> None:
-    """Write H.264 (MPEG-4 part 2 where PyAV was built without x264), every frame coded on its own, alike."""
+def encode(path: Path, stills_THWC: np.ndarray, order: np.ndarray) -> None:
+    """Write H.264 (MPEG-4 part 2 where PyAV was built without x264), every frame coded on its own, alike.
+
+    Args:
+        path: The file, MP4.
+        stills_THWC: uint8 (stills, height, width, 3), RGB.
+        order: int64 (frames,): the still of each frame.
+    """
     codec: Literal["libx264", "mpeg4"] = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     options = {"libx264": {"qp": "22", "preset": "ultrafast"}, "mpeg4": {"qmin": "3", "qmax": "3"}}[codec]
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart", "fflags": "+bitexact"}) as container:
-        stream = container.add_stream(codec, rate=Fraction(_FRAMES_PER_SECOND), options=options)
-        stream.height, stream.width = frames_THWC.shape[1:3]
+        stream = container.add_stream(codec, rate=Fraction(FRAMES_PER_SECOND), options=options)
+        stream.height, stream.width = stills_THWC.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.gop_size = 1
         stream.thread_count = 1
-        for frame_HWC in frames_THWC:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")))
+        for still in order.tolist():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(stills_THWC[still], format="rgb24")))
         container.mux(stream.encode(None))
 
 

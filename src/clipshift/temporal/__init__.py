@@ -1,0 +1,39 @@
+"""Spans of time in long videos: events found in scores, rules for finding them, and how spans are matched.
+
+Everything here is plain computation on numbers: no video is read and no network is run, and nothing needs PyTorch.
+"""
+
+from clipshift.temporal.events import (
+    DetectorState,
+    Event,
+    EventRule,
+    EventRules,
+    advance,
+    advance_all,
+    find_segments,
+    finish,
+    start,
+)
+from clipshift.temporal.fitting import ClassFit, FittedRules, ScoredVideo, fit_rules
+from clipshift.temporal.segments import Segment, match_segments, overlap, sort_segments, tiou
+
+__all__ = [
+    "ClassFit",
+    "DetectorState",
+    "Event",
+    "EventRule",
+    "EventRules",
+    "FittedRules",
+    "ScoredVideo",
+    "Segment",
+    "advance",
+    "advance_all",
+    "find_segments",
+    "finish",
+    "fit_rules",
+    "match_segments",
+    "overlap",
+    "sort_segments",
+    "start",
+    "tiou",
+]
