@@ -29,7 +29,7 @@ MakeStreaming = Callable[[Target], Path]
 both_targets = pytest.mark.parametrize("target", ["onnx", "openvino"])
 
 
-def save_causal(folder: Path, **changes: object) -> Path:
+def save_causal(folder: Path, **changes: Any) -> Path:  # noqa: ANN401
     """The small model with the shift of the past."""
     save_model(folder, **changes)
     network, spec = load_bundle(folder)
