@@ -58,6 +58,7 @@ SAID_OTHERWISE = {
     "export again with --crops": ("export",),
     "export with --precision": ("export",),
     "export with --streaming": ("export",),
+    "trained on dense windows of a video": ("evaluate",),
     "export with --input": ("export",),
     "frames, repack and lists take --multi-label": ("frames", "repack", "lists"),
 }
