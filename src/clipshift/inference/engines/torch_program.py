@@ -6,11 +6,10 @@ promise that the rest is harmless. The files of the other engines hold nothing b
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pickle  # for the name of its error alone
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 
@@ -25,14 +24,8 @@ from clipshift.inference.export_folder import Export
 @cache
 def one_thread_after_fork() -> None:
     """Let forked processes have one thread of PyTorch: whoever waits there for its others waits for ever."""
-    if not hasattr(os, "register_at_fork"):
-        return
-    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
-    # MKL keeps buffers by the numbers of threads. In a forked process, where these are others, it now and then looks
-    # for one without end: there it is to ask the system for memory (its documented `mkl_disable_fast_mm`).
-    with suppress(OSError, AttributeError):  # a PyTorch without MKL
-        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
-        os.register_at_fork(after_in_child=library.mkl_serv_disable_fast_mm)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 one_thread_after_fork()
