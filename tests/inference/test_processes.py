@@ -24,32 +24,51 @@ import multiprocessing, sys
 from pathlib import Path
 import numpy as np
 import clipshift
+from clipshift.errors import UserError
 
 clips = sorted(Path(sys.argv[1]).rglob("*.mp4"))[:2]
 
-def answers(_):
+def answers():
     many = [answer.probabilities for answer in model.predict_many(clips, workers=2)]
     return [*many, model.predict(clips[0]).probabilities]
 
-for path in sys.argv[2:]:
-    model = clipshift.load(path, device="cpu", threads=2, mode="throughput")
-    before = answers(0)
+def in_a_fork():
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        after = pool.apply_async(answers, (0,)).get(timeout=60)
+        return pool.apply_async(answers).get(timeout=100)
+
+for path in sys.argv[3:]:
+    model = clipshift.load(path, device="cpu", threads=2, mode="throughput")
+    if sys.argv[2] == "fork first":
+        after, before = in_a_fork(), answers()
+    else:
+        before, after = answers(), in_a_fork()
     np.testing.assert_allclose(after, before, atol=1e-5)
-    np.testing.assert_allclose(answers(0), before, atol=1e-6)
+    np.testing.assert_allclose(answers(), before, atol=1e-6)
 print("all answered")
 """
 
 
-def test_a_forked_process_answers_after_its_parent_did(
-    small_model: Path, small_clips: Path, exported: MakeExport
-) -> None:
-    paths = [small_model, *(exported(target).folder for target in ("torch", "onnx", "openvino"))]
-    words = [sys.executable, "-c", FORKED, str(small_clips), *map(str, paths)]
+def forked(clips: Path, when: str, *models: Path) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-c", FORKED, str(clips), when, *map(str, models)]
     threads = {**os.environ, "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}  # on busy cores, spinning is slow
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=threads)
+    return subprocess.run(words, capture_output=True, text=True, check=False, env=threads)
+
+
+def test_a_forked_process_answers_after_its_parent_did(small_clips: Path, exported: MakeExport) -> None:
+    done = forked(small_clips, "answer first", exported("onnx").folder, exported("openvino").folder)
     assert (done.returncode, done.stdout) == (0, "all answered\n"), done.stderr
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_with_pytorch_it_answers_before_its_parent_did_or_says_why_not(
+    small_model: Path, small_clips: Path, exported: MakeExport, trained: bool
+) -> None:
+    path = small_model if trained else exported("torch").folder
+    done = forked(small_clips, "fork first", path)
+    assert (done.returncode, done.stdout) == (0, "all answered\n"), done.stderr
+    done = forked(small_clips, "answer first", path)
+    assert done.returncode == 1
+    assert "PyTorch has answered in the process that this one was forked from" in done.stderr.splitlines()[-3]
 
 
 def test_a_model_can_be_pickled(

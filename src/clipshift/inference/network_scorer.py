@@ -20,8 +20,7 @@ from clipshift.config import Average, EvaluateConfig, InputConfig, ModelSpec, Re
 from clipshift.datasets.clip import Clip
 from clipshift.device import Amp, autocast, cast_weights
 from clipshift.errors import ConfigError
-from clipshift.inference.engines.forking import FORKED_WITH_GPU
-from clipshift.inference.engines.torch_program import one_thread_after_fork
+from clipshift.inference.engines.torch_program import begin_answer
 from clipshift.inference.network_stepper import NetworkStepper
 from clipshift.inference.scorer import ScoredClip, average_views, one_line, score_concurrently, score_in_batches
 from clipshift.inference.views import prefetch_views, read_views, views_of_frames
@@ -30,8 +29,6 @@ from clipshift.models.online import check_causal
 from clipshift.models.recognizer import Recognizer
 from clipshift.parallel.prefetch import prefetch
 from clipshift.preprocessing.transforms import evaluation_views, normalize
-
-one_thread_after_fork()
 
 Engine = Callable[[Tensor], Tensor]
 """From views (B, T, 3, H, W) uint8 on the CPU to logits (B, K)."""
@@ -48,6 +45,7 @@ def network_engine(network: nn.Module, settings: InputConfig, device: torch.devi
 
     Raises:
         ConfigError: At an answer: the device is a GPU, and this process was forked from the one that put it there.
+        UserError: At an answer: PyTorch has answered in the process that this one was forked from.
     """
     owner = os.getpid()
 
@@ -57,8 +55,9 @@ def network_engine(network: nn.Module, settings: InputConfig, device: torch.devi
                 "A model on a GPU cannot be used in a process that was forked from the one that loaded it.",
                 where="device",
                 got=device,
-                remedy=FORKED_WITH_GPU,
+                remedy="start processes by spawn, to which a Model can be sent",
             )
+        begin_answer()
         with torch.inference_mode(), autocast(device, amp):
             logits: Tensor = network(normalize(views_BTCHW.to(device), settings.mean, settings.std))
         return logits

@@ -12,6 +12,7 @@ from clipshift.config import ModelSpec
 from clipshift.device import Amp, autocast
 from clipshift.errors import ConfigError
 from clipshift.inference.engines.streaming import Logits
+from clipshift.inference.engines.torch_program import begin_answer
 from clipshift.models.online import OnlineRecognizer, State
 from clipshift.models.recognizer import Recognizer
 from clipshift.preprocessing.transforms import evaluation_views, normalize
@@ -66,7 +67,9 @@ class NetworkStepper:
 
         Raises:
             ConfigError: The state is not of this model, or not of so many streams.
+            UserError: PyTorch has answered in the process that this one was forked from.
         """
+        begin_answer()
         settings = self._spec.input
         # One crop of B frames, which here are of B streams.
         frames_BCHW = evaluation_views(frames_BHWC, settings, "center")[0].to(self._device)

@@ -32,8 +32,9 @@ class Model:
     """A trained classifier with all that it needs to answer for a video, whichever engine runs it.
 
     A loaded one can be pickled, so that it can be sent to other processes: they open it again, as it lies on the disk.
-    In a forked process it answers with one thread of PyTorch, or with its engine started anew. Such a process must end
-    by `os._exit`, as those of `multiprocessing` do: otherwise ONNX Runtime would wait for threads of the parent.
+    In a forked process an export for ONNX Runtime or OpenVINO starts its engine anew. PyTorch answers there with one
+    thread, unless it has answered before the fork: that is an error. A forked process must end by `os._exit`, as those
+    of `multiprocessing` do: otherwise ONNX Runtime would wait for threads of the parent.
 
     Attributes:
         scorer: From videos to logits; knows the model's description.

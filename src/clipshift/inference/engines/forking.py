@@ -14,7 +14,7 @@ from clipshift.errors import ExportError
 from clipshift.inference.engines.session import Session
 from clipshift.inference.engines.streaming import NamedSession
 
-FORKED_WITH_GPU = "load the model in that process, or start processes by spawn, to which a Model can be sent"
+FORKED = "start processes by spawn, to which a Model can be sent; or fork before the first answer."
 _OPEN: weakref.WeakSet[ReopenedSession] = weakref.WeakSet()
 
 
@@ -80,7 +80,7 @@ class ReopenedSession:
                 if self._on_gpu:
                     raise ExportError(
                         "A model on a GPU cannot be used in a process that was forked from the one that loaded it.",
-                        remedy=FORKED_WITH_GPU,
+                        remedy="start processes by spawn, to which a Model can be sent",
                     )
                 self._session = self._open(True)
             return self._session

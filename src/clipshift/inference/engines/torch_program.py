@@ -10,25 +10,42 @@ import os
 import pickle  # for the name of its error alone
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from clipshift.errors import ConfigError, ExportError
+from clipshift.errors import ConfigError, ExportError, UserError
+from clipshift.inference.engines.forking import FORKED
 from clipshift.inference.engines.session import EngineOptions, check_input
 from clipshift.inference.export_folder import Export
 
-
-@cache
-def one_thread_after_fork() -> None:
-    """Let forked processes have one thread of PyTorch: whoever waits there for its others waits for ever."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+_answered_in: int | None = None
 
 
-one_thread_after_fork()
+def begin_answer() -> None:
+    """Before PyTorch computes: see that it has not done so in the process that this one was forked from.
+
+    There its threads are, and MKL's tables of buffers by thread, in which a forked process now and then looks for its
+    own without end. Forked before the first answer, with one thread, it computes.
+
+    Raises:
+        UserError: It has.
+    """
+    global _answered_in
+    if _answered_in is None:
+        _answered_in = os.getpid()
+    elif _answered_in != os.getpid():
+        raise UserError(
+            "PyTorch has answered in the process that this one was forked from; here it might wait without end.",
+            got=f"process {os.getpid()}, forked from {_answered_in}",
+            remedy=f"{FORKED} A model exported for ONNX Runtime or OpenVINO answers in forked processes, too",
+        )
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 _NO_PICKLES = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
@@ -90,6 +107,7 @@ class TorchSession:
 
     def _answers(self, inputs: np.ndarray) -> list[np.ndarray]:
         check_input(inputs, self._export)
+        begin_answer()
         before = torch.get_num_threads()
         if self._threads:
             torch.set_num_threads(self._threads)
