@@ -322,7 +322,7 @@ def test_resizing_that_a_target_cannot_write(small_clips: Path, tmp_path: Path) 
 def test_a_newer_format_and_a_description_that_is_not_valid(exported: MakeExport, tmp_path: Path) -> None:
     described = json.loads((exported("torch").folder / "model.json").read_text(encoding="utf-8"))
     for changes, text in (
-        ({"format": 2}, r"(?s)newer clipshift.*format 2.*format 1 or older.*pip install --upgrade"),
+        ({"format": 3}, r"(?s)newer clipshift.*format 3.*format 2 or older.*pip install --upgrade"),
         ({"format": "one"}, "newer clipshift"),
         ({"target": "tflite"}, r"(?s)not valid.*model\.json: target\n.*'onnx', 'openvino' or 'torch'"),
         ({"color": "red"}, r"(?s)not valid.*model\.json: color"),

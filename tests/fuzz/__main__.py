@@ -28,6 +28,10 @@ SHORT = {"video": 400, "frames": 100, "list": 150, "data": 150, "config": 150, "
 """Cases of the run that the tests make: half a minute of CPU time."""
 
 
+_MOST_CONCEALED = 0.01
+"""Share of a kind's cases whose damage a decoder may hide without a word: it was seen in 1 of 400."""
+
+
 @dataclass
 class Tally:
     """What was seen of a kind of input."""
@@ -181,17 +185,22 @@ def report(seen: list[tuple[str, int, Outcome]]) -> int:
     tallies: dict[str, Tally] = defaultdict(Tally)
     for kind, number, outcome in seen:
         tallies[kind].add(number, outcome)
-    sys.stdout.write("kind          cases  answers  refused  faults  seconds  slowest  MiB grown\n")
+    sys.stdout.write("kind          cases  answers  refused  concealed  faults  seconds  slowest  MiB grown\n")
     for kind, tally in tallies.items():
         results = tally.results
         sys.stdout.write(
-            f"{kind:12}{sum(results.values()):7}{results['answer']:9}{results['refused']:9}{results['faults']:8}"
-            f"{tally.seconds:9.1f}{tally.slowest:9.2f}{tally.grown >> 20:11}\n"
+            f"{kind:12}{sum(results.values()):7}{results['answer']:9}{results['refused']:9}{results['concealed']:11}"
+            f"{results['faults']:8}{tally.seconds:9.1f}{tally.slowest:9.2f}{tally.grown >> 20:11}\n"
         )
     for kind, tally in tallies.items():
         for fault, numbers in tally.faults.items():
             sys.stdout.write(f"{kind}: {fault}: {len(numbers)} cases, such as {sorted(numbers)[:6]}\n")
-    return int(any(tally.faults for tally in tallies.values()))
+    many = [
+        kind for kind, tally in tallies.items() if tally.results["concealed"] > _MOST_CONCEALED * tally.results.total()
+    ]
+    if many:
+        sys.stdout.write(f"{', '.join(many)}: more than {_MOST_CONCEALED:.0%} concealed\n")
+    return int(bool(many) or any(tally.faults for tally in tallies.values()))
 
 
 if __name__ == "__main__":

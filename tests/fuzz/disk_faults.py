@@ -20,9 +20,10 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
-from tests.fuzz.samples import SMALL, make_missing
+from tests.fuzz.samples import SMALL
 
 CODES = (errno.ENOSPC, errno.EIO, errno.EACCES)
 LIBRARY = "CLIPSHIFT_DISK_FAULTS"
@@ -191,7 +192,12 @@ def main() -> int:
         if LIBRARY not in os.environ:
             return start_again(Path(folder))
         samples = (options.samples or Path(folder) / "samples").resolve()
-        make_missing(samples, torch=True)
+        # In a process of its own: where PyTorch has answered, processes that are forked have no PyTorch.
+        make = (
+            "import sys, pathlib, tests.fuzz.samples as made; made.make_missing(pathlib.Path(sys.argv[1]), torch=True)"
+        )
+        subprocess.run([sys.executable, "-c", make, str(samples)], check=True)
+        import_module("clipshift.training.run")  # once for all that are forked
         bad = sum(go_through(name, samples, Path(folder).resolve(), options.most) for name in options.commands)
     return int(bad > 0)
 

@@ -17,7 +17,7 @@ import clipshift
 from clipshift.errors import DownloadError, WeightsError
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
-from clipshift.weights import by_name, cache, loading
+from clipshift.weights import cache, loading, resolve
 from clipshift.weights.published import Home, PublishedWeights, published_weights
 from clipshift.weights.resolve import find_model, published_model
 
@@ -63,7 +63,7 @@ def server(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     )
     monkeypatch.setitem(published_weights(), NAME, entry)
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
-    for user in (by_name, loading):
+    for user in (resolve, loading):
         monkeypatch.setattr(user, "fetch", partial(cache.fetch, https_only=False, attempts=1, pause=0))
     yield server
     server.shutdown()
