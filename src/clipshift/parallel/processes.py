@@ -74,11 +74,6 @@ def map_processes(
         pool.shutdown(cancel_futures=True)
 
 
-def available_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _submit(
     pool: ProcessPoolExecutor,
     function: Callable[[Item], Result],

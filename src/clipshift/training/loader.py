@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
 from clipshift.errors import RunError, UserError
+from clipshift.parallel.prefetch import available_cores
 from clipshift.parallel.spawning import (
     Death,
     explain_death,
@@ -208,7 +208,7 @@ def worker_count(setting: int | Literal["auto"], *, ranks: int = 1) -> int:
     """The worker processes of one device: `auto` gives each its share of the cores less one, at most 16."""
     if setting != "auto":
         return setting
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     return max(1, min(16, cores // ranks - 1))
 
 

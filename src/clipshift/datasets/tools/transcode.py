@@ -31,7 +31,8 @@ from clipshift.datasets.manifest import LabeledParts, read_parts
 from clipshift.datasets.write_lists import WrittenLists, alone, check_folder, write_parts
 from clipshift.errors import DataError, VideoError
 from clipshift.files import from_json, printable, write_whole
-from clipshift.parallel.processes import Died, available_cores, map_processes
+from clipshift.parallel.prefetch import available_cores
+from clipshift.parallel.processes import Died, map_processes
 from clipshift.video import ClipReader, Limits, is_video_file, open_clip
 
 Progress = Callable[[int, int], None]
