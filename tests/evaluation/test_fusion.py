@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from clipshift import cli
+from clipshift.cli import app
+from clipshift.cli.evaluate import evaluate as evaluate_command
 from clipshift.errors import ConfigError, DataError, RunError, UserError
 from clipshift.evaluation import ClipScore, Evaluation, compute_metrics, fuse, load_evaluation
 from tests.evaluation.synthetic import CLASSES, make_evaluation
@@ -90,7 +91,7 @@ def test_stored_scores_of_runs_and_folders(tmp_path: Path, capsys: pytest.Captur
     found = fuse(sources, weights=[2, 1], out=tmp_path / "out")
     np.testing.assert_allclose(probabilities(found), probabilities(expected), atol=1e-6)
     assert load_evaluation(tmp_path / "out").scores == found.scores
-    cli.evaluate(fuse=[str(source) for source in sources], weights=[2, 1])
+    evaluate_command(fuse=[str(source) for source in sources], weights=[2, 1])
     assert f"{100 * found.metrics.top1:.2f} %" in capsys.readouterr().out
 
 
@@ -121,15 +122,15 @@ def test_what_cannot_be_fused(tmp_path: Path) -> None:
 
 def test_the_command_line_takes_a_fusion_or_a_model() -> None:
     with pytest.raises(UserError, match="A model and data are needed"):
-        cli.evaluate("run")
+        evaluate_command("run")
     with pytest.raises(UserError, match="takes no model"):
-        cli.evaluate("run", fuse=["a", "b"])
+        evaluate_command("run", fuse=["a", "b"])
     with pytest.raises(UserError, match="or precision"):
-        cli.evaluate(fuse=["a", "b"], amp="bf16")
+        evaluate_command(fuse=["a", "b"], amp="bf16")
     with pytest.raises(UserError, match="Weights are those of a fusion"):
-        cli.evaluate("run", "data", weights=[1, 2])
-    command, bound, _ = cli.app.parse_args(["evaluate", "--fuse", "a", "b", "--weights", "1", "0.5"])
-    assert command is cli.evaluate
+        evaluate_command("run", "data", weights=[1, 2])
+    command, bound, _ = app.parse_args(["evaluate", "--fuse", "a", "b", "--weights", "1", "0.5"])
+    assert command is evaluate_command
     assert (bound.arguments["fuse"], bound.arguments["weights"]) == (["a", "b"], [1.0, 0.5])
 
 

@@ -6,8 +6,8 @@ from typing import get_args
 
 import pytest
 
-from clipshift import cli
 from clipshift._version import __version__
+from clipshift.cli import arguments
 from clipshift.config import MOST_CLIPS, Crops, InputConfig, ModelConfig, ModelSpec
 from clipshift.errors import ConfigError
 from clipshift.evaluation import PROTOCOLS, evaluate, load_evaluation
@@ -26,8 +26,8 @@ def spec_of(architecture: str = "tsn", **values: object) -> ModelSpec:
 
 
 def test_the_command_line_offers_the_protocols_of_the_table() -> None:
-    assert get_args(cli.Protocol) == tuple(PROTOCOLS)
-    assert get_args(cli.Crops) == get_args(Crops) == tuple(VIEWS)
+    assert get_args(arguments.Protocol) == tuple(PROTOCOLS)
+    assert get_args(arguments.Crops) == get_args(Crops) == tuple(VIEWS)
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

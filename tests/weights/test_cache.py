@@ -24,7 +24,8 @@ from urllib.request import Request
 
 import pytest
 
-from clipshift import cli, download
+from clipshift import download
+from clipshift.cli.models import models
 from clipshift.errors import ConfigError, DownloadError, UserError, WeightsError
 from clipshift.weights import cache
 from clipshift.weights.published import PublishedWeights, published_weights
@@ -500,11 +501,11 @@ def test_names_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 def test_command_line(room: Room, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.models()
+    models()
     listed = capsys.readouterr().out
     assert re.search(r"^tsm-mobilenetv2 ", listed, re.MULTILINE)
     assert re.search(r"^pptsm-r50-k400 +PP-TSM on ResNet-50-D, 8 frames, Kinetics-400, 74.54 %$", listed, re.MULTILINE)
-    cli.models("tsm-r50-8f-k400-mmaction2")
+    models("tsm-r50-8f-k400-mmaction2")
     described = capsys.readouterr().out
     entry = published_weights()["tsm-r50-8f-k400-mmaction2"]
     for part in (
@@ -517,7 +518,7 @@ def test_command_line(room: Room, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{room.folder / entry.file_name} (not fetched yet)" in described
     room.folder.mkdir()
     (room.folder / "ppTSM_k400_uniform.pdparams").write_bytes(DATA)
-    cli.models("pptsm-r50-k400", fetch=True)
+    models("pptsm-r50-k400", fetch=True)
     assert capsys.readouterr().out.strip() == str(room.folder / "ppTSM_k400_uniform.pdparams")
 
 
@@ -527,5 +528,5 @@ def test_command_line(room: Room, capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_typos_on_the_command_line(typo: str, allowed: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        cli.models(typo)
+        models(typo)
     assert allowed in str(caught.value.allowed)

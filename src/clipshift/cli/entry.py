@@ -1,0 +1,67 @@
+"""The way into the command line, and out of it: exit codes, errors in a few lines, pipes that close."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+from typing import NoReturn
+
+from clipshift.cli.app import app
+from clipshift.cli.arguments import with_standard_input
+from clipshift.console import complain, flush_stdout, give_up_stdout, prepare_streams
+from clipshift.errors import MissingDependencyError, OutputError, TrainingInterrupted, UserError
+
+
+def main() -> NoReturn:
+    """Run the command line; user errors end in a few lines, bugs keep their traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    prepare_streams()
+    code: int | str | None = 0
+    try:
+        try:
+            app(with_standard_input(sys.argv[1:]))
+        except SystemExit as end:
+            code = end.code
+        flush_stdout()
+    except BrokenPipeError:
+        code = 0  # the reader of a pipe went away (`| head`): what is left is not wanted
+    except (UserError, ModuleNotFoundError, OSError) as error:
+        known = _known(error)
+        if known is None:
+            raise
+        if _speaks():
+            complain(f"error: {known}")
+        code = 2
+    except TrainingInterrupted as interruption:
+        if _speaks():
+            complain(str(interruption))
+        code = interruption.exit_code
+    except KeyboardInterrupt:
+        code = 130
+    _end_output()
+    sys.exit(code)
+
+
+def _known(error: Exception) -> UserError | None:
+    """What an error means to a user; None for a bug."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, ModuleNotFoundError):
+        return MissingDependencyError.of(error)
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return UserError("A name is longer than the system allows.", got=error.filename)
+    return None
+
+
+def _end_output() -> None:
+    """Write what is left, and see to it that the end of Python does not complain where that failed."""
+    try:
+        flush_stdout()
+    except (OutputError, BrokenPipeError):
+        give_up_stdout()
+
+
+def _speaks() -> bool:
+    return os.environ.get("RANK", "0") == "0"

@@ -1,0 +1,38 @@
+"""`clipshift train`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from clipshift.cli.arguments import Amp, Text
+
+
+def train(
+    data: str,
+    *settings: str,
+    out: Text | None = None,
+    recipe: Text | None = None,
+    config: Text | None = None,
+    weights: Text | None = None,
+    amp: Amp | None = None,
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Train a classifier; the same command again goes on where it stopped.
+
+    Args:
+        data: Folder with a folder per class (also in train/ and val/), a list of clips, or a data.yaml.
+        settings: key=value, such as train.epochs=10; 'clipshift config' lists all.
+        out: Run folder; by default runs/DATA-RECIPE.
+        recipe: A name from 'clipshift models', or a YAML file; by default finetune.
+        config: YAML file with settings.
+        weights: Start from a run folder, a model folder, a file of weights, or published weights by name.
+        amp: Precision: fp32, bf16 or fp16.
+        overwrite: Replace the run that the run folder holds.
+    """
+    import clipshift
+
+    clipshift.train(
+        data, *settings, out=out, recipe=recipe, config=config, weights=weights, amp=amp, overwrite=overwrite
+    )
