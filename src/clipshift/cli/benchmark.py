@@ -25,8 +25,8 @@ def benchmark(
         videos: A video, folder, glob or list; by default small generated clips.
         threads: Of the network on the CPU; 0: one a core.
         mode: latency or throughput, where an engine tells the two apart.
-        device: auto, cpu, cuda or cuda:N; of an ONNX file also tensorrt.
-        repeat: Measurements of each time.
+        device: auto, cpu, cuda or cuda:N; of an exported ONNX file also tensorrt.
+        repeat: Measurements of each time, after two that are not counted.
         out: Folder for benchmark.json and benchmark.png.
     """
     import clipshift

@@ -24,8 +24,8 @@ def convert(
 
     Args:
         file: A .pdparams, .pth, .pth.tar or .safetensors file; nothing in it is run.
-        settings: key=value of the section model.shift, such as model.shift.fold_div=4, where the file does not tell.
-        to: Folder for the model; must be new or empty.
+        settings: model.shift.KEY=VALUE, such as model.shift.fold_div=4, where the file does not tell, or tells wrongly.
+        to: Folder for the model; new or empty.
         model: The network, where the file does not tell: a name from 'clipshift models'.
         segments: Frames per clip, where the file does not tell.
         classes: kinetics400, ucf101, hmdb51, sthv2, jester, or a text file with one class name a line.

@@ -30,16 +30,16 @@ def evaluate(  # noqa: PLR0913
 
     Args:
         model: Run folder, model folder, exported model, or published weights by name.
-        data: Folder with a folder per class, a list, or a data.yaml.
+        data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml.
         settings: data.KEY=VALUE of reading clips: frame_pattern, max_pixels, max_frames, max_seconds; by default those
             of the model's training.
         protocol: A published test in one word, clips x crops: the model's own frames (uniform), 25 frames of a TSN
             (tsn), middles and first frames of the parts (twice), windows of 64 frames (dense).
         crops: Crops per frame: center, three, three_small or ten; by default the model's own.
         clips: Sets of frames per video; by default the model's own.
-        batch_size: Views per forward pass; does not change the result.
-        bad: How unreadable videos count: wrong, or exclude.
-        device: auto, cpu, cuda or cuda:N.
+        batch_size: Views per forward pass; changes memory and speed, not the result; by default 8.
+        bad: How unreadable videos count: wrong, or exclude; by default wrong, in a fusion as stored.
+        device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         amp: Precision of a trained model: fp32, bf16 or fp16 (a GPU only); an exported one has its own.
         out: Folder for metrics.json and predictions.jsonl.
         fuse: In place of a model and data: run folders or folders of --out, whose probabilities are averaged.

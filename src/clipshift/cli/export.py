@@ -32,12 +32,12 @@ def export(  # noqa: PLR0913
         to: onnx (ONNX Runtime, TensorRT, browsers), openvino, or torch.
         out: Folder for the export; new or empty.
         precision: fp32, fp16, bf16 (OpenVINO only) or int8 (not torch).
-        input: What the file takes: frames as decoded, or normalized clips.
-        data: Clips to check on; by default the run's validation clips.
+        input: What the file takes: frames as decoded, or clips, normalized frames.
+        data: Clips to check on, with labels or without; by default the run's validation clips.
         calibrate: Data set for int8.
         crops: Crops of every frame inside the file; by default the model's own.
         streaming: The file takes one frame of a live stream at a time; of causal networks (onnx, openvino).
-        license: Of the model, for its card.
+        license: Of the model, for its card; by default that of the published weights.
     """
     import clipshift
 

@@ -22,7 +22,7 @@ def train(
     """Train a classifier; the same command again goes on where it stopped.
 
     Args:
-        data: Folder with a folder per class (also in train/ and val/), a list of clips, or a data.yaml.
+        data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml.
         settings: key=value, such as train.epochs=10; 'clipshift config' lists all.
         out: Run folder; by default runs/DATA-RECIPE.
         recipe: A name from 'clipshift models', or a YAML file; by default finetune.

@@ -29,8 +29,8 @@ def frames(
     Args:
         data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml; stays as it is.
         settings: key=value of the section data.
-        to: Folder for the frames, their lists and a data.yaml.
-        short_side: Scale the shorter side down to so many pixels; by default the size stays.
+        to: Folder for the frames, their lists and a data.yaml: new, empty, or of the same call.
+        short_side: Scale the shorter side down to so many pixels; smaller clips keep their size.
         quality: Of the JPEG images, 1 to 100.
         plain_names: Blanks in names become underscores.
         multi_label: A clip may have several labels.
@@ -70,7 +70,7 @@ def repack(
     Args:
         data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml; stays as it is.
         settings: key=value of the section data.
-        to: Folder for the videos, their lists and a data.yaml.
+        to: Folder for the videos, their lists and a data.yaml: new, empty, or of the same call.
         short_side: Scale the shorter side down to so many pixels; smaller clips keep their size.
         crf: Quality, 0 to 51; less is better and larger.
         group: Pictures from one key frame to the next.

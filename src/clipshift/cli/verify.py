@@ -15,7 +15,7 @@ def verify(model: str, *exports: str, data: Text, most: int = 0, out: Text | Non
         model: The trained model: run folder, model folder, or published weights by name.
         exports: Folders of exported models; and settings data.KEY=VALUE of reading clips, as for predict.
         data: Clips: a folder, list or data.yaml, with labels or without.
-        most: Compare on so many of them; 0: on all.
+        most: Compare on so many of them, spread evenly; 0: on all.
         out: Folder for verification.html and verification.json.
     """
     import clipshift

@@ -65,10 +65,10 @@ def write_lists(
     - `paddlevideo`: the same lines, and a `label_map.txt` as its configurations name it.
 
     Args:
-        data: As for [clipshift.datasets.read_dataset][].
-        to: Folder for the lists; lists of an earlier call are replaced.
-        form: The form.
-        multi_label: Whether a clip may have several labels, as with the setting `train.multi_label`.
+        data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml.
+        to: Folder for the lists; those of an earlier call are replaced.
+        form: clipshift, mmaction2 or paddlevideo.
+        multi_label: A clip may have several labels. As with the setting `train.multi_label`.
         settings: The settings for reading; the defaults by default.
 
     Returns:

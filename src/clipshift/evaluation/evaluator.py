@@ -63,22 +63,23 @@ def evaluate(  # noqa: PLR0913
     Every video of `data` counts: one that cannot be read is listed and, unless `bad="exclude"`, counted as wrong.
 
     Args:
-        model: A run folder, a model folder, an exported model, published weights by name, or what `load_bundle` or
+        model: Run folder, model folder, exported model, or published weights by name. Also what `load_bundle` or
             `resolve_model` returned.
-        data: A folder with one folder per class, a list file, or a `data.yaml` (its validation, else its test part).
-            Its classes are matched to the model's by name.
-        protocol: A published test by one word (`clipshift.evaluation.PROTOCOLS`), which stands for `crops`, `clips`,
-            the frames and the averaging. Default: none.
-        crops: Crops per frame: `center` (1), `three`, `three_small` or `ten`. Default: the model's own.
-        clips: Sets of frames per video, spread evenly in time. Default: the model's own.
-        batch_size: Views per forward pass; changes memory and speed, not the result. Default: 8.
-        bad: How unreadable videos count. Default: wrong.
-        device: `auto` (a GPU when there is one), `cpu`, `cuda` or `cuda:N`.
+        data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml. Of several parts the
+            validation part is read, else the test part. Classes are matched to the model's by name.
+        protocol: A published test in one word, clips x crops: the model's own frames (uniform), 25 frames of a TSN
+            (tsn), middles and first frames of the parts (twice), windows of 64 frames (dense). It stands for `crops`,
+            `clips`, the frames and the averaging (`clipshift.evaluation.PROTOCOLS`). Default: none.
+        crops: Crops per frame: center, three, three_small or ten; by default the model's own.
+        clips: Sets of frames per video; by default the model's own. They are spread evenly in time.
+        batch_size: Views per forward pass; changes memory and speed, not the result; by default 8.
+        bad: How unreadable videos count: wrong, or exclude; by default wrong.
+        device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         workers: Threads that read videos ahead of the network; `auto`: one per core.
-        amp: Precision of the forward pass: `fp32`, or mixed: `bf16`, `fp16` (a GPU only).
+        amp: Precision of a trained model: fp32, bf16 or fp16 (a GPU only); an exported one has its own.
         settings: Of reading clips, in place of those that the model was trained with, such as
             `"data.max_seconds=50000"` ([ReadingConfig][clipshift.config.ReadingConfig]).
-        out: Folder for `predictions.jsonl` and `metrics.json`; None writes nothing.
+        out: Folder for metrics.json and predictions.jsonl. None writes nothing.
         progress: Called with (videos done, videos in all) after each video.
 
     Returns:

@@ -33,7 +33,7 @@ def fuse(
         sources: Two or more: run folders, folders that `evaluate` wrote into, their `predictions.jsonl`, or
             evaluations. They must be of the same videos, known by their names, with the same labels and class names;
             the order may differ, and is the first one's.
-        weights: One positive number for each. Default: all equal.
+        weights: A number for each of them; by default all count the same. Numbers are positive.
         bad: How videos count that one of them could not read. Default: as in the first.
         out: Folder for `predictions.jsonl` and `metrics.json`; None writes nothing.
 

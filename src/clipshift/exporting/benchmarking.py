@@ -157,13 +157,12 @@ def benchmark(
 
     Args:
         models: Run folders, model folders, exported models, published weights by name.
-        videos: Clips, as for [predict][clipshift.inference.predictor.predict]: a video, a folder with all below it, a
-            glob or a list, whose labels do not matter. Default: generated ones, small and quick to decode.
-        threads: Of the network, on the CPU; 0: one a core.
-        mode: `latency` or `throughput`, where an engine tells the two apart.
-        device: As for [load][clipshift.inference.predictor.load].
+        videos: A video, folder, glob or list; by default small generated clips. Labels do not matter.
+        threads: Of the network on the CPU; 0: one a core.
+        mode: latency or throughput, where an engine tells the two apart.
+        device: auto, cpu, cuda or cuda:N; of an exported ONNX file also tensorrt.
         repeat: Measurements of each time, after two that are not counted.
-        out: Folder for `benchmark.json` and `benchmark.png`; None writes nothing.
+        out: Folder for benchmark.json and benchmark.png. None writes nothing.
         settings: Of reading clips, for all models in place of their own, such as `"data.max_seconds=50000"`
             ([ReadingConfig][clipshift.config.ReadingConfig]).
 

@@ -136,20 +136,23 @@ def export(  # noqa: PLR0913
     99 %, and there the accuracy on labeled clips may fall by half a point.
 
     Args:
-        model: A run folder, a model folder, or published weights by name.
-        to: `onnx` (ONNX Runtime, TensorRT, browsers), `openvino`, or `torch` (a program of `torch.export`).
+        model: Run folder, model folder, or published weights by name.
+        to: onnx (ONNX Runtime, TensorRT, browsers), openvino, or torch. For torch, the file is a program of
+            `torch.export`.
         out: Folder for the export; new or empty.
-        precision: `fp32`; `fp16` (ONNX: for GPUs; OpenVINO: stored in half); `bf16`
-            (OpenVINO); `int8` (ONNX and OpenVINO).
-        input: `frames`, or `clips`: normalized frames to logits, for programs with a preprocessing of their own.
-        data: Clips to check on: a folder, list or `data.yaml`, with labels or without. By default the run's validation
-            clips or, where there are none, generated ones.
-        calibrate: Data set for int8: ranges are measured on its training clips; all its clips check it, the accuracy
-            those of the validation part.
-        crops: Crops that the file takes of every frame. Default: the model's own.
-        streaming: Of a causal network: the file takes one frame of each stream at a time, and gives back what the
-            streams keep. In fp32, the logits of every frame are compared, too: they may differ by 1e-5 of the largest.
-        license: Of the model, for its card. Default: that of the published weights, else "not stated".
+        precision: fp32, fp16, bf16 (OpenVINO only) or int8 (not torch). In fp16, files for ONNX are for GPUs, those for
+            OpenVINO are stored in half precision.
+        input: What the file takes: frames as decoded, or clips, normalized frames. With `clips`, for programs with a
+            preprocessing of their own, it gives logits.
+        data: Clips to check on, with labels or without; by default the run's validation clips. Where there are none,
+            generated ones.
+        calibrate: Data set for int8. Ranges are measured on its training clips; all its clips check the file, the
+            accuracy those of the validation part.
+        crops: Crops of every frame inside the file; by default the model's own.
+        streaming: The file takes one frame of a live stream at a time; of causal networks (onnx, openvino). It gives
+            back what the streams keep. In fp32, the logits of every frame are compared, too: they may differ by 1e-5 of
+            the largest.
+        license: Of the model, for its card; by default that of the published weights. Else "not stated".
         settings: Of reading clips, in place of those that the model was trained with, such as
             `"data.max_seconds=50000"` ([ReadingConfig][clipshift.config.ReadingConfig]); they become the export's.
         progress: Called with (clips done, clips in all) in each pass over the real clips.

@@ -132,11 +132,11 @@ def verify(
     """Compare exported models with the trained one, on every device that their engines have here.
 
     Args:
-        model: The trained model: a run folder, a model folder, or published weights by name.
+        model: The trained model: run folder, model folder, or published weights by name.
         exports: Folders of exported models.
-        data: Clips: a folder, list or `data.yaml`, with labels or without.
+        data: Clips: a folder, list or data.yaml, with labels or without.
         most: Compare on so many of them, spread evenly; 0: on all.
-        out: Folder for `verification.json` and `verification.html`; None writes nothing.
+        out: Folder for verification.html and verification.json. None writes nothing.
         settings: Of reading clips, for the model and the exports, in place of their own, such as
             `"data.max_seconds=50000"` ([ReadingConfig][clipshift.config.ReadingConfig]).
         progress: Called with (clips done, clips in all) for each engine.

@@ -222,11 +222,12 @@ def load(
     """Load a trained or an exported model.
 
     Args:
-        model: A run folder or model folder, an exported model (its folder or file), or the name of published weights
-            (`clipshift models`), which are fetched and converted into the cache at their first use.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`; of an ONNX file also `tensorrt`.
-        amp: Precision of a trained network's forward pass; an exported model has its own.
-        threads: Threads of the network on the CPU, of PyTorch for the whole process; 0: as many as cores.
+        model: Run folder, model folder, exported model, or published weights by name. An exported model may be named by
+            its folder or file; published weights (`clipshift models`) are fetched and converted into the cache at their
+            first use.
+        device: auto, cpu, cuda or cuda:N; of an exported ONNX file also tensorrt.
+        amp: Precision of a trained model: fp32, bf16 or fp16 (a GPU only); an exported one has its own.
+        threads: Of the network on the CPU; 0: one a core. PyTorch has one number for the whole process.
         mode: Of an exported model: `latency`, all threads work on one answer, or `throughput`, each on one of its
             own, which is quicker with many videos ([EngineOptions][clipshift.inference.engines.session.EngineOptions]).
         settings: Of reading clips, in place of those that the model was trained with, such as

@@ -103,16 +103,15 @@ def train(
     checkpoint, to the same bits as if it had never stopped. Under `torchrun` all processes train together.
 
     Args:
-        data: A folder with a folder per class, one with such folders in `train/` and `val/`, a list of clips, or a
-            `data.yaml` that names these.
+        data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml.
         *settings: `"key=value"`, or mappings; see `clipshift config`.
-        out: The run folder; by default `runs/DATA-RECIPE`.
-        recipe: Name or file of a recipe.
-        config: YAML file with settings, between the recipe and `settings`.
-        weights: Start from these: a run or model folder, a file, or published weights by name. A TSM takes over their
-            shift, unless settings say otherwise.
-        amp: Short for the setting `train.amp`: fp32, bf16 or fp16.
-        overwrite: Replace a run that `out` holds.
+        out: Run folder; by default runs/DATA-RECIPE.
+        recipe: A name from `clipshift models`, or a YAML file; by default finetune.
+        config: YAML file with settings. They come after the recipe's and before `settings`.
+        weights: Start from a run folder, a model folder, a file of weights, or published weights by name. A TSM takes
+            over their shift, unless settings say otherwise.
+        amp: Precision: fp32, bf16 or fp16. Short for the setting `train.amp`.
+        overwrite: Replace the run that the run folder holds.
 
     Returns:
         The run folder and its best network's evaluation.

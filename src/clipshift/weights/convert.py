@@ -87,18 +87,18 @@ def convert(
     of the network is filled.
 
     Args:
-        file: `.pdparams`, `.pth`, `.pth.tar` or `.safetensors`; no code in it is run.
-        to: Folder to write, which must not exist or be empty.
-        model: The network by its name in `clipshift models`, where the file does not tell (PaddleVideo's TSN and TSM,
-            PP-TSN and PP-TSM have the same names and shapes); a name of timm for a network of single images; or the
+        file: A .pdparams, .pth, .pth.tar or .safetensors file; nothing in it is run.
+        to: Folder for the model; new or empty.
+        model: The network, where the file does not tell: a name from `clipshift models`. PaddleVideo's TSN and TSM,
+            PP-TSN and PP-TSM have the same names and shapes. Also a name of timm for a network of single images; or the
             name of the published weights that the file is, which tells segments and classes, too.
-        segments: Frames per clip; by default what the file tells, else the named model's, else 8 for TSM and, for
-            TSN, the project's own number in a test.
-        classes: Class names in the order of the logits: `kinetics400`, `ucf101`, `hmdb51`, `sthv2` or `jester`, a text
-            file with one name a line, or the names. By default the file's own names, or numbers.
-        settings: `model.shift.KEY=VALUE` for the parts of a TSM's shift that the file does not tell, or tells wrongly;
-            by default what the file tells, else the project's own shift.
-        ema: Take the averaged weights of a checkpoint that holds both, in place of the plain ones.
+        segments: Frames per clip, where the file does not tell. By default those of the named model, else 8 for TSM
+            and, for TSN, the project's own number in a test.
+        classes: kinetics400, ucf101, hmdb51, sthv2, jester, or a text file with one class name a line. Also the names,
+            in the order of the logits. By default the file's own names, or numbers.
+        settings: model.shift.KEY=VALUE, such as model.shift.fold_div=4, where the file does not tell, or tells wrongly.
+            By default what the file tells, else the project's own shift.
+        ema: Take the averaged weights of a checkpoint that holds both.
 
     Returns:
         What was recognized and written.

@@ -205,15 +205,15 @@ def extract_frames(  # noqa: PLR0913 - every one is a choice
     The same call again goes on where it was interrupted, and tries what failed once more.
 
     Args:
-        data: As for [clipshift.datasets.read_dataset][].
-        to: Folder for the result: new, empty, or of the same call.
-        short_side: Pixels to which the shorter side is scaled down; smaller clips, and all where this is None, keep
-            their size.
+        data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml; stays as it is.
+        to: Folder for the frames, their lists and a data.yaml: new, empty, or of the same call.
+        short_side: Scale the shorter side down to so many pixels; smaller clips keep their size. So do all where it is
+            None.
         quality: Of the JPEG images, 1 to 100.
-        plain_names: Whether blanks in names become underscores, for systems that split lists at blanks.
-        multi_label: Whether a clip may have several labels, as with the setting `train.multi_label`.
+        plain_names: Blanks in names become underscores. For systems that split lists at blanks.
+        multi_label: A clip may have several labels. As with the setting `train.multi_label`.
         settings: The settings for reading; the defaults by default.
-        workers: Processes; None for one a core, 0 to work in this one.
+        workers: Processes; by default one a core. With 0, this one does the work.
         progress: Called with the number of finished clips and of all clips.
 
     Raises:
@@ -252,16 +252,16 @@ def repack_videos(  # noqa: PLR0913 - every one is a choice
     The same call again goes on where it was interrupted, and tries what failed once more.
 
     Args:
-        data: As for [clipshift.datasets.read_dataset][].
-        to: Folder for the result: new, empty, or of the same call.
-        short_side: Pixels to which the shorter side is scaled down; smaller clips, and all where this is None, keep
-            their size, down to an even one.
-        crf: Quality: x264's constant rate factor, 0 to 51; less is better and larger.
+        data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml; stays as it is.
+        to: Folder for the videos, their lists and a data.yaml: new, empty, or of the same call.
+        short_side: Scale the shorter side down to so many pixels; smaller clips keep their size. Down to an even one,
+            as H.264 needs. So do all where it is None.
+        crf: Quality, 0 to 51; less is better and larger. It is x264's constant rate factor.
         group: Pictures from one key frame to the next.
-        plain_names: Whether blanks in names become underscores, for systems that split lists at blanks.
-        multi_label: Whether a clip may have several labels, as with the setting `train.multi_label`.
+        plain_names: Blanks in names become underscores. For systems that split lists at blanks.
+        multi_label: A clip may have several labels. As with the setting `train.multi_label`.
         settings: The settings for reading; the defaults by default.
-        workers: Processes; None for one a core, 0 to work in this one.
+        workers: Processes; by default one a core. With 0, this one does the work.
         progress: Called with the number of finished clips and of all clips.
 
     Raises:
