@@ -35,7 +35,7 @@ def fuse(
             the order may differ, and is the first one's.
         weights: A number for each of them; by default all count the same. Numbers are positive.
         bad: How videos count that one of them could not read. Default: as in the first.
-        out: Folder for `predictions.jsonl` and `metrics.json`; None writes nothing.
+        out: Folder for metrics.json and predictions.jsonl. None writes nothing.
 
     Returns:
         The scores of the videos and their metrics.
