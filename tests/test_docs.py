@@ -147,10 +147,10 @@ def test_examples_of_the_timeline_run(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_the_table_of_errors_is_summed_up_in_the_readme() -> None:
     largest: dict[str, float] = {}
-    for home, _, _, error in rows(PAGES["docs/weights.md"], 4):
+    for project, _, _, error in rows(PAGES["docs/weights.md"], 4):
         if re.fullmatch(r"\d[\d.e-]*", error):
-            largest[home] = max(largest.get(home, 0.0), float(error))
+            largest[project] = max(largest.get(project, 0.0), float(error))
     assert len(largest) == 3
-    for home, most in largest.items():
-        row = next(cells for cells in rows(PAGES["README.md"], 2) if cells[0].startswith(home))
+    for project, most in largest.items():
+        row = next(cells for cells in rows(PAGES["README.md"], 2) if cells[0].startswith(project))
         assert float(row[1]) == most

@@ -4,7 +4,7 @@
 
 namespace {
 
-/// Frame of part i, by the rule's name. Divisions of whole numbers round down; those in double are the homes' own.
+/// Frame of part i, by the rule's name. Divisions of whole numbers round down; those in double are the source projects' own.
 std::int64_t sampled_frame(const std::string& sampling, std::int64_t i, std::int64_t frames, std::int64_t segments) {
     if (sampling == "middle") {
         return (2 * i + 1) * frames / (2 * segments);

@@ -25,7 +25,7 @@ def examine() -> tuple[list[str], bool]:
     """
     lines = [f"clipshift     {__version__}", f"Python        {sys.version.split()[0]} on {platform.platform()}"]
     lines += [
-        f"CPU     {os.cpu_count()} cores",
+        f"CPU           {os.cpu_count()} cores",
         f"disk          {shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free here",
     ]
     missing = list(_missing((*_NEEDED, *_TRAINING)))

@@ -1,4 +1,4 @@
-"""One file over HTTP: a broken download is continued, passing faults are tried again, everything else is an error.
+"""One file over HTTP: a broken download is continued, transient errors are tried again, everything else is an error.
 
 What was received lies in `FILE` while the download lasts, and beside it in `FILE.json` what the server said of it. With
 both, a later call asks for the rest only (RFC 9110, sections 13.1.5 and 14): `Range` with the `ETag` or the
@@ -14,7 +14,7 @@ import re
 import shutil
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from http.client import HTTPException, HTTPMessage, HTTPResponse
@@ -27,12 +27,10 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_o
 from clipshift._version import __version__
 from clipshift.errors import DownloadError
 from clipshift.files import from_json
-
-Progress = Callable[[int, int | None], None]
-"""Is told how many bytes are there, and of how many; None where the server does not say."""
+from clipshift.progress import DownloadProgress
 
 _CHUNK_BYTES = 1 << 18
-_PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504}
+_TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
 _LONGEST_WAIT_SECONDS = 60.0
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
@@ -70,7 +68,7 @@ def download(
     path: Path,
     *,
     size: int | None = None,
-    progress: Progress | None = None,
+    progress: DownloadProgress | None = None,
     timeout: float = 15.0,
     attempts: int = 4,
     pause: float = 1.0,
@@ -151,7 +149,7 @@ def _attempt(
     path: Path,
     *,
     size: int | None,
-    progress: Progress | None,
+    progress: DownloadProgress | None,
     timeout: float,
 ) -> None:
     """Ask once, and write what comes."""
@@ -205,7 +203,7 @@ def _judge_status(error: HTTPError, url: str, path: Path) -> NoReturn:
     if error.code == 416:  # the file became shorter than what was received of it
         discard(path)
         raise _PassingFaultError("416: the file on the server changed", wait=0) from error
-    if error.code in _PASSING_STATUS:
+    if error.code in _TRANSIENT_STATUS:
         asked = error.headers.get("Retry-After", "")
         wait = float(asked) if asked.isdecimal() else None
         raise _PassingFaultError(f"{error.code} {error.reason}", wait=wait) from error
@@ -213,7 +211,7 @@ def _judge_status(error: HTTPError, url: str, path: Path) -> NoReturn:
 
 
 def _total(response: HTTPResponse, begun: _Begun, path: Path, start: int) -> int | None:
-    """Bytes of the whole file, or None; a continuation that does not fit what was received is a passing fault."""
+    """Bytes of the whole file, or None; a continuation that does not fit what was received is a transient error."""
     length = response.headers.get("Content-Length", "")
     if response.status != 206:
         return int(length) if length.isdecimal() else None
@@ -249,7 +247,7 @@ def _parts(response: HTTPResponse, total: int | None, start: int) -> Iterator[by
         yield part
 
 
-def _write(path: Path, parts: Iterator[bytes], start: int, total: int | None, progress: Progress | None) -> int:
+def _write(path: Path, parts: Iterator[bytes], start: int, total: int | None, progress: DownloadProgress | None) -> int:
     """Add the parts to what is there; gives the length that the file then has."""
     received = start
     with path.open("ab" if start else "wb") as file:

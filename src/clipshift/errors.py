@@ -138,7 +138,7 @@ class OutputError(UserError):
 
 
 class DivergedError(UserError):
-    """The loss or a gradient became infinite or not a number."""
+    """The loss or a gradient became NaN or infinite."""
 
 
 _EXTRAS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clipshift.config import DataConfig
-from clipshift.datasets import checksums as fingerprint
+from clipshift.datasets import checksums
 from clipshift.datasets.checksums import file_hash, read_data_jsonl, write_data_jsonl
 from clipshift.datasets.manifest import DataSet, read_dataset
 from clipshift.errors import RunError, VideoError
@@ -58,7 +58,7 @@ def test_unchanged_clips_are_not_read_again(dataset: DataSet, tmp_path: Path, mo
         read.append(path)
         return file_hash(path)
 
-    monkeypatch.setattr(fingerprint, "file_hash", counted)
+    monkeypatch.setattr(checksums, "file_hash", counted)
     again = write_data_jsonl(tmp_path / "other.jsonl", dataset, DATA, cache=tmp_path / "data.jsonl")
     assert read == [changed]
     assert again[1:] == first[1:]

@@ -1,4 +1,4 @@
-"""Data sets are fetched from a server on this machine, as far as their homes give them to everyone."""
+"""Data sets are fetched from a server on this machine, as far as their publishers give them to everyone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from clipshift.errors import DataError, DownloadError
 from tests.datasets.clips import touch
 
 
-class Home(ThreadingHTTPServer):
+class Publisher(ThreadingHTTPServer):
     """Serves a folder; breaks off after `most` bytes of a file that `breaks` names."""
 
     daemon_threads = True
@@ -33,7 +33,7 @@ class Home(ThreadingHTTPServer):
 
 
 class Handler(SimpleHTTPRequestHandler):
-    server: Home
+    server: Publisher
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path.removeprefix("/"))
@@ -51,11 +51,11 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Home, PublicSet]]:
+def publisher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Publisher, PublicSet]]:
     """Kinetics-400 with two archives of the same name, one of the training and one of the validation clips."""
     monkeypatch.setenv("no_proxy", "*")
-    folder = tmp_path / "home"
-    server = Home(folder)
+    folder = tmp_path / "publisher"
+    server = Publisher(folder)
     for part, name in (("train", "abcdefghij1_000001_000011.mp4"), ("val", "abcdefghij2_000001_000011.mp4")):
         touch(tmp_path / name)
         (folder / part).mkdir(parents=True)
@@ -74,14 +74,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Home
     thread.join()
 
 
-def test_lists_and_what_they_list_are_fetched_once(home: tuple[Home, PublicSet], tmp_path: Path) -> None:
-    server, data = home
+def test_lists_and_what_they_list_are_fetched_once(publisher: tuple[Publisher, PublicSet], tmp_path: Path) -> None:
+    server, data = publisher
     told: list[tuple[int, int | None]] = []
     fetched = fetch_public(data, tmp_path / "k400", progress=lambda *done: told.append(done), https_only=False)
     names = ["train.csv", "val.csv", "val/paths.txt", "val/part_0.tar.gz", "train/paths.txt", "train/part_0.tar.gz"]
     assert [path.relative_to(tmp_path / "k400").as_posix() for path in fetched] == names
     for path in fetched:
-        assert path.read_bytes() == (tmp_path / "home" / path.relative_to(tmp_path / "k400")).read_bytes()
+        assert path.read_bytes() == (tmp_path / "publisher" / path.relative_to(tmp_path / "k400")).read_bytes()
     assert told[-1] == (fetched[-1].stat().st_size,) * 2
     assert server.asked == names
     assert fetch_public(data, tmp_path / "k400", https_only=False) == fetched
@@ -89,8 +89,8 @@ def test_lists_and_what_they_list_are_fetched_once(home: tuple[Home, PublicSet],
     assert not [path for path in (tmp_path / "k400").rglob("*part_0*") if path.name.startswith(".")]
 
 
-def test_what_broke_off_goes_on(home: tuple[Home, PublicSet], tmp_path: Path) -> None:
-    server, data = home
+def test_what_broke_off_goes_on(publisher: tuple[Publisher, PublicSet], tmp_path: Path) -> None:
+    server, data = publisher
     server.breaks = "val/part_0.tar.gz"
     with pytest.raises(DownloadError, match="2 times in a row") as caught:
         fetch_public(data, tmp_path / "k400", attempts=2, pause=0.01, https_only=False)
@@ -101,16 +101,18 @@ def test_what_broke_off_goes_on(home: tuple[Home, PublicSet], tmp_path: Path) ->
     assert server.asked[before:] == ["val/part_0.tar.gz", "train/paths.txt", "train/part_0.tar.gz"]
 
 
-def test_two_do_not_fetch_into_one_folder(home: tuple[Home, PublicSet], tmp_path: Path) -> None:
+def test_two_do_not_fetch_into_one_folder(publisher: tuple[Publisher, PublicSet], tmp_path: Path) -> None:
     (tmp_path / "k400").mkdir()
     with (tmp_path / "k400" / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(DataError, match="Another process"):
-            fetch_public(home[1], tmp_path / "k400", https_only=False)
+            fetch_public(publisher[1], tmp_path / "k400", https_only=False)
 
 
-def test_from_nothing_to_lists(home: tuple[Home, PublicSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clipshift.datasets.public.prepare.PUBLIC", {"kinetics400": home[1]})
+def test_from_nothing_to_lists(
+    publisher: tuple[Publisher, PublicSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clipshift.datasets.public.prepare.PUBLIC", {"kinetics400": publisher[1]})
     monkeypatch.setattr(prepare, "fetch_public", partial(fetch_public, https_only=False))
     prepared = prepare.prepare_data("kinetics400", tmp_path / "k400", tmp_path / "out", fetch=True)
     assert prepared.lists.counts == {"train": 1, "val": 1}
@@ -133,8 +135,8 @@ def test_where_a_page_is_in_between_it_is_named(tmp_path: Path, name: prepare.Pr
     assert not (tmp_path / "videos").exists()
 
 
-def test_own_folder_has_no_home(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no home"):
+def test_own_folder_has_no_download_source(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no download source"):
         prepare.prepare_data("folder", tmp_path / "videos", tmp_path / "out", fetch=True)
 
 

@@ -1,4 +1,4 @@
-"""Public data sets and own folders, arranged as their homes hand them out, become lists with their official splits."""
+"""Public data sets and own folders, arranged as they are published, become lists with their official splits."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_kinetics400(tmp_path: Path, flat: bool) -> None:
     assert prepared.lists.counts == {"train": 2, "val": 1}
     assert prepared.missing == {"train": ("gone0000000_000000_000010",)}
     assert listed(prepared, "train")[0] == (f"replacement/{names[0]}", "air drumming")
-    assert any("gone from their home" in note for note in prepared.notes)
+    assert any("no longer available" in note for note in prepared.notes)
     assert any("test.csv has no labels" in note for note in prepared.notes)
     lines(tmp_path / "lists" / "train.csv", header, "no such class,2aBcDeFgHiJ,10,20,train")
     with pytest.raises(DataError, match="none of Kinetics-400"):

@@ -18,7 +18,7 @@ from clipshift.datasets.manifest import read_dataset
 from clipshift.errors import ConfigError, DataError, ExportError, RunError, UserError, WeightsError
 from clipshift.evaluation.results import METRICS, PREDICTIONS, load_evaluation
 from clipshift.files import from_json
-from clipshift.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from clipshift.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
 from clipshift.training.reporting import Reporter, truncate_metrics
 from tests.evaluation.synthetic import make_evaluation
 
@@ -107,10 +107,10 @@ def _resign(checkpoint: Path, **progress: object) -> None:
 
 @pytest.mark.parametrize("text", [DEEP, "1", '"a"', "[]", "null", "{}"])
 def test_a_checkpoint_that_says_something_else(tmp_path: Path, text: str) -> None:
-    checkpoint = save_checkpoint(tmp_path, {"a": torch.zeros(2)}, Progress(update=3, best=(0.5, -1.0)), {})
+    checkpoint = save_checkpoint(tmp_path, {"a": torch.zeros(2)}, TrainingProgress(update=3, best=(0.5, -1.0)), {})
     found = load_checkpoint(tmp_path)
     assert found is not None
-    assert found[1] == Progress(update=3, best=(0.5, -1.0))
+    assert found[1] == TrainingProgress(update=3, best=(0.5, -1.0))
     (checkpoint / "state.json").write_text(text)
     with pytest.raises(RunError, match="No checkpoint of this run can be read"):
         load_checkpoint(tmp_path)
@@ -120,7 +120,7 @@ def test_a_checkpoint_that_says_something_else(tmp_path: Path, text: str) -> Non
     "progress", [{"epoch": "x"}, {"epoch": 1.5}, {"step": None}, {"update": -1}, {"epoch": 10**400}, {"scaler": 3}]
 )
 def test_a_checkpoint_whose_progress_is_none(tmp_path: Path, progress: dict[str, object]) -> None:
-    checkpoint = save_checkpoint(tmp_path, {"a": torch.zeros(2)}, Progress(update=3), {})
+    checkpoint = save_checkpoint(tmp_path, {"a": torch.zeros(2)}, TrainingProgress(update=3), {})
     _resign(checkpoint, **progress)
     with pytest.raises(RunError, match="No checkpoint of this run can be read"):
         load_checkpoint(tmp_path)

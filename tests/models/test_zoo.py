@@ -18,7 +18,7 @@ def test_every_entry_can_be_built(name: str) -> None:
     assert f"--recipe {ZOO[name].recipe}" in described.to_text()
 
 
-# Counted by the homes' own code for 400 classes; PP-TSMv2 in its folded form.
+# Counted by the source projects' own code for 400 classes; PP-TSMv2 in its folded form.
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [

@@ -256,20 +256,20 @@ def scaled(frames_THWC: np.ndarray, settings: InputConfig) -> torch.Tensor:
     return transforms._resize(transforms._tensor(frames_THWC), height, width, settings)
 
 
-@pytest.mark.parametrize("home", PADDLEVIDEO)
-def test_scaled_frames_are_paddlevideos(shared: Path, home: str) -> None:
-    settings = setting(resize=32, crop=28, **PADDLEVIDEO[home])
+@pytest.mark.parametrize("project", PADDLEVIDEO)
+def test_scaled_frames_are_paddlevideos(shared: Path, project: str) -> None:
+    settings = setting(resize=32, crop=28, **PADDLEVIDEO[project])
     with np.load(shared / "reference/preprocessing/scale_and_crops_synthetic.npz") as arrays:
         for shape in SHAPES:
             found = scaled(arrays[f"{shape}/src"][None], settings)
-            counts = differences(found[0], arrays[f"{shape}/{home}/scale32"])
+            counts = differences(found[0], arrays[f"{shape}/{project}/scale32"])
             if not settings.antialias:
                 assert set(counts) == {0}, shape  # OpenCV's arithmetic
                 continue
             # torch's weights have 16 bits, Pillow's 22: under 1 % of the values are one level off. Recent Pillow scales
             # some tall frames vertically first and rounds between the passes: 15 % of one frame here.
             assert set(counts) <= {-1, 0, 1}, shape
-            turned = (home, shape) == ("pptsm", "54x96")
+            turned = (project, shape) == ("pptsm", "54x96")
             assert 1 - counts[0] / sum(counts.values()) < (0.16 if turned else 0.01), (shape, counts)
 
 

@@ -11,7 +11,7 @@ import torch
 
 from clipshift.errors import RunError
 from clipshift.training import checkpoint as module
-from clipshift.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from clipshift.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
 
 IDENTITY = {"train.epochs": 3}
 
@@ -21,7 +21,9 @@ def tensors(value: float) -> dict[str, torch.Tensor]:
 
 
 def save(folder: Path, update: int) -> Path:
-    return save_checkpoint(folder, tensors(float(update)), Progress(update=update, loss_sum=0.1 + 0.2), IDENTITY)
+    return save_checkpoint(
+        folder, tensors(float(update)), TrainingProgress(update=update, loss_sum=0.1 + 0.2), IDENTITY
+    )
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
@@ -31,7 +33,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     loaded, progress, identity, damaged = found
     assert torch.equal(loaded["network.weight"], tensors(5.0)["network.weight"])
     assert loaded["network.count"].dtype == torch.int64
-    assert progress == Progress(update=5, loss_sum=0.1 + 0.2)
+    assert progress == TrainingProgress(update=5, loss_sum=0.1 + 0.2)
     assert identity == IDENTITY
     assert damaged == []
 

@@ -1,4 +1,4 @@
-"""Files of other homes become models that give the numbers of their homes."""
+"""Files of other projects become models that give those projects' numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from torch import Tensor
 import clipshift
 from clipshift.cli import app
 from clipshift.config.schema import ShiftConfig
-from clipshift.datasets.public.class_names import class_names, data_sets
+from clipshift.datasets.public.class_names import class_names, named_data_sets
 from clipshift.errors import ConfigError, RunError, UserError, WeightsError
 from clipshift.models.bundle import load_bundle
 from clipshift.models.recognizer import Recognizer
@@ -30,7 +30,7 @@ from clipshift.weights.checkpoint_files import WeightsFile
 from clipshift.weights.convert import convert
 from clipshift.weights.formats import mit, mmaction2, paddlevideo
 from clipshift.weights.loading import load_weights, shift_of_weights
-from clipshift.weights.published import data_sets as published_data_sets
+from clipshift.weights.published import data_sets
 from clipshift.weights.recognition import Asked, recognize
 
 PADDLE, MMACTION2, MIT = "PaddleVideo", "mmaction2", "MIT temporal-shift-module"
@@ -56,15 +56,15 @@ REFERENCES: dict[str, tuple[tuple[str, ...], str]] = {
 }
 
 
-def _write(path: Path, home: str, state: dict[str, Any]) -> Path:
-    """A file of weights as its home writes it."""
-    if home == "paddlevideo":
+def _write(path: Path, project: str, state: dict[str, Any]) -> Path:
+    """A file of weights as its project writes it."""
+    if project == "paddlevideo":
         path = path.with_suffix(".pdparams")
         path.write_bytes(pickle.dumps({**state, "StructuredToParameterName@@": {name: name for name in state}}, 4))
         return path
     tensors = {name: torch.from_numpy(np.asarray(value)) for name, value in state.items()}
     path = path.with_suffix(".pth")
-    if home == "mmaction2":
+    if project == "mmaction2":
         torch.save({"meta": {"mmaction_version": "1.2.0", "epoch": 50}, "state_dict": tensors}, path)
     else:
         parallel = {f"module.{name}": value for name, value in tensors.items()}
@@ -77,7 +77,7 @@ def _run(*words: str) -> None:
 
 
 @pytest.mark.parametrize("reference", REFERENCES)
-def test_logits_are_those_of_the_home(
+def test_logits_are_those_of_the_project(
     shared: Path, seeded: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], reference: str
 ) -> None:
     meta, inputs, logits = seeded.load(shared / "reference" / reference)
@@ -146,7 +146,7 @@ def _as_mit(network: Recognizer) -> dict[str, Tensor]:
     return state
 
 
-def test_paddlevideos_student_with_and_without_its_home(tmp_path: Path) -> None:
+def test_paddlevideos_student_with_and_without_its_project(tmp_path: Path) -> None:
     network = _network("pptsmv2-16f-attention", classes=27)
     for number, prefix in enumerate(("0.", "backbone.", "Student.0.")):
         state = _as_paddle(network, backbone=prefix)
@@ -498,7 +498,7 @@ def test_bad_files_and_folders(tmp_path: Path) -> None:
     assert "1 of 122 missing: backbone.bn1.weight" in str(broken(base_model__bn1__weight=None))
     assert "1 without a place: neck.weight" in str(broken(neck__weight=torch.ones(1)))
     assert "of another shape: backbone.bn1.bias (3,) for (64,)" in str(broken(base_model__bn1__bias=torch.ones(3)))
-    assert "not a number" in str(broken(base_model__bn1__bias=torch.full((64,), float("nan"))))
+    assert "NaN" in str(broken(base_model__bn1__bias=torch.full((64,), float("nan"))))
     assert "no network that clipshift knows" in str(broken(**dict.fromkeys(state), x=torch.ones(1)))
     torch.save(state, file)
     (tmp_path / "model").mkdir()
@@ -529,8 +529,8 @@ def test_class_names(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read") as caught:
         convert(tmp_path / "w.pth", tmp_path / "4", classes="kinetics4OO")
     assert "kinetics400" in str(caught.value.allowed)
-    for data in data_sets():
-        assert len(class_names(data)) == published_data_sets()[data].classes
+    for data in named_data_sets():
+        assert len(class_names(data)) == data_sets()[data].classes
     assert class_names("kinetics400")[5] == "archery"
 
 
@@ -541,11 +541,11 @@ def test_converted_model_is_an_ordinary_one(tmp_path: Path) -> None:
     prediction = clipshift.load(tmp_path / "model", device="cpu").predict(frames)
     assert prediction.classes == ("a", "b", "c")
     described = json.loads((tmp_path / "model" / "model.json").read_text())
-    assert described["provenance"]["home"] == MIT
+    assert described["provenance"]["project"] == MIT
     assert described["input"]["crop_rounding"] == "even"
 
 
-def test_homes_with_wrapped_convolutions_tell_tsn_from_tsm() -> None:
+def test_projects_with_wrapped_convolutions_tell_tsn_from_tsm() -> None:
     for layout in (mit.LAYOUT, mmaction2.LAYOUT):
         assert layout.architecture(["a.net.weight"]) == "tsm"
         assert layout.architecture(["a.weight"]) == "tsn"

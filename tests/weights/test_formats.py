@@ -1,4 +1,4 @@
-"""Weights of other homes give the numbers that their own code gives."""
+"""Weights of other projects give the numbers that their own code gives."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def test_torchvision_resnet_and_mit_names(tmp_path: Path) -> None:
     frames = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = theirs(frames)
-    for file, home in (("torchvision.pth", "timm or torchvision"), ("mit.pth", "MIT temporal-shift-module")):
+    for file, project in (("torchvision.pth", "timm or torchvision"), ("mit.pth", "MIT temporal-shift-module")):
         network = _network("tsn", "resnet18", segments=1, classes=1000)
         report = load_weights(network, tmp_path / file)
-        assert report.layout == home
+        assert report.layout == project
         with torch.no_grad():
             torch.testing.assert_close(network(frames[:, None]), expected, rtol=1e-4, atol=0)
     assert "the weights are of a TSM, the network is a TSN" in report.notes

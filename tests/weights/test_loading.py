@@ -130,7 +130,7 @@ def test_long_lists_are_cut(tmp_path: Path) -> None:
 
 def test_weights_of_another_network(tmp_path: Path) -> None:
     torch.save({"encoder.weight": torch.ones(1)}, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match="no known home of a test_resnet"):
+    with pytest.raises(WeightsError, match="no known project's test_resnet"):
         load_weights(_network(), tmp_path / "w.pth")
     mobilenet = Recognizer(ModelConfig(backbone="mobilenetv2_035"), segments=2, classes=3)
     torch.save({f"module.{name}": value for name, value in mobilenet.state_dict().items()}, tmp_path / "w.pth")

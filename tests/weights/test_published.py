@@ -25,7 +25,7 @@ from clipshift.weights.published import (
 
 PUBLISHED, DATA_SETS = published_weights(), data_sets()
 SHORT = {"kinetics400": "k400"}
-HOMES = {
+PROJECTS = {
     "PaddleVideo": ("paddlevideo", "bcebos.com"),
     "PaddleClas": ("paddle", "bcebos.com"),
     "mmaction2": ("mmaction2", "download.openmmlab.com"),
@@ -45,8 +45,8 @@ def test_name_follows_the_rule(name: str, entry: PublishedWeights) -> None:
         return
     own = entry.model.startswith("pp")  # PaddleVideo's own networks, with 8 frames unless the name says otherwise
     frames = "" if own and entry.segments == 8 else f"-{entry.segments}f"
-    home = "" if own else f"-{HOMES[entry.home.name][0]}"
-    rule = f"{re.escape(entry.model)}{frames}-{SHORT.get(entry.data, entry.data)}{VARIANTS}{home}"
+    project = "" if own else f"-{PROJECTS[entry.project.name][0]}"
+    rule = f"{re.escape(entry.model)}{frames}-{SHORT.get(entry.data, entry.data)}{VARIANTS}{project}"
     assert re.fullmatch(rule, name)
 
 
@@ -55,9 +55,9 @@ def test_entry_is_sound(name: str, entry: PublishedWeights) -> None:
     assert entry.model in ZOO
     assert entry.url.startswith("https://")
     host = entry.url.split("/")[2]
-    assert host.endswith(HOMES[entry.home.name][1])
+    assert host.endswith(PROJECTS[entry.project.name][1])
     assert entry.page.startswith("https://github.com/")
-    assert entry.home.license in {"Apache-2.0", "MIT"}
+    assert entry.project.license in {"Apache-2.0", "MIT"}
     assert entry.classes == DATA_SETS[entry.data].classes
     assert entry.file_name.endswith((".pdparams", ".pth"))
     assert entry.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", entry.sha256)

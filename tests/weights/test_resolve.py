@@ -18,7 +18,7 @@ from clipshift.errors import DownloadError, WeightsError
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import ZOO
 from clipshift.weights import cache, loading, resolve
-from clipshift.weights.published import Home, PublishedWeights, published_weights
+from clipshift.weights.published import Project, PublishedWeights, published_weights
 from clipshift.weights.resolve import find_model, published_model
 
 NAME, CLASSES = "tsm-r18-8f-ucf101-test", 101
@@ -58,7 +58,7 @@ def server(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         data="ucf101",
         segments=8,
         url=f"http://127.0.0.1:{server.server_address[1]}/{file.name}",
-        home=Home("MIT temporal-shift-module", "Apache-2.0"),
+        project=Project("MIT temporal-shift-module", "Apache-2.0"),
         page="https://example.org",
     )
     monkeypatch.setitem(published_weights(), NAME, entry)
@@ -76,7 +76,7 @@ def test_first_use_fetches_and_converts(server: ThreadingHTTPServer, network: Re
     assert told[-1][0] == told[-1][1] == cache.cached_file(NAME).stat().st_size
     assert len(model.classes) == CLASSES
     assert model.classes[0] == "ApplyEyeMakeup"
-    assert model.spec.provenance["home"] == "MIT temporal-shift-module"
+    assert model.spec.provenance["project"] == "MIT temporal-shift-module"
     theirs = network.state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in model.network.state_dict().items())
     frames = np.random.default_rng(0).integers(0, 255, (9, 64, 64, 3), dtype=np.uint8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from clipshift.config.loading import Settings, resolve
 from clipshift.config.schema import (
@@ -49,6 +49,14 @@ class ModelSpec(Section):
     """What is averaged over crops and clips: `logits` (PaddleVideo, MIT), or `probabilities` (mmaction2's prob)."""
     provenance: dict[str, str | int | float] = Field(default_factory=dict)
     """Where the model comes from: run, data, epoch, accuracy, source of converted weights ..."""
+
+    @field_validator("provenance", mode="before")
+    @classmethod
+    def _project_was_home(cls, value: object) -> object:
+        """Earlier versions wrote the source project of converted weights as `home`."""
+        if isinstance(value, Mapping) and "home" in value and "project" not in value:
+            return {("project" if key == "home" else key): each for key, each in value.items()}
+        return value
 
     @property
     def side(self) -> int:

@@ -277,7 +277,7 @@ class TrainConfig(Section):
     """A clip may have several labels (lists with `path 1,5,7`): each class has its own yes or no (a sigmoid, binary
     cross entropy), and predictions do not add up to 1."""
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
-    """`focal` (Lin et al. 2017): a clip counts the less, the surer the network is of its class already."""
+    """`focal` (Lin et al. 2017): a clip counts the less, the more confident the network is of its class already."""
     focal_gamma: NonNegative = 2.0
     """How much less: the factor is (1 - p)^gamma."""
     class_weights: Literal["none", "auto"] | tuple[Positive, ...] = "none"

@@ -47,7 +47,7 @@ class ClipRecord:
 
 
 Cache = dict[str, ClipRecord]
-"""Earlier fingerprints by path."""
+"""Earlier records by path."""
 
 
 def file_hash(path: Path) -> str:
@@ -67,7 +67,7 @@ def file_hash(path: Path) -> str:
         raise VideoError("The clip cannot be read.", where=path, got=error.strerror or error) from error
 
 
-def fingerprint(clip: Clip, classes: tuple[str, ...], split: str, data: DataConfig, cache: Cache) -> ClipRecord:
+def record_clip(clip: Clip, classes: tuple[str, ...], split: str, data: DataConfig, cache: Cache) -> ClipRecord:
     """Hashes and probes one clip, or takes both from the cache; no frame is decoded.
 
     Args:
@@ -75,10 +75,10 @@ def fingerprint(clip: Clip, classes: tuple[str, ...], split: str, data: DataConf
         classes: Names of the labels.
         split: `train` or `validation`.
         data: Limits and the pattern of frame folders.
-        cache: Fingerprints of an earlier run.
+        cache: Records of an earlier run.
 
     Returns:
-        The fingerprint; of a clip that cannot be read with `error`.
+        The record; of a clip that cannot be read with `error`.
     """
     who = (clip.name, str(clip.path), clip.label, None if clip.label is None else classes[clip.label], split)
     try:
@@ -135,7 +135,7 @@ def describe_aspects(clips: Iterable[tuple[str, float | None]]) -> str | None:
     return f"{plural(len(odd), 'clip')} with pixels that are not square (such as {name}: {aspect:.3g} to 1)"
 
 
-def fingerprints(
+def record_clips(
     dataset: DataSet,
     data: DataConfig,
     *,
@@ -143,23 +143,23 @@ def fingerprints(
     workers: int = 4,
     progress: Callable[[int], None] | None = None,
 ) -> list[ClipRecord]:
-    """Fingerprints all clips of a data set in threads: training, then validation, each in its order.
+    """Hashes and probes all clips of a data set in threads: training, then validation, each in its order.
 
     Args:
         dataset: The data set.
         data: Limits and the pattern of frame folders.
-        cache: Fingerprints of an earlier run.
+        cache: Records of an earlier run.
         workers: Threads.
         progress: Called with the number of finished clips after each.
 
     Returns:
-        One fingerprint a clip.
+        One record a clip.
     """
     known = {} if cache is None else cache
     jobs = [(clip, "train") for clip in dataset.train.clips]
     jobs += [(clip, "validation") for clip in dataset.validation.clips]
     done = []
-    for line in prefetch(lambda job: fingerprint(job[0], dataset.classes, job[1], data, known), jobs, workers):
+    for line in prefetch(lambda job: record_clip(job[0], dataset.classes, job[1], data, known), jobs, workers):
         done.append(line)
         if progress is not None:
             progress(len(done))
@@ -192,7 +192,7 @@ def write_data_jsonl(
         RunError: The file cannot be written.
     """
     known = read_data_jsonl(path) | (read_data_jsonl(cache) if cache is not None else {})
-    lines = fingerprints(dataset, data, cache=known, workers=workers, progress=progress)
+    lines = record_clips(dataset, data, cache=known, workers=workers, progress=progress)
     try:
         write_whole(path, (_to_json(line) + "\n" for line in lines))
     except OSError as error:

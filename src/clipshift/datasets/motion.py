@@ -206,7 +206,7 @@ def _is_done(folder: Path, note: str, settings: dict[str, Any], files: Sequence[
     if not folder.exists():
         return False
     if not folder.is_dir():
-        raise DataError("The place for the motion clips is a file.", where=folder, remedy="name another folder")
+        raise DataError("Output path is a file, not a folder.", where=folder, remedy="name another folder")
     if not any(folder.iterdir()):
         return False
     try:

@@ -6,7 +6,7 @@ Layouts: B views in a batch, V views (clips x crops) of one video, T frames, K c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -38,8 +38,7 @@ from clipshift.inference.scorer import Scorer
 from clipshift.models.recognizer import Recognizer
 from clipshift.parallel.prefetch import pick_threads
 from clipshift.preprocessing.transforms import VIEWS
-
-Progress = Callable[[int, int], None]
+from clipshift.progress import Progress
 
 
 def evaluate(  # noqa: PLR0913

@@ -15,7 +15,6 @@ from clipshift.exporting.comparison import (
     MOST_ACCURACY_LOST,
     Answers,
     Difference,
-    Progress,
     accuracy,
     answer,
     difference,
@@ -24,6 +23,7 @@ from clipshift.exporting.comparison import (
 from clipshift.inference.export_folder import Checked, Export
 from clipshift.inference.exported_scorer import ExportScorer
 from clipshift.inference.predictor import Model
+from clipshift.progress import Progress
 
 
 @dataclass(frozen=True, eq=False)

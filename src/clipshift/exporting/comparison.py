@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,7 @@ from clipshift.config import ModelSpec
 from clipshift.datasets.clip import Clip
 from clipshift.inference.export_folder import Precision
 from clipshift.inference.predictor import Model
-
-Progress = Callable[[int, int], None]
+from clipshift.progress import Progress
 
 LARGEST_DIFFERENCE = 1e-4
 """Of a probability, that fp32 may have from the trained model."""

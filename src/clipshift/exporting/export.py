@@ -28,7 +28,6 @@ from clipshift.exporting.check_clips import (
     validation_clips,
 )
 from clipshift.exporting.checking import check
-from clipshift.exporting.comparison import Progress
 from clipshift.exporting.streaming import check_frames, check_streaming, describe_streaming
 from clipshift.exporting.targets import WRITERS, Quantize, check_target, give_name, package_versions
 from clipshift.files import printable, sha256_of_file, write_whole
@@ -47,6 +46,7 @@ from clipshift.inference.reference import ModelReference, resolve_model
 from clipshift.locks import hold
 from clipshift.models.bundle import MODEL_FOLDER, load_bundle
 from clipshift.models.recognizer import Recognizer
+from clipshift.progress import Progress
 from clipshift.training.run_folder import CONFIG, is_unfinished
 
 MOST_CLIPS = 64
@@ -317,7 +317,7 @@ class _TrainedModel:
     def license(self) -> str:
         """Of published weights, that of their source project."""
         published = self.reference.published
-        return "not stated" if published is None else f"{published.home.license} (of the weights' source project)"
+        return "not stated" if published is None else f"{published.project.license} (of the weights' source project)"
 
 
 def _read_trained(model: str | Path, settings: Settings | Sequence[Settings]) -> _TrainedModel:

@@ -20,7 +20,6 @@ from clipshift.exporting.comparison import (
     LARGEST_DIFFERENCE,
     Answers,
     Difference,
-    Progress,
     accuracy,
     agrees,
     answer,
@@ -29,6 +28,7 @@ from clipshift.exporting.comparison import (
 from clipshift.files import to_json, write_whole
 from clipshift.inference.export_folder import Export, Precision, find_export, read_export
 from clipshift.inference.predictor import Model, load
+from clipshift.progress import Progress
 
 JSON_FILE, HTML_FILE = "verification.json", "verification.html"
 _MOST_NAMED = 20
@@ -36,7 +36,7 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Row:
+class EngineRow:
     """One engine of the table.
 
     Attributes:
@@ -71,7 +71,7 @@ class Verification:
         data: Where they are from.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[EngineRow, ...]
     clips: int
     unreadable: tuple[str, ...]
     data: str
@@ -158,7 +158,7 @@ def verify(
     clips = find_labeled(data, trained.spec)
     clips = spread(clips, most) if most else clips
     known: dict[tuple[str, int], Answers] = {}
-    rows: list[Row] = []
+    rows: list[EngineRow] = []
     for name, (folder, export) in zip(exports, found_exports, strict=True):
         views = (export.spec.crops, export.spec.clips)
         if views not in known:
@@ -218,9 +218,9 @@ def _on_all_devices(folder: Path, export: Export, settings: Settings | Sequence[
             yield opened
 
 
-def _row(name: str, found: Answers, expected: Answers | None, clips: list[Clip], precision: Precision) -> Row:
+def _row(name: str, found: Answers, expected: Answers | None, clips: list[Clip], precision: Precision) -> EngineRow:
     gap = None if expected is None else difference(expected, found)
-    return Row(
+    return EngineRow(
         name=name,
         engine=found.engine,
         precision=precision,

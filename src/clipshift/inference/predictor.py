@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from clipshift.device import Amp
-    from clipshift.download import Progress
+    from clipshift.progress import DownloadProgress
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ def load(
     threads: int = 0,
     mode: Literal["latency", "throughput"] = "latency",
     settings: Settings | Sequence[Settings] = (),
-    progress: Progress | None = None,
+    progress: DownloadProgress | None = None,
 ) -> Model:
     """Load a trained or an exported model.
 

@@ -11,7 +11,7 @@ from clipshift.files import sha256_of_file
 from clipshift.inference.export_folder import MODEL_FILES, find_export, read_export
 
 if TYPE_CHECKING:
-    from clipshift.download import Progress
+    from clipshift.progress import DownloadProgress
     from clipshift.weights.published import PublishedWeights
 
 MODEL_FOLDER = "model"
@@ -48,7 +48,7 @@ class ModelReference:
         return {"path": str(self.folder), "sha256": sha256_of_file(file)}
 
 
-def resolve_model(model: str | Path | ModelReference, *, progress: Progress | None = None) -> ModelReference:
+def resolve_model(model: str | Path | ModelReference, *, progress: DownloadProgress | None = None) -> ModelReference:
     """Find the model that a path or name means; a path that exists comes before a name.
 
     Args:

@@ -195,7 +195,7 @@ def dense_windows(frames: int, segments: int, clips: int) -> list[list[int]]:
     The dense test of mmaction2 (`DenseSampleFrames`), of MIT's TSM and of PaddleVideo, all with ten windows: of the
     P = max(1, frames - 63) places where a window can begin, window k begins at floor(k (P - 1) / (clips - 1)), and its
     frames are 64 // segments apart. What lies beyond the end of a video shorter than the window is counted on from its
-    start. A single window lies in the middle, which no home takes.
+    start. A single window lies in the middle, which no published system takes.
 
         dense_windows(131, 8, 10)[0]     0  8 16 24 32  40  48  56
         dense_windows(131, 8, 10)[9]    67 75 83 91 99 107 115 123
@@ -318,8 +318,8 @@ def block_random(
 def dense_random(frames: int, segments: int, random: np.random.Generator) -> list[int]:
     """Takes frames at a fixed distance from a window of 64 frames at a random place; for training.
 
-    As `dense_windows`, from a start drawn of all P = max(1, frames - 63). The homes draw from the first P - 1 of them,
-    so that the last frame is never seen; here it is.
+    As `dense_windows`, from a start drawn of all P = max(1, frames - 63). The published systems draw from the first
+    P - 1 of them, so that the last frame is never seen; here it is.
 
     Args:
         frames: Number of frames of the video, at least 1.

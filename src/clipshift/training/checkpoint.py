@@ -30,7 +30,7 @@ _PREFIX = "update-"
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """Where a training stands; with the tensors, all that a continued run needs.
 
     Attributes:
@@ -53,17 +53,17 @@ class Progress:
     best_epoch: int | None = None
     scaler: Mapping[str, float] = field(default_factory=dict)
 
-    def next_epoch(self) -> Progress:
+    def next_epoch(self) -> TrainingProgress:
         """The start of the epoch after this one."""
         return replace(self, epoch=self.epoch + 1, step=0, loss_sum=0.0)
 
 
-_PROGRESS = TypeAdapter(Progress)
+_PROGRESS = TypeAdapter(TrainingProgress)
 _MOST_UPDATES = 2**53
 
 
 def save_checkpoint(
-    folder: Path, tensors: Mapping[str, Tensor], progress: Progress, identity: Mapping[str, Any]
+    folder: Path, tensors: Mapping[str, Tensor], progress: TrainingProgress, identity: Mapping[str, Any]
 ) -> Path:
     """Write a checkpoint into `folder` and remove those that are no longer needed.
 
@@ -111,7 +111,7 @@ def save_checkpoint(
     return final
 
 
-def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], Progress, dict[str, Any], list[str]] | None:
+def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], TrainingProgress, dict[str, Any], list[str]] | None:
     """The newest valid checkpoint of a run.
 
     Args:
@@ -147,7 +147,7 @@ def newest_checkpoint_name(folder: Path) -> str | None:
     return next((path.name for path in _newest_first(folder)), None)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], Progress, dict[str, Any]]:
+def _read(path: Path) -> tuple[dict[str, Tensor], TrainingProgress, dict[str, Any]]:
     state = from_json((path / "state.json").read_text(encoding="utf-8"))
     if state.pop("json_sha256") != _digest(state):
         raise ValueError("state.json does not match its checksum")
@@ -155,7 +155,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Progress, dict[str, Any]]:
         raise ValueError(f"it has format {state['format']}, this version reads {FORMAT}")
     if state["sha256"] != sha256_of_file(path / "state.safetensors"):
         raise ValueError("state.safetensors does not match its checksum")
-    progress = _PROGRESS.validate_python(asdict(Progress(**state["progress"])))
+    progress = _PROGRESS.validate_python(asdict(TrainingProgress(**state["progress"])))
     if not all(0 <= count <= _MOST_UPDATES for count in (progress.epoch, progress.step, progress.update)):
         raise ValueError("its progress is no number of epochs and updates")
     return load_file(path / "state.safetensors"), progress, state["identity"]

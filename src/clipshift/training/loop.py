@@ -29,7 +29,7 @@ from clipshift.errors import DivergedError, RunError
 from clipshift.models.backbones import early_layers
 from clipshift.models.recognizer import Recognizer
 from clipshift.preprocessing.transforms import normalize
-from clipshift.training.checkpoint import Progress
+from clipshift.training.checkpoint import TrainingProgress
 from clipshift.training.distributed import Ranks
 from clipshift.training.interrupt import StopRequest
 from clipshift.training.loader import Batch
@@ -103,7 +103,7 @@ class Trainer:
             self._forward = DistributedDataParallel(self._forward, device_ids=devices)
         clips = config.train.batch_size * config.train.accumulate * ranks.count
         self.peak_rate = config.optim.lr * clips / config.optim.lr_batch_size
-        self.progress = Progress()
+        self.progress = TrainingProgress()
         self.parts: dict[str, float] = {}
 
     @property
@@ -159,7 +159,7 @@ class Trainer:
         asked = stop is not None and stop.made
         finite, go_on = self.ranks.all_reduce_and(self._is_finite(loss, norm), not asked)
         if not finite:
-            raise DivergedError("The loss or a gradient became infinite or not a number.")
+            raise DivergedError("The loss or a gradient became NaN or infinite.")
         self._step(norms)
         self.parts = dict(zip(parts, means, strict=True))
         done = self.progress
@@ -243,7 +243,7 @@ class Trainer:
             tensors |= {f"partner_optimizer.{name}": tensor for name, tensor in state.items()}
         return tensors
 
-    def restore(self, tensors: dict[str, Tensor], progress: Progress) -> None:
+    def restore(self, tensors: dict[str, Tensor], progress: TrainingProgress) -> None:
         """Go back to the state of a checkpoint of the same run.
 
         Raises:
@@ -259,7 +259,7 @@ class Trainer:
             ) from error
         self.progress = progress
 
-    def _restore(self, tensors: dict[str, Tensor], progress: Progress) -> None:
+    def _restore(self, tensors: dict[str, Tensor], progress: TrainingProgress) -> None:
         self.network.load_state_dict(_below("network.", tensors))
         restore_optimizer(self.network, self.optimizer, _below("optimizer.", tensors))
         if self._ema is not None:
@@ -389,7 +389,7 @@ def diverged(trainer: Trainer, rate: float, batch: Path) -> DivergedError:
     """The error for a loss or gradient that is not finite, with what to look at and what to try."""
     where = _where(trainer)
     return DivergedError(
-        "The loss or a gradient became infinite or not a number; the update was not made.",
+        "The loss or a gradient became NaN or infinite; the update was not made.",
         where=f"epoch {where['epoch'] + 1}, update {where['step'] + 1}, learning rate {rate:.3g}",
         got=f"the batch is kept in {batch}",
         remedy="in a run of its own (--out): lower optim.lr, set optim.clip_norm or optim.warmup_epochs, or use "

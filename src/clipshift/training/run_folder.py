@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import shutil
 import sys
@@ -23,6 +22,7 @@ from clipshift.datasets.manifest import DataSet
 from clipshift.errors import RunError, UserError
 from clipshift.files import from_json, path_bytes, sha256_of_file, to_json, write_whole
 from clipshift.locks import LOCK_FILE, hold
+from clipshift.parallel.prefetch import available_cores
 
 CONFIG, IDENTITY, FINISHED = "config.yaml", "run.json", "finished.json"
 BAD_SAMPLES = "bad_samples.jsonl"
@@ -213,7 +213,7 @@ def environment() -> dict[str, Any]:
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "cpu": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": available_cores(),
         "threads": torch.get_num_threads(),
         "gpus": gpus,
         "packages": packages,

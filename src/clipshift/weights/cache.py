@@ -13,10 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from clipshift.download import Progress, discard, download, finish
+from clipshift.download import discard, download, finish
 from clipshift.errors import DownloadError, WeightsError
 from clipshift.files import from_json, sha256_of_file, write_whole
 from clipshift.locks import hold
+from clipshift.progress import DownloadProgress
 from clipshift.weights.published import PublishedWeights, data_sets, find_published
 
 VARIABLE = "CLIPSHIFT_CACHE"
@@ -62,7 +63,7 @@ def cached_model_folder(name: str) -> Path:
 def fetch(
     published: str | PublishedWeights,
     *,
-    progress: Progress | None = None,
+    progress: DownloadProgress | None = None,
     timeout: float = 15.0,
     attempts: int = 4,
     pause: float = 1.0,
@@ -132,8 +133,8 @@ def describe_published(name: str) -> str:
         ("model", f"{entry.model}, trained on {frames}"),
         ("classes", f"{entry.classes} of {data.title}"),
         *(("published", str(result)) for result in entry.measured),
-        ("from", f"{entry.home.name}, {entry.page}"),
-        ("license", f"{entry.home.license} (of the repository; the data have terms of their own)"),
+        ("from", f"{entry.project.name}, {entry.page}"),
+        ("license", f"{entry.project.license} (of the repository; the data have terms of their own)"),
         ("address", entry.url),
         ("SHA-256", f"begins with {entry.sha256_prefix}" if entry.sha256_prefix else "not published"),
         ("file", f"{path} ({'there' if path.is_file() else 'not fetched yet'})"),

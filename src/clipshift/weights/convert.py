@@ -11,7 +11,7 @@ from clipshift._version import __version__
 from clipshift.config import ModelSpec, resolve
 from clipshift.config.loading import Settings
 from clipshift.config.schema import ShiftConfig
-from clipshift.datasets.public.class_names import data_sets
+from clipshift.datasets.public.class_names import named_data_sets
 from clipshift.errors import ConfigError, RunError
 from clipshift.files import sha256_of_file
 from clipshift.models.bundle import save_bundle
@@ -124,7 +124,12 @@ def convert(
         crops=found.crops,
         clips=found.clips,
         average=found.average,
-        provenance={**weights.about, "home": found.project, "file": source.name, "file_sha256": sha256_of_file(source)},
+        provenance={
+            **weights.about,
+            "project": found.project,
+            "file": source.name,
+            "file_sha256": sha256_of_file(source),
+        },
     )
     try:
         save_bundle(folder, network, spec)
@@ -157,7 +162,7 @@ def _asked(
     # A TSN is tested with other frames than it was trained with: its project's.
     if not image and zoo_entry(entry.model).model.architecture == "tsm":
         segments = segments or entry.segments
-    return Asked(network, segments, classes or (entry.data if entry.data in data_sets() else None), shift, entry)
+    return Asked(network, segments, classes or (entry.data if entry.data in named_data_sets() else None), shift, entry)
 
 
 def _asked_shift(settings: Sequence[Settings]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Reading files of weights, from any home, into a recognizer; nothing is executed, and nothing is skipped unsaid."""
+"""Reading files of weights, from any project, into a recognizer; nothing is executed, and nothing is skipped unsaid."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class WeightsReport:
 
     Attributes:
         source: The file or model folder.
-        layout: The home whose names the file has.
+        layout: The project whose names the file has.
         filled: How many parameters and buffers of the network were filled.
         unused: Entries of the file that were not used, each with its reason.
         missing: Names in the network that kept their initial values (the classifier, counters of batch norms).
@@ -58,7 +58,7 @@ class WeightsReport:
 
 
 def load_weights(network: Recognizer, path: str | Path, *, classes: Sequence[str] | None = None) -> WeightsReport:
-    """Fill a recognizer from a run folder, a model folder, or a file with the names of any known home.
+    """Fill a recognizer from a run folder, a model folder, or a file with the names of any known project.
 
     Every parameter and buffer is filled. Only the classifier may stay as it is: where the file has none, or one for
     other classes.
@@ -78,7 +78,7 @@ def load_weights(network: Recognizer, path: str | Path, *, classes: Sequence[str
     placement = place(state, network)
     if placement is None:
         raise WeightsError(
-            f"The names in the file are of no known home of a {network.model.backbone}.",
+            f"The names in the file are of no known project's {network.model.backbone}.",
             where=path,
             got=_some(list(state)),
             allowed=[layout.name for layout in LAYOUTS],
@@ -115,12 +115,12 @@ class Placement:
     """Where the entries of a file go in a recognizer.
 
     Attributes:
-        layout: The home whose names they are.
+        layout: The project whose names they are.
         names: {name in the file: name in the recognizer} of all that have a place.
         filled: {name in the recognizer: its value}.
         unused: {name in the file: why it is not used}.
         variant: Which network the file is of that clipshift does not have, though its names may fit.
-        homeless: Names in the file without a place of their own: the file is of a network not known here.
+        unplaced: Names in the file without a place of their own: the file is of a network not known here.
     """
 
     layout: Layout
@@ -128,7 +128,7 @@ class Placement:
     filled: dict[str, Tensor]
     unused: dict[str, str]
     variant: str | None
-    homeless: list[str]
+    unplaced: list[str]
 
     def misfit(self, network: Recognizer) -> str | None:
         """What does not fit, in one line, or None where everything but the classifier does."""
@@ -150,7 +150,7 @@ class Placement:
         ]
         problems = {
             f"{len(missing)} of {len(own)} missing": missing,
-            f"{len(self.homeless)} without a place": self.homeless,
+            f"{len(self.unplaced)} without a place": self.unplaced,
             f"{len(shapes)} of another shape": shapes,
         }
         return "; ".join(f"{what}: {_some(names)}" for what, names in problems.items() if names) or None
@@ -159,19 +159,19 @@ class Placement:
         """Copy the values into the recognizer.
 
         Raises:
-            WeightsError: A value is infinite or not a number; nothing was copied.
+            WeightsError: A value is NaN or infinite; nothing was copied.
         """
         broken = [name for name, value in self.filled.items() if not torch.isfinite(value).all()]
         if broken:
             remedy = "take an earlier file: this one is damaged, or its training diverged"
-            _refuse("Some weights are infinite or not a number.", source, self.layout, _some(broken), remedy)
+            _refuse("Some weights are NaN or infinite.", source, self.layout, _some(broken), remedy)
         with torch.no_grad():
             for name, value in network.state_dict().items():
                 if name in self.filled:
                     value.copy_(self.filled[name])
 
     def shifted(self) -> set[str]:
-        """The recognizer's convolutions before which the home's network shifts, where its names tell."""
+        """The recognizer's convolutions before which the project's network shifts, where its names tell."""
         wrapped = {own for name, own in self.names.items() if ".net." in name}
         return {own.removesuffix(".weight") for own in wrapped if self.filled[own].ndim == 4}
 
@@ -193,9 +193,9 @@ def place(state: Mapping[str, Tensor], network: Recognizer) -> Placement | None:
     names = {name: own for name, own in layout.rename(useful, target).items() if own in target.names}
     # A name without a place, or a second name for a place, means that the file is of a network not known here.
     first = {own: name for name, own in reversed(names.items())}
-    homeless = [name for name in useful if first.get(names.get(name, "")) != name]
+    unplaced = [name for name in useful if first.get(names.get(name, "")) != name]
     filled = {own: layout.value(state[name]) for name, own in names.items()}
-    return Placement(layout, names, filled, unused, layout.variant(state), homeless)
+    return Placement(layout, names, filled, unused, layout.variant(state), unplaced)
 
 
 def find_weights(name: str | Path) -> Path:
@@ -235,7 +235,7 @@ def shift_of_weights(path: str | Path, segments: int) -> ShiftConfig | None:
 
 
 @dataclass(frozen=True)
-class _Content:
+class _Contents:
     """A folder or file: its weights and, where it says so, its model's settings and classes."""
 
     state: dict[str, Tensor]
@@ -246,12 +246,12 @@ class _Content:
     notes: tuple[str, ...] = ()
 
 
-def _read(path: Path) -> _Content:
+def _read(path: Path) -> _Contents:
     if path.is_dir():
         state, spec = read_bundle(find_bundle(path))
-        return _Content(state, spec.classes, spec.model)
+        return _Contents(state, spec.classes, spec.model)
     file = read_weights(path)
-    return _Content(file.state, file.classes, None, tell(path, file), file.ignored, file.notes)
+    return _Contents(file.state, file.classes, None, tell(path, file), file.ignored, file.notes)
 
 
 def _timm_classifier(network: Recognizer) -> str:
@@ -290,7 +290,7 @@ def _fit_classifier(
     return reason, []
 
 
-def _notes(network: Recognizer, placement: Placement, content: _Content) -> list[str]:
+def _notes(network: Recognizer, placement: Placement, content: _Contents) -> list[str]:
     """What to know of the file, and where its network sees time in another way than the one to be filled."""
     model, layout = network.model, placement.layout
     notes = [layout.note] if layout.note is not None else []

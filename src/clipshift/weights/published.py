@@ -36,7 +36,7 @@ Address = Annotated[str, Field(pattern=r"^https?://\S+$")]
 
 
 @dataclass(frozen=True, config=_STRICT)
-class DataSet:
+class DataSetInfo:
     """A data set that published weights classify.
 
     Attributes:
@@ -49,11 +49,11 @@ class DataSet:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Home:
-    """Who published a file.
+class Project:
+    """A source project: who published a file.
 
     Attributes:
-        name: The project.
+        name: What people call it.
         license: SPDX name of the license of its repository; no project names another one for the weights.
     """
 
@@ -116,7 +116,7 @@ class PublishedWeights:
         data: What the classifier was trained on: a key of [data_sets][clipshift.weights.published.data_sets].
         segments: Frames per clip in training; 1 for networks of single images.
         url: Where the file lies.
-        home: Who published it.
+        project: Who published it.
         page: The page that links it.
         measured: Published accuracies.
         temporal_attention: Whether the network weighs the frames before its shift.
@@ -130,7 +130,7 @@ class PublishedWeights:
     data: Text
     segments: Count
     url: Address
-    home: Home
+    project: Project
     page: Address
     measured: tuple[Measured, ...] = ()
     temporal_attention: bool = False
@@ -159,7 +159,7 @@ class PublishedWeights:
         """How the SHA-256 must begin: all of it, the 8 digits in the names of mmaction2's files, or None."""
         if self.sha256 is not None:
             return self.sha256
-        match = _MMACTION2_DIGEST.search(self.url) if self.home.name == _MMACTION2 else None
+        match = _MMACTION2_DIGEST.search(self.url) if self.project.name == _MMACTION2 else None
         return match.group(1) if match is not None else None
 
 
@@ -172,7 +172,7 @@ class Table:
         weights: Every file by its name.
     """
 
-    data_sets: dict[str, DataSet]
+    data_sets: dict[str, DataSetInfo]
     weights: dict[str, PublishedWeights]
 
 
@@ -181,7 +181,7 @@ def _table() -> Table:
     return read_table(_FILE.read_text(encoding="utf-8"), str(_FILE))
 
 
-def data_sets() -> dict[str, DataSet]:
+def data_sets() -> dict[str, DataSetInfo]:
     """Every data set of the table by its name."""
     return _table().data_sets
 
@@ -221,7 +221,7 @@ def read_table(text: str, where: str) -> Table:
 def _put_in(entry: Mapping[str, Any], projects: Mapping[str, Any], pages: Mapping[str, str]) -> dict[str, Any]:
     """An entry of the file as its class has it: project and page in place of their keys, views in their own object."""
     values = dict(entry)
-    values["home"], values["page"] = projects[values.pop("project")], pages[values["page"]]
+    values["project"], values["page"] = projects[values.pop("project")], pages[values["page"]]
     values["measured"] = [
         {"top1": result.pop("top1"), "top5": result.pop("top5", None), "views": result}
         for result in map(dict, values.get("measured", ()))

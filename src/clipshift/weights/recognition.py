@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clipshift.config.model_spec import Average
 from clipshift.config.schema import Crops, InputConfig, ModelConfig, ShiftConfig
-from clipshift.datasets.public.class_names import class_names, data_sets
+from clipshift.datasets.public.class_names import class_names, named_data_sets
 from clipshift.errors import ConfigError, WeightsError
 from clipshift.models.backbones import is_network
 from clipshift.models.placement import shift_points
@@ -134,7 +134,7 @@ def _views(entry: PublishedWeights | None) -> Views | None:
 
     mmaction2 and MIT have one for both; it differs from file to file.
     """
-    if entry is None or entry.segments == 1 or entry.home.name not in (mmaction2.LAYOUT.name, mit.LAYOUT.name):
+    if entry is None or entry.segments == 1 or entry.project.name not in (mmaction2.LAYOUT.name, mit.LAYOUT.name):
         return None
     return next((result.views for result in entry.measured if result.views.sampling == "uniform"), None)
 
@@ -341,7 +341,7 @@ def _names(
     if asked is None and of_file is not None and len(of_file) == count:
         return of_file, []
     if asked is None:
-        fitting = [data for data in data_sets() if len(class_names(data)) == count]
+        fitting = [data for data in named_data_sets() if len(class_names(data)) == count]
         hint = f"; --classes {fitting[0]} names them" if fitting else "; --classes FILE names them"
         return tuple(str(number) for number in range(count)), [f"the classes are numbered{hint}"]
     names = class_names(asked) if isinstance(asked, str | Path) else tuple(asked)

@@ -6,16 +6,16 @@ import shlex
 import shutil
 from pathlib import Path
 
-from clipshift.download import Progress
 from clipshift.errors import WeightsError
 from clipshift.locks import hold
 from clipshift.models.bundle import SPEC_FILE, find_bundle
+from clipshift.progress import DownloadProgress
 from clipshift.weights.cache import cached_model_folder, fetch
 from clipshift.weights.convert import convert
 from clipshift.weights.published import find_published, nearest_published, published_weights
 
 
-def find_model(model: str | Path, *, progress: Progress | None = None) -> Path:
+def find_model(model: str | Path, *, progress: DownloadProgress | None = None) -> Path:
     """The model folder that `model` means: a run folder, a model folder, or published weights by name.
 
     A path that exists comes before a name.
@@ -47,7 +47,7 @@ def find_model(model: str | Path, *, progress: Progress | None = None) -> Path:
     )
 
 
-def published_model(name: str, *, progress: Progress | None = None) -> Path:
+def published_model(name: str, *, progress: DownloadProgress | None = None) -> Path:
     """The model folder of published weights, from the cache or made in it.
 
     Args:

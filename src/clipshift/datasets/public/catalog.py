@@ -11,7 +11,7 @@ PublicName = Literal["ucf101", "hmdb51", "kinetics400", "sthv2", "jester"]
 
 @dataclass(frozen=True)
 class PublicFile:
-    """A file that the home of a data set gives to everyone who asks for it."""
+    """A file that the publisher of a data set gives to everyone who asks for it."""
 
     url: str
     folder: str = ""
@@ -27,7 +27,7 @@ class PublicSet:
     title: str
     classes: int
     splits: Sequence[Mapping[str, int]]
-    """For each split the clips of its parts; no number where the home's lists themselves differ."""
+    """For each split the clips of its parts; no number where the publisher's lists themselves differ."""
     videos: str
     """How to get the videos."""
     lists: str

@@ -1,4 +1,4 @@
-"""Fetches the files of a public data set that its home gives to everyone; each once, and what broke off goes on."""
+"""Fetches the files of a public data set that its publisher gives to everyone; each once, broken downloads go on."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from urllib.parse import urlsplit
 
 from clipshift.datasets.public.catalog import PublicFile, PublicSet
 from clipshift.datasets.write_lists import alone
-from clipshift.download import Progress, download, finish
+from clipshift.download import download, finish
 from clipshift.errors import DataError, DownloadError
+from clipshift.progress import DownloadProgress
 
 
 def fetch_public(
-    home: PublicSet,
+    data_set: PublicSet,
     folder: Path,
     *,
-    progress: Progress | None = None,
+    progress: DownloadProgress | None = None,
     attempts: int = 4,
     pause: float = 1.0,
     https_only: bool = True,
@@ -24,7 +25,7 @@ def fetch_public(
     """Fetch a data set's lists and archives into a folder; a file that is there is not fetched again.
 
     Args:
-        home: The data set.
+        data_set: The data set.
         folder: Where the files go; made if need be.
         progress: Is told how many bytes of the present file are there, and of how many.
         attempts: How many attempts in a row may fail without that anything more was received.
@@ -35,13 +36,13 @@ def fetch_public(
         The files, in the order in which they were fetched.
 
     Raises:
-        DataError: The home does not give its files to programs, or the folder cannot be written.
+        DataError: The publisher does not give its files to programs, or the folder cannot be written.
         DownloadError: A file cannot be fetched; what was received stays, and the next call goes on.
     """
-    if not home.files:
+    if not data_set.files:
         raise DataError(
-            f"{home.title} cannot be fetched by a program.", got="no file at its home that is open to everyone",
-            remedy=f"{home.videos}; {home.lists}",
+            f"{data_set.title} cannot be fetched by a program.", got="its publisher gives no file to everyone",
+            remedy=f"{data_set.videos}; {data_set.lists}",
         )  # fmt: skip
 
     def get(url: str, target: Path) -> Path:
@@ -61,7 +62,7 @@ def fetch_public(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with alone(folder):
-            return [path for file in home.files for path in _with_listed(file, folder, get)]
+            return [path for file in data_set.files for path in _with_listed(file, folder, get)]
     except OSError as error:
         raise DataError("The files of the data set cannot be written.", where=folder, got=error) from error
 

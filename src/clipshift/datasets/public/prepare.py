@@ -5,9 +5,8 @@ Nothing is copied or changed: what is written are lists of the clips where they 
 
 from __future__ import annotations
 
-import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,12 +17,13 @@ from clipshift.datasets.folders import find_clips
 from clipshift.datasets.public.archives import open_source, unpacked_by_hand
 from clipshift.datasets.public.catalog import PUBLIC, PublicSet
 from clipshift.datasets.public.fetch import fetch_public
-from clipshift.datasets.public.splits import READERS, Official, Wanted
+from clipshift.datasets.public.splits import READERS, OfficialSplit, Wanted
 from clipshift.datasets.write_lists import WrittenLists, alone, listed_path, write_parts
 from clipshift.errors import DataError, VideoError
 from clipshift.files import write_whole
-from clipshift.parallel.prefetch import prefetch
+from clipshift.parallel.prefetch import available_cores, prefetch
 from clipshift.preprocessing.sampling import segment_middles
+from clipshift.progress import DownloadProgress
 from clipshift.video import Limits, open_clip
 
 PrepareName = Literal["ucf101", "hmdb51", "kinetics400", "sthv2", "jester", "folder"]
@@ -41,7 +41,7 @@ class Prepared:
     split: int
     lists: WrittenLists
     listed: dict[str, int]
-    """Clips that the lists of the data set's home name, by part."""
+    """Clips that the publisher's lists name, by part."""
     missing: dict[str, tuple[str, ...]]
     """Names of clips that are listed but not there, by part; they are left out of the lists."""
     broken: tuple[str, ...] = ()
@@ -83,14 +83,14 @@ class _ClipIndex:
     @classmethod
     def of(cls, folders: Sequence[Path], frame_pattern: str) -> _ClipIndex:
         """Finds the clips of all folders; the first folder's count before the next one's."""
-        shelf = cls()
+        index = cls()
         paths = dict.fromkeys(path for folder in folders for path in find_clips(folder, frame_pattern).clips)
         # Kinetics' archives hold broken clips, and a folder with clips to take their place.
         for path in sorted(paths, key=lambda path: not path.parent.name.lower().startswith("replacement")):
             name = (path.name if path.is_dir() else path.stem).casefold()
-            shelf.by_folder.setdefault((path.parent.name.casefold(), name), path)
-            shelf.by_name.setdefault(name, []).append(path)
-        return shelf
+            index.by_folder.setdefault((path.parent.name.casefold(), name), path)
+            index.by_name.setdefault(name, []).append(path)
+        return index
 
     def find(self, wanted: Wanted) -> Path | None:
         """The clip: in the folder that the list names, or anywhere if there is only one of that name."""
@@ -115,7 +115,7 @@ def prepare_data(  # noqa: PLR0913
     decode: bool = False,
     fetch: bool = False,
     settings: DataConfig | None = None,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: DownloadProgress | None = None,
 ) -> Prepared:
     """Writes the lists of a data set with its official split, and a data.yaml that names them.
 
@@ -131,7 +131,7 @@ def prepare_data(  # noqa: PLR0913
             beside it.
         split: Number of the split, from 1.
         decode: Whether every clip is opened and some of its frames are decoded, to find broken ones.
-        fetch: Whether what the home gives to everyone is fetched into `videos` first; a file that is there is not
+        fetch: Whether what the publisher gives to everyone is fetched into `videos` first; a file that is there is not
             fetched again, and a download that broke off goes on.
         settings: The settings for reading; by default those of the data set.
         progress: Called with the number of finished clips and of all clips; for downloads, with a file's bytes.
@@ -143,21 +143,21 @@ def prepare_data(  # noqa: PLR0913
         DataError: There are no lists, or none of their clips are there; the error says what to fetch from where.
         DownloadError: A file cannot be fetched.
     """
-    home = PUBLIC.get(name)
-    _check_arguments(name, split, home)
+    data_set = PUBLIC.get(name)
+    _check_arguments(name, split, data_set)
     if settings is None:
-        pattern = None if home is None else home.frame_pattern
+        pattern = None if data_set is None else data_set.frame_pattern
         settings = DataConfig() if pattern is None else DataConfig(frame_pattern=pattern)
     target, source = absolute(to), absolute(videos)
     if fetch:
-        if home is None:
-            raise DataError("An own folder has no home to fetch it from.", where="--fetch", allowed=list(PUBLIC))
-        fetch_public(home, source, progress=progress)
+        if data_set is None:
+            raise DataError("`prepare folder` has no download source.", where="--fetch", allowed=list(PUBLIC))
+        fetch_public(data_set, source, progress=progress)
     if not source.exists():
         raise DataError(
             "There is no such folder or archive.",
             where=source,
-            remedy="check the path" if home is None else f"check the path; or get the videos: {home.videos}",
+            remedy="check the path" if data_set is None else f"check the path; or get the videos: {data_set.videos}",
         )
     with alone(target):
         return _prepare(name, source, target, lists, split, settings, decode=decode, progress=progress)
@@ -172,22 +172,22 @@ def _prepare(
     settings: DataConfig,
     *,
     decode: bool,
-    progress: Callable[[int, int | None], None] | None,
+    progress: DownloadProgress | None,
 ) -> Prepared:
     """The same, when the arguments are right, the videos there, and no other process writes into the target."""
-    home = PUBLIC.get(name)
+    data_set = PUBLIC.get(name)
     folders = open_source(source, target / _UNPACKED)
     listing = [*folders, source.parent] if lists is None else open_source(absolute(lists), target / _UNPACKED)
     try:
         official = READERS[name](listing, split)
     except DataError as error:
-        if home is not None and error.got is not None and error.got.startswith("no "):
-            error.remedy = f"{home.lists}; then name the folder (or zip) with --lists"
+        if data_set is not None and error.got is not None and error.got.startswith("no "):
+            error.remedy = f"{data_set.lists}; then name the folder (or zip) with --lists"
         raise
-    shelf = _ClipIndex.of(folders, settings.frame_pattern)
-    found, missing = _take(official, shelf)
+    index = _ClipIndex.of(folders, settings.frame_pattern)
+    found, missing = _take(official, index)
     if not any(found.values()):
-        raise _nothing(source, folders, official, home)
+        raise _nothing(source, folders, official, data_set)
     broken: dict[Path, str] = {}
     if decode:
         broken = _decode(found, settings, progress)
@@ -204,26 +204,26 @@ def _prepare(
         listed={part: len(wanted) for part, wanted in official.parts.items()},
         missing=missing,
         broken=problems,
-        notes=(*official.notes, *_unlisted(official, shelf), *_gone(missing, home)),
+        notes=(*official.notes, *_unlisted(official, index), *_gone(missing, data_set)),
         frame_pattern=settings.frame_pattern,
-        faults=_faults(official, home, split, missing, problems),
+        faults=_faults(official, data_set, split, missing, problems),
     )
 
 
-def _check_arguments(name: str, split: int, home: PublicSet | None) -> None:
+def _check_arguments(name: str, split: int, data_set: PublicSet | None) -> None:
     if name not in READERS:
         raise DataError("There is no such data set.", got=name, allowed=READERS)
-    if split < 1 or (home is not None and split > len(home.splits)):
-        count = "1 and up" if home is None else ", ".join(str(number + 1) for number in range(len(home.splits)))
+    if split < 1 or (data_set is not None and split > len(data_set.splits)):
+        count = "1 and up" if data_set is None else ", ".join(str(number + 1) for number in range(len(data_set.splits)))
         raise DataError("There is no such split.", where=name, got=split, allowed=count)
 
 
-def _take(official: Official, shelf: _ClipIndex) -> tuple[dict[str, list[Clip]], dict[str, tuple[str, ...]]]:
+def _take(official: OfficialSplit, index: _ClipIndex) -> tuple[dict[str, list[Clip]], dict[str, tuple[str, ...]]]:
     """The clips of every part, in the order of the lists, and the names of the missing ones."""
     found: dict[str, list[Clip]] = {}
     missing: dict[str, tuple[str, ...]] = {}
     for part, rows in official.parts.items():
-        paths = [(wanted, shelf.find(wanted)) for wanted in rows]
+        paths = [(wanted, index.find(wanted)) for wanted in rows]
         found[part] = [Clip(path, path.name, wanted.label) for wanted, path in paths if path is not None]
         absent = [wanted for wanted, path in paths if path is None]
         if absent:
@@ -233,15 +233,15 @@ def _take(official: Official, shelf: _ClipIndex) -> tuple[dict[str, list[Clip]],
     return found, missing
 
 
-def _nothing(source: Path, folders: list[Path], official: Official, home: PublicSet | None) -> DataError:
+def _nothing(source: Path, folders: list[Path], official: OfficialSplit, data_set: PublicSet | None) -> DataError:
     """None of the clips are there: say how they get there."""
     first = next((rows[0] for rows in official.parts.values() if rows), None)
     command = unpacked_by_hand(folders)
     remedy = "check the path, and the names of the clips in the lists"
     if command is not None:
         remedy = command
-    elif home is not None:
-        remedy = home.videos
+    elif data_set is not None:
+        remedy = data_set.videos
     return DataError(
         "None of the clips that the lists name is there.",
         where=source,
@@ -251,9 +251,7 @@ def _nothing(source: Path, folders: list[Path], official: Official, home: Public
     )
 
 
-def _decode(
-    parts: dict[str, list[Clip]], settings: DataConfig, progress: Callable[[int, int | None], None] | None
-) -> dict[Path, str]:
+def _decode(parts: dict[str, list[Clip]], settings: DataConfig, progress: DownloadProgress | None) -> dict[Path, str]:
     """Opens every clip and decodes the middles of 8 segments; gives the broken ones with the reason."""
 
     def reason(path: Path) -> str | None:
@@ -266,7 +264,7 @@ def _decode(
 
     paths = list(dict.fromkeys(clip.path for clips in parts.values() for clip in clips))
     broken = {}
-    reasons = prefetch(reason, paths, os.cpu_count() or 1)
+    reasons = prefetch(reason, paths, available_cores())
     for done, (path, problem) in enumerate(zip(paths, reasons, strict=True), start=1):
         if problem is not None:
             broken[path] = problem
@@ -286,36 +284,36 @@ def _write_names(path: Path, names: Sequence[str]) -> None:
         raise DataError("The list of clips cannot be written.", where=path, got=error) from error
 
 
-def _unlisted(official: Official, shelf: _ClipIndex) -> tuple[str, ...]:
+def _unlisted(official: OfficialSplit, index: _ClipIndex) -> tuple[str, ...]:
     """A note on clips that no list names; HMDB51 leaves some out of every split, so this is no fault."""
-    named = {shelf.find(wanted) for rows in official.parts.values() for wanted in rows}
-    others = [path.name for paths in shelf.by_name.values() for path in paths if path not in named]
+    named = {index.find(wanted) for rows in official.parts.values() for wanted in rows}
+    others = [path.name for paths in index.by_name.values() for path in paths if path not in named]
     return (f"{plural(len(others), 'clip')} in no list of this split: {some(others)}",) if others else ()
 
 
-def _gone(missing: dict[str, tuple[str, ...]], home: PublicSet | None) -> tuple[str, ...]:
-    if home is None or home.complete or not missing:
+def _gone(missing: dict[str, tuple[str, ...]], data_set: PublicSet | None) -> tuple[str, ...]:
+    if data_set is None or data_set.complete or not missing:
         return ()
     count = sum(map(len, missing.values()))
-    return (f"{plural(count, 'clip')} not there (all in {_MISSING}); many are gone from their home for everyone",)
+    return (f"{plural(count, 'clip')} not there (all in {_MISSING}); many are no longer available to anyone",)
 
 
 def _faults(
-    official: Official,
-    home: PublicSet | None,
+    official: OfficialSplit,
+    data_set: PublicSet | None,
     split: int,
     missing: dict[str, tuple[str, ...]],
     broken: tuple[str, ...],
 ) -> tuple[str, ...]:
     faults = []
-    if home is not None:
-        if len(official.classes) != home.classes:
-            faults.append(f"the lists have {len(official.classes)} classes; {home.title} has {home.classes}")
-        for part, expected in home.splits[split - 1].items():
+    if data_set is not None:
+        if len(official.classes) != data_set.classes:
+            faults.append(f"the lists have {len(official.classes)} classes; {data_set.title} has {data_set.classes}")
+        for part, expected in data_set.splits[split - 1].items():
             listed = len(official.parts.get(part, []))
             if expected and listed != expected:
                 faults.append(f"the list of {part} names {plural(listed, 'clip')}; the official one names {expected}")
-    if missing and (home is None or home.complete):
+    if missing and (data_set is None or data_set.complete):
         names = [name for part in missing.values() for name in part]
         faults.append(f"{plural(len(names), 'listed clip')} not there: {some(names)} (all in {_MISSING})")
     if broken:

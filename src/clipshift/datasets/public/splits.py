@@ -1,4 +1,4 @@
-"""Reads the lists of public data sets as their homes hand them out: which clip is in which part, under which label."""
+"""Reads the lists of public data sets as they are published: which clip is in which part, under which label."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Official:
+class OfficialSplit:
     """What the lists of a data set say."""
 
     classes: tuple[str, ...]
@@ -39,7 +39,7 @@ class Official:
     notes: tuple[str, ...] = ()
 
 
-def read_ucf101(lists: list[Path], split: int) -> Official:
+def read_ucf101(lists: list[Path], split: int) -> OfficialSplit:
     """`classInd.txt`: `1 ApplyEyeMakeup`; `trainlist01.txt`: `CLASS/v_CLASS_g08_c01.avi 1`; `testlist01.txt`: no label.
 
     Args:
@@ -56,7 +56,7 @@ def read_ucf101(lists: list[Path], split: int) -> Official:
     return _by_folder(_class_index(named), rows, {"train": train, "test": test})
 
 
-def read_own(lists: list[Path], split: int) -> Official:
+def read_own(lists: list[Path], split: int) -> OfficialSplit:
     """Lists of an own folder in the form of UCF-101's.
 
     Without a `classInd.txt` the classes are the folders that the lists name, sorted. Beside `trainlist01.txt` and
@@ -94,7 +94,7 @@ def read_own(lists: list[Path], split: int) -> Official:
     return _by_folder(classes, rows, found)
 
 
-def read_hmdb51(lists: list[Path], split: int) -> Official:
+def read_hmdb51(lists: list[Path], split: int) -> OfficialSplit:
     """`CLASS_test_split1.txt`: `clip.avi 1`, where 1 is training, 2 test, 0 neither.
 
     Args:
@@ -115,10 +115,10 @@ def read_hmdb51(lists: list[Path], split: int) -> Official:
             if words[1] != "0":
                 part = "train" if words[1] == "1" else "test"
                 parts[part].append(Wanted(_stem(words[0]), label, name))
-    return Official(classes, parts)
+    return OfficialSplit(classes, parts)
 
 
-def read_kinetics400(lists: list[Path], split: int) -> Official:  # noqa: ARG001 - there is one split
+def read_kinetics400(lists: list[Path], split: int) -> OfficialSplit:  # noqa: ARG001 - there is one split
     """`train.csv`, `val.csv` (or `validate.csv`), `test.csv`: columns label, youtube_id, time_start, time_end, split.
 
     Args:
@@ -162,10 +162,10 @@ def read_kinetics400(lists: list[Path], split: int) -> Official:  # noqa: ARG001
             notes.append(f"{path.name} has no labels, and is left out")
     if "train" not in parts and "val" not in parts:
         raise _no_list(lists, "train.csv, val.csv")
-    return Official(classes, parts, tuple(notes))
+    return OfficialSplit(classes, parts, tuple(notes))
 
 
-def read_sthv2(lists: list[Path], split: int) -> Official:  # noqa: ARG001 - there is one split
+def read_sthv2(lists: list[Path], split: int) -> OfficialSplit:  # noqa: ARG001 - there is one split
     """`labels.json`: `{"Approaching something with your camera": "0", ...}`; `train.json`: id and template of each.
 
     Args:
@@ -189,10 +189,10 @@ def read_sthv2(lists: list[Path], split: int) -> Official:  # noqa: ARG001 - the
         if not isinstance(rows, list):
             raise DataError("The list is not understood.", where=path, allowed="a list of objects")
         parts[part] = [_something(path, row, labels) for row in rows]
-    return Official(classes, parts)
+    return OfficialSplit(classes, parts)
 
 
-def read_jester(lists: list[Path], split: int) -> Official:  # noqa: ARG001 - there is one split
+def read_jester(lists: list[Path], split: int) -> OfficialSplit:  # noqa: ARG001 - there is one split
     """`jester-v1-labels.csv`: a name a line; `jester-v1-train.csv`: `NUMBER;label`, or columns video_id and label.
 
     Args:
@@ -216,10 +216,10 @@ def read_jester(lists: list[Path], split: int) -> Official:  # noqa: ARG001 - th
         parts[part] = [
             Wanted(name, _known(path, number, label, known)) for number, name, label in _numbered_labels(path)
         ]
-    return Official(classes, parts)
+    return OfficialSplit(classes, parts)
 
 
-READERS: dict[str, Callable[[list[Path], int], Official]] = {
+READERS: dict[str, Callable[[list[Path], int], OfficialSplit]] = {
     "ucf101": read_ucf101,
     "hmdb51": read_hmdb51,
     "kinetics400": read_kinetics400,
@@ -295,14 +295,14 @@ def _class_paths(path: Path) -> list[tuple[int, str, str]]:
 
 def _by_folder(
     classes: tuple[str, ...], rows: dict[str, list[tuple[int, str, str]]], paths: dict[str, Path]
-) -> Official:
+) -> OfficialSplit:
     known = {name: label for label, name in enumerate(classes)}
     parts = {}
     for part, lines in rows.items():
         parts[part] = [
             Wanted(name, _known(paths[part], number, folder, known), folder) for number, folder, name in lines
         ]
-    return Official(classes, parts)
+    return OfficialSplit(classes, parts)
 
 
 def _known(path: Path, number: int, name: str, known: dict[str, int]) -> int:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,8 +17,9 @@ from clipshift.datasets.clip import Clip, DataSet, absolute, plural, some
 from clipshift.datasets.manifest import read_dataset
 from clipshift.datasets.tools.near_duplicates import LOOK_FRAMES, find_near_duplicates, look_of
 from clipshift.errors import DataError, VideoError
-from clipshift.parallel.prefetch import prefetch
+from clipshift.parallel.prefetch import available_cores, prefetch
 from clipshift.preprocessing.sampling import segment_middles
+from clipshift.progress import Progress
 
 Severity = Literal["error", "warning", "info"]
 
@@ -109,7 +109,7 @@ def check_data(
     segments: int = 8,
     several: bool = False,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> CheckReport:
     """Looks over a data set: reads it, decodes the sampled frames of every clip, and compares clips.
 
@@ -131,7 +131,7 @@ def check_data(
         parts = [f"{name}: {value}" for name, value in _parts(error) if value is not None]
         finding = Finding("error", "data", error.what, details=tuple(parts), remedy=error.remedy)
         return CheckReport(shown, "cannot be read", (finding,))
-    inspected = _inspect_all(dataset, data, segments, workers or os.cpu_count() or 1, progress)
+    inspected = _inspect_all(dataset, data, segments, workers or available_cores(), progress)
     findings = [
         *_unreadable(inspected, data),
         *_class_findings(dataset),
@@ -161,7 +161,7 @@ def _inspect_all(
     data: DataConfig,
     segments: int,
     workers: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> list[Inspected]:
     jobs = [(clip, "train") for clip in dataset.train.clips]
     jobs += [(clip, "validation") for clip in dataset.validation.clips]

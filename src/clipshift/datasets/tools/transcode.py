@@ -12,7 +12,7 @@ import os
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from enum import Enum, auto
@@ -33,9 +33,8 @@ from clipshift.errors import DataError, VideoError
 from clipshift.files import from_json, printable, write_whole
 from clipshift.parallel.prefetch import available_cores
 from clipshift.parallel.processes import Died, map_processes
+from clipshift.progress import Progress
 from clipshift.video import ClipReader, Limits, is_video_file, open_clip
-
-Progress = Callable[[int, int], None]
 
 _SETTINGS = "rewrite.json"
 _RECORD = "done.jsonl"
@@ -549,7 +548,7 @@ def _begin(folder: Path, choices: dict[str, Any]) -> None:
     note = folder / _SETTINGS
     remedy = "name another folder, or delete this one"
     if folder.exists() and not folder.is_dir():
-        raise DataError("The place for the clips is a file.", where=folder, remedy="name another folder")
+        raise DataError("Output path is a file, not a folder.", where=folder, remedy="name another folder")
     if not note.exists():
         if folder.exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
             raise DataError("The folder for the clips holds something else.", where=folder, remedy=remedy)

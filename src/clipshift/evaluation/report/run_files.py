@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Batch:
+class SavedBatch:
     """A training batch as the network saw it: clips uint8 (B, T, 3, H, W), RGB, and B labels."""
 
     clips: NDArray[np.uint8]
@@ -55,7 +55,7 @@ class RunFiles:
     data: list[Json]
     bad_samples: list[Json]
     model: Json
-    batch: Batch | None
+    batch: SavedBatch | None
     notes: list[str]
 
     @property
@@ -121,12 +121,12 @@ def _read_lines(path: Path) -> list[Json]:
     return [_mapping(from_json(line)) for line in _read_text(path).split("\n") if line.strip()]
 
 
-def _read_batch(path: Path) -> Batch:
+def _read_batch(path: Path) -> SavedBatch:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         clips, labels = arrays["clips"], arrays["labels"]
     if clips.dtype != np.uint8 or clips.ndim != 5 or clips.shape[2] != 3 or labels.shape != clips.shape[:1]:
         raise ValueError(f"clips uint8 (B, T, 3, H, W) and labels (B,) expected, got {clips.shape}, {labels.shape}")
-    return Batch(clips, [int(label) for label in labels])
+    return SavedBatch(clips, [int(label) for label in labels])
 
 
 def _mapping(value: object) -> Json:

@@ -1,4 +1,4 @@
-"""The layouts of weights that other homes publish, one module a home: pure functions from names to names."""
+"""The layouts of weights that other projects publish, one module a project: pure functions from names to names."""
 
 from __future__ import annotations
 

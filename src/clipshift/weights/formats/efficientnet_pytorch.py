@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from clipshift.config.schema import InputConfig, ModelConfig
-from clipshift.weights.formats.layouts import HomeTest, Layout, Target, inverted_residual_names, replace_prefix
+from clipshift.weights.formats.layouts import Layout, ProjectTest, Target, inverted_residual_names, replace_prefix
 
 _WITH_EXPANSION = {
     "_expand_conv.": "conv_pw.",
@@ -58,9 +58,9 @@ def _networks(_names: Collection[str]) -> list[ModelConfig]:
     return [ModelConfig(architecture="tsn", backbone="tf_efficientnet_lite0", pretrained=False)]
 
 
-def _test(_model: ModelConfig, segments: int | None) -> HomeTest:
+def _test(_model: ModelConfig, segments: int | None) -> ProjectTest:
     half = (0.5, 0.5, 0.5)
-    return HomeTest(InputConfig(segments=segments or 8, mean=half, std=half))
+    return ProjectTest(InputConfig(segments=segments or 8, mean=half, std=half))
 
 
 LAYOUT = Layout(

@@ -29,8 +29,8 @@ class Target:
 
 
 @dataclass(frozen=True)
-class HomeTest:
-    """How a home's own tool sees a video that it is to classify.
+class ProjectTest:
+    """How a project's own tool sees a video that it is to classify.
 
     Attributes:
         input: Frames, scaling, crop and colors.
@@ -43,13 +43,13 @@ class HomeTest:
     average: Literal["logits", "probabilities"] = "logits"
 
 
-def _plain_test(_model: ModelConfig, segments: int | None) -> HomeTest:
-    return HomeTest(InputConfig(segments=segments or 8))
+def _plain_test(_model: ModelConfig, segments: int | None) -> ProjectTest:
+    return ProjectTest(InputConfig(segments=segments or 8))
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One home's way to name the same parameters.
+    """One project's way to name the same parameters.
 
     Attributes:
         name: What reports call it.
@@ -57,16 +57,16 @@ class Layout:
         rename: From the file's names to the recognizer's, {file's name: recognizer's name}. A name it cannot place
             is left out.
         networks: The networks that the names may be of, to try one after the other.
-        shift: How the home shifts clips of so many segments, or None where it does not or its files may differ.
+        shift: How the project shifts clips of so many segments, or None where it does not or its files may differ.
         shift_follows_segments: Whether the shift depends on the number of segments alone; else a training may have
             chosen another `fold_div`, which no entry tells.
         wrapped: Whether a convolution with a shift before it is wrapped, so that `.net.` in its name tells a TSM.
-        variant: Which network of the home it is that clipshift does not have, though the names may fit, or None.
+        variant: Which network of the project it is that clipshift does not have, though the names may fit, or None.
         segments: The number of frames per clip that shapes tell, or None; gets the file's names and shapes.
-        unused: Names that the home's network holds and does not use, each with the reason.
+        unused: Names that the project's network holds and does not use, each with the reason.
         linear_transposed: Whether the weights of linear layers are (inputs, outputs).
-        test: The home's own way to see a video, of a network and a number of segments (or None for the home's own).
-        alphabetical: Data sets whose classes the home numbers alphabetically, against their own order.
+        test: The project's own way to see a video, of a network and a number of segments (or None for its own number).
+        alphabetical: Data sets whose classes the project numbers alphabetically, against their own order.
         note: What to know before trusting the numbers of such a file.
     """
 
@@ -81,7 +81,7 @@ class Layout:
     segments: Callable[[Mapping[str, tuple[int, ...]]], int | None] = field(default=lambda _shapes: None)
     unused: Callable[[Collection[str]], dict[str, str]] = field(default=lambda _names: {})
     linear_transposed: bool = False
-    test: Callable[[ModelConfig, int | None], HomeTest] = field(default=_plain_test)
+    test: Callable[[ModelConfig, int | None], ProjectTest] = field(default=_plain_test)
     alphabetical: tuple[str, ...] = ()
     note: str | None = None
 

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from clipshift.config.schema import InputConfig, ModelConfig
 from clipshift.models.zoo import ZOO
 from clipshift.weights.formats import timm, torchvision
-from clipshift.weights.formats.layouts import HomeTest, Layout, Target, shift_of_the_paper, variant_of_tsm
+from clipshift.weights.formats.layouts import Layout, ProjectTest, Target, shift_of_the_paper, variant_of_tsm
 
 
 def is_mit(names: Collection[str], _target: Target) -> bool:
@@ -40,9 +40,9 @@ def networks_with_wrapped_shift(names: Collection[str]) -> list[ModelConfig]:
     return [ZOO[entry].model.model_copy(update={"architecture": architecture}) for entry in entries]
 
 
-def _test(_model: ModelConfig, segments: int | None) -> HomeTest:
+def _test(_model: ModelConfig, segments: int | None) -> ProjectTest:
     """One crop of torchvision's resizing and cropping (`test_models.py`, `--test_crops 1`)."""
-    return HomeTest(
+    return ProjectTest(
         InputConfig(segments=segments or 8, sampling="middle_float", resize_rounding="down", crop_rounding="even")
     )
 

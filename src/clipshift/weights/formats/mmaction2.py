@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 
 from clipshift.config.schema import InputConfig, ModelConfig
-from clipshift.weights.formats.layouts import HomeTest, Layout, Target, shift_of_the_paper, variant_of_tsm
+from clipshift.weights.formats.layouts import Layout, ProjectTest, Target, shift_of_the_paper, variant_of_tsm
 from clipshift.weights.formats.mit import networks_with_wrapped_shift
 
 _RESNET = (
@@ -81,10 +81,10 @@ def _mobilenet_name(plain: str, target: Target) -> str | None:
     return f"{stage}.{modules[int(module)][kind]}.{plain[match.end() :]}"
 
 
-def _test(model: ModelConfig, segments: int | None) -> HomeTest:
+def _test(model: ModelConfig, segments: int | None) -> ProjectTest:
     """The `test_pipeline` of mmaction2's configurations: OpenCV's resizing, ten crops, 25 frames for TSN."""
     own = 25 if model.architecture == "tsn" else 8
-    return HomeTest(
+    return ProjectTest(
         InputConfig(segments=segments or own, sampling="middle_float", antialias=False),
         crops="ten",
         # TSN's head averages the features of all views, TSM's test the probabilities.

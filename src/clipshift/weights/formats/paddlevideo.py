@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from clipshift.config.schema import InputConfig, ModelConfig, ShiftConfig
 from clipshift.models.zoo import ZOO
-from clipshift.weights.formats.layouts import CLASSIFIER, HomeTest, Layout, Target, inverted_residual_names
+from clipshift.weights.formats.layouts import CLASSIFIER, Layout, ProjectTest, Target, inverted_residual_names
 
 _PREFIXES = ("Student.0.", "Student.", "0.", "backbone.")
 _LEAVES = {"_mean": "running_mean", "_variance": "running_var"}
@@ -213,10 +213,10 @@ def shift_of_paddle(segments: int) -> ShiftConfig:
     return ShiftConfig(fold_div=max(2, segments), order="past_first", rounding="total", deep_networks="every_block")
 
 
-def _test(model: ModelConfig, segments: int | None) -> HomeTest:
+def _test(model: ModelConfig, segments: int | None) -> ProjectTest:
     """What PaddleVideo's `tools/predict.py` does, which differs from the test of its configurations."""
     if model.architecture == "tsn":
-        return HomeTest(
+        return ProjectTest(
             InputConfig(
                 segments=segments or 25,
                 sampling="middle_or_first",
@@ -225,7 +225,7 @@ def _test(model: ModelConfig, segments: int | None) -> HomeTest:
             ),
             crops="ten",
         )
-    return HomeTest(
+    return ProjectTest(
         InputConfig(segments=segments or 8, sampling="block_middle", aspect="four_thirds", crop_rounding="even")
     )
 
