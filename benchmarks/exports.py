@@ -40,8 +40,8 @@ from clipshift.datasets import read_dataset
 from clipshift.datasets.clip import Clip
 from clipshift.errors import UserError
 from clipshift.exporting.check_clips import spread
-from clipshift.exporting.checking import compare
 from clipshift.exporting.export import write_files
+from clipshift.exporting.parity import compare
 from clipshift.exporting.quantization.accuracy_control import Demands
 from clipshift.exporting.quantization.calibration import NormalizedViews
 from clipshift.exporting.quantization.onnx import quantize_onnx

@@ -27,8 +27,8 @@ import clipshift
 from clipshift.config import ModelSpec, resolve
 from clipshift.datasets.motion import write_motion_clips
 from clipshift.inference.network_scorer import NetworkScorer
+from clipshift.inference.predictions import Failure, Prediction
 from clipshift.inference.predictor import Model, predict
-from clipshift.inference.results import Failure, Prediction
 from clipshift.inference.writing import write_predictions
 from clipshift.models.recognizer import Recognizer
 

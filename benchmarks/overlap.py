@@ -24,8 +24,8 @@ from exports import FORMS, seeded_model
 
 import clipshift
 from clipshift.config import DataConfig
+from clipshift.inference.predictions import Failure
 from clipshift.inference.predictor import Model, pick_mode
-from clipshift.inference.results import Failure
 from clipshift.inference.sources import find_clips
 from clipshift.parallel.prefetch import available_cores
 

@@ -24,7 +24,7 @@ from common import ratio, take_turns, write_json
 import clipshift
 from clipshift.config import ModelSpec, resolve
 from clipshift.exporting.export import write_files
-from clipshift.exporting.streaming import describe_streaming
+from clipshift.exporting.streaming_graph import describe_streaming
 from clipshift.exporting.targets import package_versions
 from clipshift.inference.engines.streaming import Stepper
 from clipshift.inference.export_folder import Export, Target

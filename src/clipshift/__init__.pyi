@@ -32,11 +32,11 @@ from .exporting.export import Exported as Exported
 from .exporting.export import export as export
 from .exporting.verifying import Verification as Verification
 from .exporting.verifying import verify as verify
+from .inference.predictions import Failure as Failure
+from .inference.predictions import Prediction as Prediction
 from .inference.predictor import Model as Model
 from .inference.predictor import load as load
 from .inference.predictor import predict as predict
-from .inference.results import Failure as Failure
-from .inference.results import Prediction as Prediction
 from .training.run import TrainResult as TrainResult
 from .training.run import train as train
 from .weights.convert import Conversion as Conversion

@@ -20,7 +20,7 @@ from clipshift.exporting.comparison import LARGEST_DIFFERENCE, random_frames
 from clipshift.files import sha256_of_file
 from clipshift.inference.engines.openvino import the_core
 from clipshift.inference.export_folder import EXPORT_FILE, METADATA_KEY, MODEL_FILES, Export, Target, read_export
-from clipshift.inference.results import Prediction
+from clipshift.inference.predictions import Prediction
 from clipshift.video import decode, probe
 from tests.conftest import MakeExport
 from tests.exporting.making import SETTINGS, noise, save_model

@@ -17,9 +17,9 @@ from clipshift.config import ModelConfig, ModelSpec
 from clipshift.config.schema import ShiftConfig
 from clipshift.errors import ConfigError, ExportError, UserError, VideoError
 from clipshift.exporting.comparison import LARGEST_DIFFERENCE
-from clipshift.exporting.streaming import LARGEST_FRAME_ERROR, check_frames
+from clipshift.exporting.streaming_graph import LARGEST_FRAME_ERROR, check_frames
 from clipshift.inference.export_folder import Checked, Target
-from clipshift.inference.streaming import StreamScores, StreamState
+from clipshift.inference.stream_state import StreamScores, StreamState
 from clipshift.models.bundle import load_bundle, save_bundle
 from clipshift.models.recognizer import Recognizer
 from tests.conftest import MakeExport

@@ -24,12 +24,12 @@ import clipshift
 from clipshift.config import EvaluateConfig
 from clipshift.datasets.clip import Clip
 from clipshift.errors import ConfigError, ExportError, MissingDependencyError, VideoError, WeightsError
-from clipshift.inference.engines.opening import open_session
+from clipshift.inference.engines.open_session import open_session
 from clipshift.inference.engines.session import EngineOptions, Mode
 from clipshift.inference.engines.torch_program import TorchSession
 from clipshift.inference.export_folder import MODEL_FILES, Export, Target, find_export, read_export
 from clipshift.inference.exported_scorer import ExportScorer
-from clipshift.inference.results import Prediction
+from clipshift.inference.predictions import Prediction
 from tests.conftest import MakeExport
 from tests.exporting.making import noise
 from tests.video.making import make_video, pictures

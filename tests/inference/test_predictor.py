@@ -21,8 +21,8 @@ from clipshift.config import InputConfig, ModelConfig, ModelSpec
 from clipshift.datasets.motion import write_motion_clips
 from clipshift.errors import ConfigError, OutputError, VideoError, WeightsError
 from clipshift.inference.network_scorer import NetworkScorer
+from clipshift.inference.predictions import Failure, Prediction
 from clipshift.inference.predictor import pick_mode
-from clipshift.inference.results import Failure, Prediction
 from clipshift.inference.views import views_of_frames
 from clipshift.inference.writing import as_text, write_predictions
 from clipshift.models.bundle import save_bundle

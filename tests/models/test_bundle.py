@@ -84,6 +84,12 @@ def test_models_of_before_have_the_views_of_before(tmp_path: Path) -> None:
     assert (spec.input.resize_rounding, spec.input.crop_rounding) == ("nearest", "down")
 
 
+def test_models_of_before_name_their_project(tmp_path: Path) -> None:
+    save_bundle(tmp_path, _network(), SPEC)
+    _edit(tmp_path, provenance={"home": "PaddleVideo", "file": "w.pdparams"})
+    assert list(load_bundle(tmp_path)[1].provenance.items()) == [("project", "PaddleVideo"), ("file", "w.pdparams")]
+
+
 def test_views_survive_and_are_checked(tmp_path: Path) -> None:
     own = SPEC.model_copy(update={"crops": "ten", "clips": 10, "average": "probabilities"})
     save_bundle(tmp_path, _network(), own)

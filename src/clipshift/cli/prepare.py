@@ -79,7 +79,7 @@ def hmdb51(
 def kinetics400(
     videos: str, *, to: Text, lists: Text | None = None, decode: bool = False, fetch: Fetch = False
 ) -> None:
-    """Lists of Kinetics-400; clips that are gone from their home are noted.
+    """Lists of Kinetics-400; clips that are no longer available are noted.
 
     Args:
         videos: Folder of ID_START_END.mp4, flat or in any folders, or of the archives of these.

@@ -1,8 +1,8 @@
 """Settings: their schema, the recipes, and how they become one configuration."""
 
-from clipshift.config.loading import Resolved, Settings, load_config, resolve, save_config
 from clipshift.config.model_spec import Average, ModelSpec, with_reading
 from clipshift.config.recipes import recipe_names, recipe_path
+from clipshift.config.resolving import Resolved, Settings, load_config, resolve, save_config
 from clipshift.config.schema import (
     MOST_CLIPS,
     AugmentConfig,

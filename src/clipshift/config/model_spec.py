@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from clipshift.config.loading import Settings, resolve
+from clipshift.config.resolving import Settings, resolve
 from clipshift.config.schema import (
     MOST_CLIPS,
     CropsSetting,

@@ -32,7 +32,7 @@ from clipshift.evaluation.protocols import with_protocol
 from clipshift.evaluation.results import ClipScore, Evaluation
 from clipshift.inference.exported_scorer import ExportScorer
 from clipshift.inference.network_scorer import NetworkScorer
-from clipshift.inference.opening import open_scorer
+from clipshift.inference.open_model import open_scorer
 from clipshift.inference.reference import ModelReference, resolve_model
 from clipshift.inference.scorer import Scorer
 from clipshift.models.recognizer import Recognizer

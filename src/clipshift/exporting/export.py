@@ -27,8 +27,8 @@ from clipshift.exporting.check_clips import (
     spread,
     validation_clips,
 )
-from clipshift.exporting.checking import check
-from clipshift.exporting.streaming import check_frames, check_streaming, describe_streaming
+from clipshift.exporting.parity import check
+from clipshift.exporting.streaming_graph import check_frames, check_streaming, describe_streaming
 from clipshift.exporting.targets import WRITERS, Quantize, check_target, give_name, package_versions
 from clipshift.files import printable, sha256_of_file, write_whole
 from clipshift.inference.export_folder import (

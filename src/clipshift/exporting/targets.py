@@ -101,7 +101,7 @@ def write_openvino(folder: Path, network: Recognizer, export: Export, quantize: 
 
 def _streaming_or(to_onnx: Callable[..., Any], network: Recognizer, export: Export) -> Any:  # noqa: ANN401
     """The ONNX model of a network, clips to logits, or that of a streaming export, which is whole already."""
-    from clipshift.exporting.streaming import streaming_to_onnx
+    from clipshift.exporting.streaming_graph import streaming_to_onnx
 
     if export.streaming is None:
         return to_onnx(network, export.spec)

@@ -11,13 +11,13 @@ import numpy as np
 
 from clipshift.config import Crops, EvaluateConfig, ModelSpec, ReadingConfig, Settings, resolve
 from clipshift.errors import ConfigError, ExportError, VideoError
-from clipshift.inference.opening import open_scorer
+from clipshift.inference.open_model import open_scorer
+from clipshift.inference.predictions import Failure, Prediction
 from clipshift.inference.reference import resolve_model
 from clipshift.inference.reopening import Opening, reduced
-from clipshift.inference.results import Failure, Prediction
 from clipshift.inference.scorer import Scorer
 from clipshift.inference.sources import find_clips, is_one_clip
-from clipshift.inference.streaming import StreamScores, StreamState, as_batch
+from clipshift.inference.stream_state import StreamScores, StreamState, as_batch
 from clipshift.parallel.prefetch import pick_threads
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from clipshift.errors import OutputError
 from clipshift.files import open_text, printable, to_json
-from clipshift.inference.results import Failure, Prediction
+from clipshift.inference.predictions import Failure, Prediction
 
 
 def write_predictions(

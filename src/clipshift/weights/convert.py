@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clipshift._version import __version__
 from clipshift.config import ModelSpec, resolve
-from clipshift.config.loading import Settings
+from clipshift.config.resolving import Settings
 from clipshift.config.schema import ShiftConfig
 from clipshift.datasets.public.class_names import named_data_sets
 from clipshift.errors import ConfigError, RunError

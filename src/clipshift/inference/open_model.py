@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from clipshift.config import Settings, with_reading
 from clipshift.errors import ConfigError, MissingDependencyError
-from clipshift.inference.engines.opening import open_session
+from clipshift.inference.engines.open_session import open_session
 from clipshift.inference.engines.session import EngineOptions
 from clipshift.inference.export_folder import read_export
 from clipshift.inference.exported_scorer import ExportScorer
