@@ -1,5 +1,6 @@
 """Settings: their schema, the recipes, and how they become one configuration."""
 
+from clipshift.config.event_rules import EventRule, EventRules
 from clipshift.config.model_spec import Average, ModelSpec, with_reading
 from clipshift.config.recipes import recipe_names, recipe_path
 from clipshift.config.resolving import Resolved, Settings, load_config, resolve, save_config
@@ -29,6 +30,8 @@ __all__ = [
     "Crops",
     "DataConfig",
     "EvaluateConfig",
+    "EventRule",
+    "EventRules",
     "InputConfig",
     "ModelConfig",
     "ModelSpec",

@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from clipshift.config.event_rules import EventRules
 from clipshift.config.resolving import Settings, resolve
 from clipshift.config.schema import (
     MOST_CLIPS,
@@ -47,6 +48,8 @@ class ModelSpec(Section):
     """Sets of frames per video where none are asked for."""
     average: Average = "logits"
     """What is averaged over crops and clips: `logits` (PaddleVideo, MIT), or `probabilities` (mmaction2's prob)."""
+    events: EventRules | None = None
+    """How its probabilities become events, as fitted on long videos; None: by the default rules."""
     provenance: dict[str, str | int | float] = Field(default_factory=dict)
     """Where the model comes from: run, data, epoch, accuracy, source of converted weights ..."""
 

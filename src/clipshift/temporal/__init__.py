@@ -3,11 +3,10 @@
 Everything here is plain computation on numbers: no video is read and no network is run, and nothing needs PyTorch.
 """
 
+from clipshift.config.event_rules import EventRule, EventRules
 from clipshift.temporal.events import (
     DetectorState,
     Event,
-    EventRule,
-    EventRules,
     advance,
     advance_all,
     find_segments,

@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from clipshift.temporal.events import EventRule, EventRules, find_segments
+from clipshift.config.event_rules import EventRule, EventRules
+from clipshift.temporal.events import find_segments
 from clipshift.temporal.segments import Segment, match_segments
 
 Measure = Literal["f1", "false_events"]
