@@ -15,7 +15,7 @@ from clipshift.video.timed import TimedFrame, frames_at_rate
 
 if TYPE_CHECKING:
     from clipshift.inference.predictor import Model
-    from clipshift.inference.streaming import StreamState
+    from clipshift.inference.stream_state import StreamState
 
 
 @dataclass(frozen=True, eq=False)
