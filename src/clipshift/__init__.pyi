@@ -37,6 +37,9 @@ from .inference.predictions import Prediction as Prediction
 from .inference.predictor import Model as Model
 from .inference.predictor import load as load
 from .inference.predictor import predict as predict
+from .inference.sharding.answering import ShardResult as ShardResult
+from .inference.sharding.answering import predict_shard as predict_shard
+from .inference.sharding.merging import merge_answers as merge_answers
 from .training.run import TrainResult as TrainResult
 from .training.run import train as train
 from .weights.convert import Conversion as Conversion

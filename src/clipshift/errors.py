@@ -147,6 +147,7 @@ _EXTRAS = {
     "onnxruntime": "onnx",
     "openvino": "openvino",
     "nncf": "int8",
+    "pyarrow": "parquet",
 }
 """The extra of clipshift that brings a package; `train` brings all others."""
 

@@ -16,6 +16,7 @@ from clipshift.cli.app import COMMANDS, app
 FUNCTIONS: dict[str, tuple[Callable[..., Any], ...]] = {
     "evaluate": (clipshift.evaluate, clipshift.fuse),
     "predict": (clipshift.load, clipshift.predict),
+    "merge": (clipshift.merge_answers,),
     "check": (clipshift.check_data,),
     "lists": (clipshift.write_lists,),
     "frames": (clipshift.extract_frames,),

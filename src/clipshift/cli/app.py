@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from cyclopts import App, Group
 
 from clipshift._version import __version__
@@ -14,6 +17,7 @@ from clipshift.cli.doctor import doctor
 from clipshift.cli.evaluate import evaluate
 from clipshift.cli.export import export
 from clipshift.cli.lists import lists
+from clipshift.cli.merge import merge
 from clipshift.cli.models import models
 from clipshift.cli.predict import predict
 from clipshift.cli.report import report
@@ -30,8 +34,8 @@ app = App(
     console=HelpConsole(),
 )
 
-COMMANDS = {
-    "Train and use": (train, evaluate, predict, report),
+COMMANDS: dict[str, tuple[Callable[..., Any], ...]] = {
+    "Train and use": (train, evaluate, predict, merge, report),
     "Models: export, convert, measure": (export, verify, benchmark, convert, models),
     "Data sets": (check, lists, frames, repack),
     "Settings and this machine": (config, doctor),

@@ -16,6 +16,8 @@ def predict(  # noqa: PLR0913
     model: str,
     *sources: str,
     json_file: Annotated[Text | None, Parameter(name="--json")] = None,
+    out: Text | None = None,
+    shard: Text | None = None,
     top: Count = 5,
     crops: Crops | None = None,
     clips: int | None = None,
@@ -33,6 +35,10 @@ def predict(  # noqa: PLR0913
             data.KEY=VALUE of reading them: frame_pattern, max_pixels, max_frames, max_seconds; by default those of the
             model's training.
         json_file: File for one JSON line per video; '-' for standard output.
+        out: Folder for the answers, in place of text; the same command again goes on where it stopped, and 'clipshift
+            merge' makes one file of them.
+        shard: With --out, which part of the work this is: 3/16, auto in a Slurm array, or auto/16 in an indexed job of
+            Kubernetes, too.
         top: Classes to show.
         crops: Crops per frame: center, three, three_small or ten; by default the model's own.
         clips: Sets of frames per video; by default the model's own.
@@ -50,14 +56,33 @@ def predict(  # noqa: PLR0913
     names, settings = names_and_settings(sources)
     if not names:
         raise UserError("Nothing was named to predict.", allowed="videos, folders, globs and lists")
+    if out is not None and json_file is not None:
+        raise UserError("Answers go into a folder, or into a file.", got="--out and --json", allowed="one of them")
+    if shard is not None and out is None:
+        raise UserError("Shards share a folder for their answers.", where="--shard", remedy="add --out FOLDER")
     names = ["-" if name == STANDARD_INPUT else name for name in names]
-    chosen = pick_mode(names) if mode == "auto" else mode
+    chosen = (pick_mode(names) if out is None else "throughput") if mode == "auto" else mode
     with progress_bar("fetching") as progress:
         loaded = clipshift.load(
             model, device=device, amp=amp, threads=threads, mode=chosen, settings=settings, progress=progress
         )
-    answers = clipshift.predict(loaded, *names, crops=crops, clips=clips, batch_size=batch_size)
-    failed = write_predictions(answers, json_file, top=top, say=say)
+    if out is not None:
+        with progress_bar("predicting") as progress:
+            result = clipshift.predict_shard(
+                loaded,
+                *names,
+                out=out,
+                shard=shard or "1/1",
+                crops=crops,
+                clips=clips,
+                batch_size=batch_size,
+                progress=progress,
+            )
+        say(result.to_text())
+        failed = result.failed
+    else:
+        answers = clipshift.predict(loaded, *names, crops=crops, clips=clips, batch_size=batch_size)
+        failed = write_predictions(answers, json_file, top=top, say=say)
     if failed:
         complain(f"{failed} of the videos could not be read.")
         sys.exit(1)

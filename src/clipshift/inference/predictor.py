@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from clipshift.config import Crops, EvaluateConfig, ModelSpec, ReadingConfig, Settings, resolve
+from clipshift.datasets.clip import Clip
 from clipshift.errors import ConfigError, ExportError, VideoError
 from clipshift.inference.open_model import open_scorer
 from clipshift.inference.predictions import Failure, Prediction
@@ -132,17 +133,32 @@ class Model:
             workers: Threads that decode ahead of the network or, on the CPU with `batch_size=1`, also run it,
                 each for a video of its own. Of exported models that is done by those loaded with `mode="throughput"`.
 
-        Yields:
-            The probabilities, or why a video could not be read, or a source does not exist or holds no video.
+        Returns:
+            For each video the probabilities, or why it could not be read, or that a source does not exist or holds no
+            video.
 
         Raises:
             ConfigError: An option has a value that is not allowed, or not with the model's sampling.
         """
         if isinstance(sources, str | Path):
             sources = [sources]
-        protocol = self.views(crops, clips, batch_size)
         found = find_clips(sources, self.spec.reading)
-        for scored in self.scorer.stream(found, protocol, workers=pick_threads(workers)):
+        return self.predict_clips(found, self.views(crops, clips, batch_size), workers=pick_threads(workers))
+
+    def predict_clips(
+        self, clips: Iterable[Clip], views: EvaluateConfig, *, workers: int
+    ) -> Iterator[Prediction | Failure]:
+        """Classify clips in their order, in memory that does not grow with their number.
+
+        Args:
+            clips: Whether they have labels does not matter.
+            views: What [views][clipshift.inference.predictor.Model.views] gave.
+            workers: Threads, as for `predict_many`.
+
+        Yields:
+            As `predict_many`.
+        """
+        for scored in self.scorer.stream(clips, views, workers=workers):
             if scored.logits is None:
                 yield Failure(scored.clip.name, scored.error or "")
             else:

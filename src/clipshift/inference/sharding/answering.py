@@ -1,0 +1,172 @@
+"""Answering a shard: on from where an earlier process stopped."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from clipshift._version import __version__
+from clipshift.config import Crops, EvaluateConfig
+from clipshift.datasets.clip import plural
+from clipshift.errors import ConfigError, DataError, OutputError
+from clipshift.files import open_text, printable, sync, to_json
+from clipshift.inference.predictions import Failure
+from clipshift.inference.reference import resolve_model
+from clipshift.inference.sharding.manifest import VIDEOS_FILE, Manifest, agree, clip_of
+from clipshift.inference.sharding.shard import Shard, parse_shard
+from clipshift.locks import hold
+from clipshift.parallel.prefetch import pick_threads
+
+if TYPE_CHECKING:
+    from clipshift.inference.predictor import Model
+    from clipshift.progress import Progress
+
+_SYNC_EVERY = 256
+"""Answers after which a part is brought to the disk: so many a loss of power may take, and a kill none."""
+
+
+def predict_shard(
+    model: Model,
+    *sources: str | Path,
+    out: str | Path,
+    shard: Shard | str = "1/1",
+    crops: Crops | None = None,
+    clips: int | None = None,
+    batch_size: int = 1,
+    workers: int | Literal["auto"] = "auto",
+    progress: Progress | None = None,
+) -> ShardResult:
+    """Answer one shard of all videos into a folder; the same call again goes on where it stopped.
+
+    Args:
+        model: Loaded from a path or name.
+        sources: Videos, folders, globs and lists; the same ones for each shard.
+        out: Folder that all shards share.
+        shard: Which part of the work this is: 3/16, or what batch systems say, as for
+            [parse_shard][clipshift.inference.sharding.shard.parse_shard].
+        crops: As for [predict_many][clipshift.inference.predictor.Model.predict_many].
+        clips: As for `predict_many`.
+        batch_size: As for `predict_many`.
+        workers: As for `predict_many`.
+        progress: Called with the answers that are there, and all of this shard.
+
+    Raises:
+        ConfigError: A value is not allowed, or the model was not loaded from a file.
+        DataError: The folder has answers of another model, of other videos or of another number of shards, or what it
+            holds is damaged.
+        OutputError: The folder cannot be written.
+    """
+    part = shard if isinstance(shard, Shard) else parse_shard(shard)
+    folder, views = Path(out), model.views(crops, clips, batch_size)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        wanted = _wanted(model, sources, part, views)
+        manifest = agree(folder, wanted, sources)
+        with hold(folder / f".{part.file_name}.lock", doing="answers this shard", error=DataError, where=folder):
+            return _answer(model, folder, manifest, part, _Asked(views, pick_threads(workers)), progress)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError.of(error, str(folder)) from error
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What a call answered.
+
+    Attributes:
+        folder: Of the answers.
+        shard: Which one it was.
+        before: Answers that were there already.
+        answers: All of the shard.
+        failed: Of those that this call answered, the videos that could not be read.
+    """
+
+    folder: Path
+    shard: Shard
+    before: int
+    answers: int
+    failed: int
+
+    def to_text(self) -> str:
+        """One line, and what to do next."""
+        part = f"shard {self.shard.number} of {self.shard.count}: " if self.shard.count > 1 else ""
+        again = f" ({self.before} were there)" if self.before else ""
+        failed = f"; {plural(self.failed, 'video')} could not be read" if self.failed else ""
+        return f"{part}{plural(self.answers, 'answer')}{again}{failed}\nclipshift merge {printable(str(self.folder))}"
+
+
+@dataclass(frozen=True)
+class _Asked:
+    views: EvaluateConfig
+    workers: int
+
+
+def _wanted(model: Model, sources: Sequence[str | Path], part: Shard, views: EvaluateConfig) -> Manifest:
+    """What this process would write down, but for the videos."""
+    if model.opening is None:
+        raise ConfigError("Shards know a model by its file.", where="model", remedy="load it from a path or a name")
+    if not sources:
+        raise ConfigError("Nothing was named to predict.", allowed="videos, folders, globs and lists")
+    return Manifest(
+        clipshift=__version__,
+        model=resolve_model(model.opening.model).identity()["sha256"],
+        classes=model.classes,
+        sources=tuple(printable(str(source)) for source in sources),
+        views=views.model_dump(include={"crops", "clips"}),
+        reading=model.spec.reading,
+        shards=part.count,
+        videos=0,
+        videos_sha256="",
+    )
+
+
+def _answer(
+    model: Model, folder: Path, manifest: Manifest, part: Shard, asked: _Asked, progress: Progress | None
+) -> ShardResult:
+    """Answer what is missing of a shard, and give its part its name."""
+    numbers = part.rows(manifest.videos)
+    expected = len(numbers)
+    final = folder / part.file_name
+    if final.exists():
+        return ShardResult(folder, part, expected, expected, 0)
+    partial = final.with_name(final.name + ".partial")
+    before = done = _whole_lines(partial)
+    failed = 0
+    with (folder / VIDEOS_FILE).open("rb") as videos, open_text(partial, "a") as file:
+        rows = itertools.islice(videos, numbers.start + done, numbers.stop)
+        for answer in model.predict_clips(map(clip_of, rows), asked.views, workers=asked.workers):
+            file.write(to_json(answer.to_json()) + "\n")
+            file.flush()
+            done += 1
+            failed += isinstance(answer, Failure)
+            if done % _SYNC_EVERY == 0:
+                os.fsync(file.fileno())
+            if progress is not None:
+                progress(done, expected)
+    if done != expected:
+        raise DataError("The part has not as many answers as the shard has videos.", where=partial, got=done)
+    sync(partial)
+    partial.replace(final)
+    sync(folder)
+    return ShardResult(folder, part, before, done, failed)
+
+
+def _whole_lines(path: Path) -> int:
+    """How many answers a part has; a last line that is not whole, of a process that was killed, is cut off."""
+    if not path.exists():
+        return 0
+    lines = end = position = 0
+    with path.open("r+b") as file:
+        while chunk := file.read(1 << 22):
+            lines += chunk.count(b"\n")
+            if (last := chunk.rfind(b"\n")) >= 0:
+                end = position + last + 1
+            position += len(chunk)
+        if end != position:
+            file.truncate(end)
+    return lines

@@ -1,0 +1,116 @@
+"""All answers in one file: the parts one after the other, or a table."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from clipshift.datasets.clip import plural
+from clipshift.errors import DataError, MissingDependencyError, OutputError
+from clipshift.files import from_json, printable, sync, to_json, write_whole
+from clipshift.inference.sharding.manifest import MANIFEST_FILE, read_manifest
+from clipshift.inference.sharding.shard import Shard
+
+ANSWERS_FILE = "answers.jsonl"
+_ROWS_OF_A_GROUP = 10_000
+
+
+def merge_answers(folder: str | Path, to: str | Path | None = None) -> Path:
+    """Put the answers of all shards into one file, in the order of the videos.
+
+    Args:
+        folder: Folder of the answers.
+        to: A file of JSON lines, or one that ends in .parquet; by default answers.jsonl in the folder.
+
+    Returns:
+        The file; of JSON lines the same bytes whatever the number of shards.
+
+    Raises:
+        DataError: There are no answers, or a shard has not finished.
+        MissingDependencyError: PyArrow, which Parquet needs, is not installed.
+        OutputError: The file cannot be written.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder / MANIFEST_FILE)
+    parts = [folder / Shard(number, manifest.shards).file_name for number in range(1, manifest.shards + 1)]
+    missing = [number for number, path in enumerate(parts, 1) if not path.is_file()]
+    if missing:
+        raise DataError(
+            f"{plural(len(missing), 'shard')} of {manifest.shards} have not finished.",
+            where=folder,
+            got=", ".join(map(str, missing[:20])) + (" ..." if len(missing) > 20 else ""),
+            remedy=f"clipshift predict MODEL VIDEOS --out {folder} --shard {missing[0]}/{manifest.shards}",
+        )
+    target = folder / ANSWERS_FILE if to is None else Path(to)
+    lines = _checked(_lines_of(parts), manifest.videos, folder)
+    try:
+        if target.suffix.lower() == ".parquet":
+            _write_parquet(target, lines, manifest.classes)
+        else:
+            write_whole(target, (line.decode() for line in lines))
+    except OSError as error:
+        raise OutputError.of(error, str(target)) from error
+    return target
+
+
+def _lines_of(parts: Sequence[Path]) -> Iterator[bytes]:
+    for path in parts:
+        with path.open("rb") as file:
+            yield from file
+
+
+def _checked(lines: Iterable[bytes], videos: int, folder: Path) -> Iterator[bytes]:
+    """The lines, and an error where they are not as many as the videos."""
+    count = 0
+    for line in lines:
+        count += line.endswith(b"\n")
+        yield line
+    if count != videos:
+        raise DataError("The parts have not an answer for each video.", where=folder, got=count, allowed=str(videos))
+
+
+def _write_parquet(target: Path, lines: Iterator[bytes], classes: Sequence[str]) -> None:
+    """Write answers as a table: path, label, probability of the label, error, and all probabilities.
+
+    The probabilities are in the order of the classes, whose names are in the metadata `classes` of the file.
+    """
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError.of(error) or error from error
+
+    schema = pa.schema(
+        [
+            ("path", pa.string()),
+            ("label", pa.string()),
+            ("probability", pa.float32()),
+            ("error", pa.string()),
+            ("probabilities", pa.list_(pa.float32())),
+        ],
+        metadata={"classes": to_json(list(classes))},
+    )
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        with parquet.ParquetWriter(partial, schema) as writer:
+            while rows := [_table_row(line, classes) for line in itertools.islice(lines, _ROWS_OF_A_GROUP)]:
+                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+        sync(partial)
+        partial.replace(target)
+        sync(target.parent)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _table_row(line: bytes, classes: Sequence[str]) -> dict[str, Any]:
+    answer = from_json(line)
+    row: dict[str, Any] = {"path": printable(answer["path"]), "error": answer.get("error")}
+    if "probabilities" in answer:
+        chances = answer["probabilities"]
+        row |= {"label": answer["label"], "probability": chances[answer["label"]]}
+        row["probabilities"] = [chances[name] for name in classes]
+    return row
