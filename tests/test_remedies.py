@@ -44,6 +44,7 @@ PRINTED_BY = {
     "weights/hints.py": ("convert",),
     "models/pretrained.py": ("train",),
     "models/online.py": ("train",),
+    "inference/sharding": ("predict",),
     "datasets/public/splits.py": PREPARE,
     "datasets/public/prepare.py": PREPARE,
     "datasets/public/catalog.py": ("prepare ucf101", "prepare kinetics400"),
