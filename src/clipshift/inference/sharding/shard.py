@@ -91,7 +91,7 @@ def _slurm_task(variables: Mapping[str, str]) -> tuple[int, int]:
             "The tasks of the Slurm array are not evenly spaced, so their numbers do not tell the shard.",
             where="SLURM_ARRAY_TASK_ID",
             got=f"{task} of {count} from {first} to {last}",
-            remedy="start it as --array=1-N, or name the shard: --shard K/N",
+            remedy="start it as an array 1-N, or name the shard: --shard K/N",
         )
     return (task - first) // step, count
 
