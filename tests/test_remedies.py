@@ -36,6 +36,7 @@ PREPARE = ("prepare ucf101", "prepare hmdb51", "prepare kinetics400", "prepare s
 PRINTED_BY = {
     "exporting/verifying.py": ("verify",),
     "exporting": ("export",),
+    "serving": ("serve",),
     "training/distributed.py": ("train",),
     "training": ("train",),
     "weights/convert.py": ("convert",),

@@ -40,6 +40,8 @@ from .inference.predictor import predict as predict
 from .inference.sharding.answering import ShardResult as ShardResult
 from .inference.sharding.answering import predict_shard as predict_shard
 from .inference.sharding.merging import merge_answers as merge_answers
+from .serving.limits import ServerLimits as ServerLimits
+from .serving.server import serve as serve
 from .training.run import TrainResult as TrainResult
 from .training.run import train as train
 from .weights.convert import Conversion as Conversion

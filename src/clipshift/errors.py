@@ -148,6 +148,12 @@ _EXTRAS = {
     "openvino": "openvino",
     "nncf": "int8",
     "pyarrow": "parquet",
+    "httpx2": "client",
+    "h11": "serve",
+    "prometheus_client": "serve",
+    "python_multipart": "serve",
+    "starlette": "serve",
+    "uvicorn": "serve",
 }
 """The extra of clipshift that brings a package; `train` brings all others."""
 

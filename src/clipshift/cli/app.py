@@ -21,6 +21,7 @@ from clipshift.cli.merge import merge
 from clipshift.cli.models import models
 from clipshift.cli.predict import predict
 from clipshift.cli.report import report
+from clipshift.cli.serve import serve
 from clipshift.cli.train import train
 from clipshift.cli.transcode import frames, repack
 from clipshift.cli.verify import verify
@@ -35,7 +36,7 @@ app = App(
 )
 
 COMMANDS: dict[str, tuple[Callable[..., Any], ...]] = {
-    "Train and use": (train, evaluate, predict, merge, report),
+    "Train and use": (train, evaluate, predict, merge, serve, report),
     "Models: export, convert, measure": (export, verify, benchmark, convert, models),
     "Data sets": (check, lists, frames, repack),
     "Settings and this machine": (config, doctor),

@@ -1,0 +1,94 @@
+"""`clipshift serve`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from clipshift.cli.arguments import Amp, Count, Text, Threads
+
+Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
+Positive = Annotated[float, Parameter(validator=Number(gt=0, lte=1_000_000))]
+Pixels = Annotated[int, Parameter(validator=Number(gte=1, lte=2**31))]
+
+
+def serve(  # noqa: PLR0913
+    *models: str,
+    host: Text = "127.0.0.1",
+    port: Port = 8000,
+    max_megabytes: Count = 64,
+    max_seconds: Positive = 600.0,
+    max_pixels: Pixels = 4096 * 2304,
+    max_frames: Count = 100_000,
+    max_classes: Count = 1000,
+    queue: Count = 32,
+    uploads: Count = 128,
+    held_megabytes: Count = 1024,
+    request_seconds: Positive = 30.0,
+    decode_seconds: Count = 10,
+    decode_megabytes: Count = 2048,
+    decoders: Threads = 0,
+    threads: Threads = 0,
+    batch_size: Count = 1,
+    batch_delay: Positive = 5.0,
+    device: Text = "auto",
+    amp: Amp = "fp32",
+    drain_seconds: Count = 30,
+) -> None:
+    """Answer over HTTP what 'clipshift predict' answers, until a signal ends it.
+
+    Args:
+        models: Run folders, model folders, exported models, or published weights by name; NAME=MODEL gives a name of
+            your own for the addresses, which otherwise have the last part of the path.
+        host: Address to listen on.
+        port: 0: a free one.
+        max_megabytes: Of a request's body, in MiB, counted while it comes in.
+        max_seconds: Longest clip, in seconds.
+        max_pixels: Largest frame, width x height.
+        max_frames: Longest clip, in frames.
+        max_classes: Most classes that top may ask for.
+        queue: Requests that may wait for a decoder.
+        uploads: Requests whose bodies may come in at once.
+        held_megabytes: Of all bodies together, in MiB: they are kept in memory and never on a disk.
+        request_seconds: From the end of the body to the answer.
+        decode_seconds: Processor time of one clip's decoding; by the clock it may take twice that and a second more.
+        decode_megabytes: Memory of one decoder, in MiB, besides what it has before its first clip; the frames that a
+            model takes of a clip may be a quarter of it.
+        decoders: Processes that decode; 0: one a core.
+        threads: Clips that networks work on side by side; 0: one a core.
+        batch_size: Clips that may share a forward pass.
+        batch_delay: Milliseconds that the first of them waits for others.
+        device: auto, cpu, cuda or cuda:N; of an exported ONNX file also tensorrt.
+        amp: Precision of a trained model: fp32, bf16 or fp16 (a GPU only); an exported one has its own.
+        drain_seconds: Time to finish at the end.
+    """
+    import clipshift
+
+    limits = clipshift.ServerLimits(
+        max_megabytes=max_megabytes,
+        max_seconds=max_seconds,
+        max_pixels=max_pixels,
+        max_frames=max_frames,
+        max_classes=max_classes,
+        queue=queue,
+        uploads=uploads,
+        held_megabytes=held_megabytes,
+        request_seconds=request_seconds,
+        decode_seconds=decode_seconds,
+        decode_megabytes=decode_megabytes,
+    )
+    clipshift.serve(
+        *models,
+        host=host,
+        port=port,
+        limits=limits,
+        decoders=decoders,
+        threads=threads,
+        batch_size=batch_size,
+        batch_delay=batch_delay,
+        device=device,
+        amp=amp,
+        drain_seconds=drain_seconds,
+    )

@@ -1,0 +1,135 @@
+"""The frames of a clip that a model takes, as another process decoded them, in the form of a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from clipshift.config import ModelSpec, ReadingConfig
+from clipshift.datasets.clip import Clip
+from clipshift.preprocessing.sampling import frame_sets
+from clipshift.video import ClipInfo
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a decoder has to know of a model and its limits."""
+
+    sampling: str
+    segments: int
+    clips: int
+    square_pixels: bool
+    max_pixels: int
+    max_frames: int
+    max_seconds: float
+    frame_bytes: int
+    """The most that all frames together may have."""
+
+    @classmethod
+    def of(cls, spec: ModelSpec, clips: int, frame_bytes: int) -> Wish:
+        """The wish of a model for its usual frames."""
+        settings, reading = spec.input, spec.reading
+        return cls(
+            sampling=settings.sampling,
+            segments=settings.segments,
+            clips=clips,
+            square_pixels=settings.pixel_aspect == "apply",
+            max_pixels=reading.max_pixels,
+            max_frames=reading.max_frames,
+            max_seconds=reading.max_seconds,
+            frame_bytes=frame_bytes,
+        )
+
+    def frames(self, frames: int) -> list[int]:
+        """The indices that all sets of a video with so many frames hold, ascending."""
+        sets = frame_sets(self.sampling, frames, self.segments, self.clips)  # type: ignore[arg-type]
+        return sorted({index for indices in sets for index in indices})
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """What a decoder gives.
+
+    Attributes:
+        info: The clip's facts.
+        indices: Of the frames, ascending.
+        frames_THWC: These frames, uint8, RGB.
+    """
+
+    info: ClipInfo
+    indices: tuple[int, ...]
+    frames_THWC: np.ndarray  # noqa: N815
+
+    @property
+    def times(self) -> list[float | None]:
+        """When each frame is shown, in seconds from the first one, at the clip's mean rate; None where it has none."""
+        fps = self.info.fps
+        return [index / fps if fps else None for index in self.indices]
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedClip(Clip):
+    """A clip whose wanted frames are here: models read it as they read a file, by the same code."""
+
+    decoded: Decoded | None = None
+
+    @classmethod
+    def named(cls, name: str, decoded: Decoded) -> DecodedClip:
+        """The clip under the name that the client gave."""
+        return cls(path=Path("upload"), name=name, label=None, decoded=decoded)
+
+    def open(self, reading: ReadingConfig, *, square_pixels: bool = False) -> DecodedReader:  # noqa: ARG002
+        """Open it: limits and the shape of pixels were seen to where it was decoded."""
+        if self.decoded is None:
+            raise ValueError("there are no frames")
+        return DecodedReader(self.decoded)
+
+
+class DecodedReader:
+    """Gives decoded frames as a [ClipReader][clipshift.video.ClipReader]."""
+
+    def __init__(self, decoded: Decoded) -> None:
+        self._decoded = decoded
+        self._places = {index: place for place, index in enumerate(decoded.indices)}
+
+    @property
+    def frame_count(self) -> int:
+        """How many frames the whole clip has."""
+        return self.info.frames
+
+    @property
+    def info(self) -> ClipInfo:
+        """The clip's facts."""
+        return self._decoded.info
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """The asked-for frames, uint8 (T, H, W, 3), RGB.
+
+        Raises:
+            IndexError: One of them was not decoded.
+        """
+        if tuple(indices) == self._decoded.indices:
+            return self._decoded.frames_THWC
+        missing = [index for index in indices if index not in self._places]
+        if missing:
+            raise IndexError(f"frame {missing[0]} was not decoded")
+        return np.asarray(self._decoded.frames_THWC[[self._places[index] for index in indices]])
+
+    def frames(self) -> Generator[np.ndarray]:
+        """The frames that are here."""
+        yield from self._decoded.frames_THWC
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

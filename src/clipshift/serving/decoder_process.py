@@ -1,0 +1,109 @@
+"""The process that decodes: one clip after the other, each from memory that only it was handed.
+
+Request and answer are JSON and pixels. Nothing of an answer is unpickled or run: a decoder that a clip has taken over
+can lie about that clip's frames, and nothing more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import traceback
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipshift.errors import UserError, VideoError
+from clipshift.parallel.spawning import take_signals
+from clipshift.serving.confinement import allow_processor_seconds, confine
+from clipshift.serving.decoded import Wish
+from clipshift.video import VIDEO_SUFFIXES, Limits, open_clip
+
+CLIP_DESCRIPTOR = 40
+"""The number under which a decoder finds the clip that it was handed."""
+BEGUN = b"begun"
+"""Is said before a clip is touched: who dies before that did not die of it."""
+_LINK_NAMES = ("clip", *(f"clip{suffix}" for suffix in sorted(VIDEO_SUFFIXES)))
+
+
+def make_links(folder: Path) -> None:
+    """Fill a folder with names that mean, in every process, the clip that it was handed.
+
+    FFmpeg looks at the ending of a name where the bytes leave open what a file is.
+    """
+    for name in _LINK_NAMES:
+        (folder / name).symlink_to(f"/proc/self/fd/{CLIP_DESCRIPTOR}")
+
+
+def link_of(name: str) -> str:
+    """The link with the ending of a client's name for a clip."""
+    link = f"clip{Path(name).suffix.lower()}"
+    return link if link in _LINK_NAMES else "clip"
+
+
+def run_decoder(connection: Connection, links: str, memory_bytes: int, processor_seconds: int) -> None:
+    """Answer requests until the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    take_signals()
+    connection.send_bytes(json.dumps(confine(memory_bytes)).encode())
+    while True:
+        try:
+            asked = json.loads(connection.recv_bytes())
+            received = recv_handle(connection)
+            connection.send_bytes(BEGUN)
+        except (EOFError, OSError):
+            return
+        os.dup2(received, CLIP_DESCRIPTOR)
+        os.close(received)
+        allow_processor_seconds(processor_seconds)
+        header, frames_THWC = _answer(Path(links) / asked["link"], Wish(**asked["wish"]))
+        os.close(CLIP_DESCRIPTOR)
+        try:
+            connection.send_bytes(json.dumps(header).encode())
+            if frames_THWC is not None:
+                connection.send_bytes(np.ascontiguousarray(frames_THWC).data.cast("B"))
+        except OSError:
+            return
+
+
+def _answer(path: Path, wish: Wish) -> tuple[dict[str, Any], np.ndarray | None]:
+    try:
+        return _decode(path, wish)
+    except UserError as error:
+        kind = "video" if isinstance(error, VideoError) else "request"
+        return {"kind": kind, "what": error.what, "got": error.got}, None
+    except MemoryError:
+        return {"kind": "video", "what": "The clip needs more memory than a decoder has.", "got": None}, None
+    except Exception:  # a bug: it is told where people look, and the next clip is decoded
+        return {"kind": "bug", "what": traceback.format_exc()[-4000:], "got": None}, None
+
+
+def _decode(path: Path, wish: Wish) -> tuple[dict[str, Any], np.ndarray]:
+    limits = Limits(max_pixels=wish.max_pixels, max_frames=wish.max_frames, max_seconds=wish.max_seconds)
+    with open_clip(path, limits=limits, square_pixels=wish.square_pixels) as reader:
+        info = reader.info
+        wanted = wish.frames(info.frames)
+        needed = len(wanted) * info.width * info.height * 3
+        if needed > wish.frame_bytes:
+            raise VideoError(
+                "The frames that the model takes of this clip need more memory than the server allows.",
+                got=f"{len(wanted)} frames of {info.width}x{info.height}: {needed} bytes",
+                allowed=f"{wish.frame_bytes} bytes",
+            )
+        frames_THWC = reader.read(wanted)
+    facts = {
+        "frames": info.frames,
+        "width": info.width,
+        "height": info.height,
+        "fps": info.fps,
+        "seconds": info.seconds,
+        "rotation": info.rotation,
+        "codec": info.codec,
+        "pixel_aspect": info.pixel_aspect,
+        "video_streams": info.video_streams,
+    }
+    return {"kind": "frames", "info": facts, "shape": list(frames_THWC.shape)}, frames_THWC

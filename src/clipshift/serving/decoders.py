@@ -1,0 +1,357 @@
+"""The processes that decode, as the server sees them: each has one clip at a time, and may die of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import send_handle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipshift.errors import UserError
+from clipshift.parallel.spawning import explain_death, memory_kills, worker_context
+from clipshift.serving.decoded import Decoded, Wish
+from clipshift.serving.decoder_process import BEGUN, link_of, make_links, run_decoder
+from clipshift.serving.limits import MEBIBYTE, Refusal, ServerLimits
+from clipshift.serving.uploads import Upload
+from clipshift.video import ClipInfo
+
+_LOG = logging.getLogger(__name__)
+_MOST_HEADER = 64 * 1024
+_CLIPS_EACH = 1000
+"""After so many clips a process makes way for a new one: what a decoder leaks, it does not keep."""
+_GRACE = 0.5
+"""Seconds that a decoder may finish in when its client has left; it costs less than a new process."""
+_PAUSE = 1.0
+"""Seconds before a process that could not be started is tried again."""
+
+
+Work = Callable[[Connection, str, int, int], None]
+"""What a process does: as [run_decoder][clipshift.serving.decoder_process.run_decoder]."""
+
+
+class DecoderDied(Exception):  # noqa: N818 - an outcome
+    """A decoder ended while it had a clip.
+
+    Args:
+        cause: Part of a sentence.
+        reason: One word, for counting: `crash`, `memory`, `time`, `killed`, `nonsense`.
+    """
+
+    def __init__(self, cause: str, reason: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.reason = reason
+
+
+class DecoderGone(Exception):  # noqa: N818 - an outcome
+    """A decoder had ended before it got a clip."""
+
+
+class Decoder:
+    """One process; its methods block.
+
+    Raises:
+        UserError: It could not be started.
+    """
+
+    def __init__(self, links: Path, limits: ServerLimits, work: Work) -> None:
+        context = worker_context()
+        self._killed_before = memory_kills()
+        self._limits = limits
+        self._connection, there = context.Pipe()
+        arguments = (there, str(links), limits.decode_megabytes * MEBIBYTE, limits.decode_seconds)
+        self._process = context.Process(target=work, args=arguments, daemon=True, name="decoder")
+        self._process.start()
+        there.close()
+        self.clips = 0
+        try:
+            self.protections: list[str] = json.loads(self._connection.recv_bytes(_MOST_HEADER))
+        except (EOFError, OSError) as error:
+            death = explain_death(self._process, self._killed_before)
+            raise UserError("A decoder process cannot be started.", got=death.cause, remedy=death.remedy) from error
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid or 0
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can take another clip."""
+        return not self._connection.closed and self.alive
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is there."""
+        return self._process.is_alive()
+
+    def ask(self, descriptor: int, name: str, wish: Wish) -> Decoded:
+        """Decode what lies in an open file.
+
+        Args:
+            descriptor: Of the file; the process gets one of its own.
+            name: What the client calls it, for its ending.
+            wish: Which frames.
+
+        Raises:
+            Refusal: The clip cannot be read, or not as asked.
+            DecoderDied: The process died of it, or in the meantime.
+            DecoderGone: It died before it had looked at it.
+        """
+        self.clips += 1
+        asked = {"link": link_of(name), "wish": asdict(wish)}
+        try:
+            self._connection.send_bytes(json.dumps(asked).encode())
+            send_handle(self._connection, descriptor, self.pid)
+            begun = self._connection.recv_bytes(_MOST_HEADER) == BEGUN
+        except (EOFError, OSError) as error:
+            self._connection.close()
+            raise DecoderGone from error
+        try:
+            if not begun:
+                raise ValueError("no beginning")
+            header = json.loads(self._connection.recv_bytes(_MOST_HEADER))
+            if header["kind"] != "frames":
+                raise _refusal(header, name)
+            return self._receive(header, name, wish)
+        except (EOFError, OSError) as error:
+            raise self._death() from error
+        except (ValueError, KeyError, TypeError) as error:
+            self._connection.close()
+            self.kill()
+            raise DecoderDied("its answer was not one", "nonsense") from error
+
+    def _receive(self, header: dict[str, Any], name: str, wish: Wish) -> Decoded:
+        """The frames, once what the header says of them can be true."""
+        frames, height, width, channels = shape = tuple(int(size) for size in header["shape"])
+        info = ClipInfo(path=Path(name), **header["info"])
+        most = self._limits.max_frames
+        if (
+            not 0 < info.frames <= most
+            or min(shape) < 1
+            or channels != 3
+            or (height, width) != (info.height, info.width)
+        ):
+            raise ValueError("sizes")
+        indices = tuple(wish.frames(info.frames))
+        if frames != len(indices) or frames * height * width * 3 > wish.frame_bytes:
+            raise ValueError("number of frames")
+        frames_THWC = np.empty(shape, dtype=np.uint8)
+        if self._connection.recv_bytes_into(frames_THWC.data.cast("B")) != frames_THWC.nbytes:
+            raise ValueError("number of bytes")
+        return Decoded(info, indices, frames_THWC)
+
+    def _death(self) -> DecoderDied:
+        self._connection.close()
+        self._process.join(1)
+        if self._process.is_alive():  # it closed its end
+            self.kill()
+        code = self._process.exitcode
+        if code == -signal.SIGXCPU:
+            return DecoderDied(f"it took more than {self._limits.decode_seconds} seconds of processor time", "time")
+        if code == -signal.SIGKILL and memory_kills() == self._killed_before:
+            return DecoderDied("it was killed (SIGKILL)", "killed")
+        return DecoderDied(explain_death(self._process, self._killed_before).cause, "crash")
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """End the process, and give back what it is known by."""
+        self._process.kill()
+        self._process.join(5)
+        self._connection.close()
+        with suppress(ValueError):  # it does not end: a process in the kernel's hands
+            self._process.close()
+
+
+def _refusal(header: dict[str, Any], name: str) -> Exception:
+    what, got = str(header["what"])[:4000], header["got"]
+    if header["kind"] == "bug":
+        _LOG.error("A decoder met an error of clipshift's own.\n%s", what)
+        return Refusal(
+            500, "The clip could not be read, by an error of the server's own, which is in its log.", path=name
+        )
+    reason = " ".join((what if got is None else f"{what} ({str(got)[:4000]})").split())
+    return Refusal(422 if header["kind"] == "video" else 400, reason, path=name)
+
+
+@dataclass
+class DecoderEvents:
+    """What is told of decoders.
+
+    Attributes:
+        died: With the one word of why.
+        started: With nothing.
+    """
+
+    died: Callable[[str], None] = lambda _: None
+    started: Callable[[], None] = lambda: None
+
+
+class Decoders:
+    """As many decoders as may work side by side.
+
+    Args:
+        count: Of processes.
+        limits: Of each.
+        events: Are told of deaths.
+        work: What each does; a function of a module.
+    """
+
+    def __init__(
+        self, count: int, limits: ServerLimits, events: DecoderEvents | None = None, *, work: Work = run_decoder
+    ) -> None:
+        self.count = count
+        self._limits = limits
+        self._events = events or DecoderEvents()
+        self._work = work
+        self._links: Path | None = None
+        self._idle: asyncio.Queue[Decoder] = asyncio.Queue()
+        self._all: set[Decoder] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._threads = ThreadPoolExecutor(2 * count, thread_name_prefix="decoder")
+        self._closed = False
+        self._busy = 0
+        self.protections: list[str] = []
+
+    @property
+    def pids(self) -> list[int]:
+        """Numbers of the processes that are there."""
+        return [decoder.pid for decoder in self._all if decoder.alive]
+
+    @property
+    def busy(self) -> int:
+        """How many have a clip."""
+        return self._busy
+
+    async def start(self) -> None:
+        """Start all processes.
+
+        Raises:
+            UserError: One cannot be started.
+        """
+        self._links = Path(tempfile.mkdtemp(prefix="clipshift-clips-"))
+        make_links(self._links)
+        started = await asyncio.gather(*(self._start() for _ in range(self.count)))
+        self.protections = started[0].protections
+        for decoder in started:
+            self._idle.put_nowait(decoder)
+
+    async def close(self) -> None:
+        """End all processes."""
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for decoder in self._all:
+            decoder.kill()
+        for decoder in list(self._all):
+            decoder.close()
+        self._all.clear()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._links is not None:
+            shutil.rmtree(self._links, ignore_errors=True)
+
+    async def decode(self, upload: Upload, wish: Wish) -> Decoded:
+        """Decode an upload, as soon as a process is free.
+
+        A caller that is cancelled is free at once; its decoder has half a second to finish.
+
+        Raises:
+            Refusal: The clip cannot be read: 422 with the reason, also where its decoder died or took too long.
+        """
+        while True:
+            with suppress(DecoderGone):  # that one is replaced: another one gets the clip
+                return await self._decode(upload, wish)
+
+    async def _decode(self, upload: Upload, wish: Wish) -> Decoded:
+        decoder = await self._idle.get()
+        descriptor = os.dup(upload.descriptor)  # the upload may be closed before the process is through with it
+        loop = asyncio.get_running_loop()
+        self._busy += 1
+        work = loop.run_in_executor(self._threads, decoder.ask, descriptor, upload.name, wish)
+        try:
+            await asyncio.wait({work}, timeout=self._limits.decode_wall_seconds)
+            late = not work.done()
+        except asyncio.CancelledError:
+            self._later(self._settle(decoder, work, descriptor, "left", _GRACE))
+            raise
+        if late:
+            self._later(self._settle(decoder, work, descriptor, "time", 0.0))
+            raise Refusal(
+                422, f"Decoding took longer than {self._limits.decode_wall_seconds:g} seconds.", path=upload.name
+            )
+        os.close(descriptor)
+        self._give_back(decoder)
+        try:
+            return work.result()
+        except DecoderDied as death:
+            self._events.died(death.reason)
+            raise Refusal(422, f"The process that read the clip died: {death.cause}.", path=upload.name) from death
+        except DecoderGone:
+            self._events.died("killed")
+            raise
+
+    async def _settle(
+        self, decoder: Decoder, work: asyncio.Future[Decoded], descriptor: int, reason: str, grace: float
+    ) -> None:
+        """After a request that is over before its decoder is: wait a little for it, or end it."""
+        await asyncio.wait({work}, timeout=grace)
+        if not work.done():
+            decoder.kill()
+            self._events.died(reason)
+            await asyncio.wait({work})
+        work.exception()  # nobody asks for it any more
+        os.close(descriptor)
+        self._give_back(decoder)
+
+    def _give_back(self, decoder: Decoder) -> None:
+        self._busy -= 1
+        if self._closed:
+            return
+        if decoder.usable and decoder.clips < _CLIPS_EACH:
+            self._idle.put_nowait(decoder)
+        else:
+            self._later(self._replace(decoder))
+
+    async def _replace(self, decoder: Decoder) -> None:
+        loop = asyncio.get_running_loop()
+        self._all.discard(decoder)
+        await loop.run_in_executor(self._threads, decoder.close)
+        while not self._closed:
+            try:
+                self._idle.put_nowait(await self._start())
+            except (UserError, OSError) as error:
+                _LOG.error("%s", error)
+                await asyncio.sleep(_PAUSE)
+            else:
+                return
+
+    async def _start(self) -> Decoder:
+        if self._links is None:
+            raise ValueError("not started")
+        loop = asyncio.get_running_loop()
+        decoder = await loop.run_in_executor(self._threads, Decoder, self._links, self._limits, self._work)
+        self._all.add(decoder)
+        self._events.started()
+        return decoder
+
+    def _later(self, work: Any) -> None:  # noqa: ANN401 - a coroutine
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

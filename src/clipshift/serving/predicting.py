@@ -1,0 +1,123 @@
+"""The server's own interface: models, and clips to them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+from starlette.requests import Request
+from starlette.responses import Response
+
+from clipshift.files import to_json
+from clipshift.serving.decoded import Decoded
+from clipshift.serving.exchange import exchange_of
+from clipshift.serving.limits import Refusal
+from clipshift.serving.service import Service, Times, timed
+from clipshift.serving.uploads import FormReader, Upload, clip_name, receive_body
+
+_PICTURE_SIDE = 144
+_MOST_PICTURES = 64
+
+
+def json_response(value: Any, **options: Any) -> Response:  # noqa: ANN401 - whatever JSON can hold
+    """JSON as `clipshift predict --json` writes it: in Unicode, with a line feed at the end."""
+    return Response((to_json(value) + "\n").encode(), media_type="application/json", **options)
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """What the query of a prediction asks for."""
+
+    top: int | None
+    frames: bool
+    name: str
+
+    @classmethod
+    def of(cls, request: Request, classes: int, most: int) -> PredictOptions:
+        """The options, once they are checked.
+
+        Raises:
+            Refusal: One is unknown, or has a value that is not allowed (400).
+        """
+        given = request.query_params
+        unknown = sorted(set(given) - {"top", "frames", "name"})
+        if unknown:
+            raise Refusal(400, f"There is no option {unknown[0][:100]!r}; there are: top, frames, name.")
+        top = given.get("top")
+        if top is not None and not (top.isdecimal() and len(top) < 10 and 1 <= int(top) <= most):
+            raise Refusal(400, f"The option 'top' is a number from 1 to {most}.")
+        if given.get("frames", "0") not in {"0", "1"}:
+            raise Refusal(400, "The option 'frames' is 0 or 1.")
+        name = clip_name(given.get("name", "").encode(errors="surrogateescape"))
+        return cls(None if top is None else min(int(top), classes), given.get("frames") == "1", name)
+
+
+class Predicting:
+    """Handlers of `/v1`."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def list_models(self, request: Request) -> Response:  # noqa: ARG002 - as Starlette calls it
+        """`GET /v1/models`."""
+        return json_response({"models": [served.to_json() for served in self._service.models]})
+
+    async def describe_model(self, request: Request) -> Response:
+        """`GET /v1/models/{name}`."""
+        return json_response(self._service.model(request.path_params["name"]).to_json())
+
+    async def predict(self, request: Request) -> Response:
+        """`POST /v1/models/{name}/predict`: a clip as a form or as the body itself, and its answer."""
+        service, exchange = self._service, exchange_of(request)
+        served = service.model(request.path_params["name"])
+        exchange.model = served.name
+        options = PredictOptions.of(request, len(served.model.classes), service.limits.max_classes)
+        service.admission.check()  # before anything of the body is read
+        with closing(Upload(service.held, options.name)) as upload:
+            await self._receive(request, upload, exchange.times)
+            answer = await service.while_wanted(request.receive, service.predict(served, upload, exchange.times))
+        value = answer.prediction.to_json()
+        if options.top is not None:
+            value["probabilities"] = dict(list(value["probabilities"].items())[: options.top])
+        if options.frames:
+            loop = asyncio.get_running_loop()
+            value["frames"] = await loop.run_in_executor(service.threads, describe_frames, answer.decoded)
+        return json_response(value, headers={"server-timing": exchange.times.header()})
+
+    async def _receive(self, request: Request, upload: Upload, times: Times) -> None:
+        """Take in the clip.
+
+        Raises:
+            Refusal: There is none, or it is too large or too slow.
+        """
+        kind = request.headers.get("content-type", "")
+        form = FormReader(kind, upload) if kind.lower().startswith("multipart/form-data") else None
+        with self._service.uploading, timed(times, "upload"):
+            take = upload.write if form is None else form.take
+            length = request.headers.get("content-length", "")
+            announced = int(length) if length.isdecimal() and len(length) < 19 else None
+            await receive_body(request.receive, self._service.limits.body_bytes, announced, take)
+        if form is not None:
+            form.finish()
+        if not upload.size:
+            raise Refusal(400, "The body is empty: it must hold a clip.", path=upload.name)
+        upload.seal()
+
+
+def describe_frames(decoded: Decoded) -> list[dict[str, Any]]:
+    """The frames that a model takes of a clip: number, seconds from the start, and a small picture (JPEG, base64)."""
+    described = []
+    for index, seconds, frame_HWC in list(zip(decoded.indices, decoded.times, decoded.frames_THWC, strict=True))[
+        :_MOST_PICTURES
+    ]:
+        picture = Image.fromarray(frame_HWC)
+        picture.thumbnail((2 * _PICTURE_SIDE, _PICTURE_SIDE))
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=80)
+        described.append({"index": index, "seconds": seconds, "jpeg": base64.b64encode(file.getvalue()).decode()})
+    return described

@@ -1,0 +1,225 @@
+"""What a server is made of, and the way of a request through it: a place, a decoder, the network, the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from clipshift.errors import UserError
+from clipshift.inference.predictions import Prediction
+from clipshift.parallel.prefetch import available_cores
+from clipshift.serving.admission import Admission
+from clipshift.serving.batching import engine_threads
+from clipshift.serving.decoded import Decoded, DecodedClip
+from clipshift.serving.decoders import DecoderEvents, Decoders
+from clipshift.serving.limits import MEBIBYTE, ClientLeft, HeldBytes, Refusal, ServerLimits
+from clipshift.serving.models import EngineSettings, Models, ServedModel
+from clipshift.serving.uploads import Receive, Upload
+
+_LOG = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+
+@dataclass
+class Times:
+    """Seconds that a request spent in each part of the server, as far as it came."""
+
+    upload: float = 0.0
+    queue: float = 0.0
+    decode: float = 0.0
+    network: float = 0.0
+
+    def header(self) -> str:
+        """HTTP's `Server-Timing`, in milliseconds."""
+        return ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in vars(self).items())
+
+
+@contextmanager
+def timed(times: Times, part: str) -> Generator[Callable[[], None]]:
+    """Measure a part of a request: until what this gives is called, else until the end, however that comes."""
+    start, ended = time.monotonic(), False
+
+    def end() -> None:
+        nonlocal ended
+        if not ended:
+            setattr(times, part, time.monotonic() - start)
+            ended = True
+
+    try:
+        yield end
+    finally:
+        end()
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A prediction and what it was made of."""
+
+    prediction: Prediction
+    decoded: Decoded
+
+
+@dataclass
+class Places:
+    """How many of something go on at once; those that are too many are refused.
+
+    Attributes:
+        most: So many may.
+        taken: So many do.
+    """
+
+    most: int
+    taken: int = field(default=0)
+
+    def __enter__(self) -> None:
+        if self.taken >= self.most:
+            raise Refusal(429, "The server takes no more uploads at the moment.", headers={"Retry-After": "2"})
+        self.taken += 1
+
+    def __exit__(self, *error: object) -> None:
+        self.taken -= 1
+
+
+class Service:
+    """A server without its network: models, decoders, the queue.
+
+    Args:
+        named: Models by name, as of [parse_names][clipshift.serving.models.parse_names].
+        limits: Of requests.
+        engine: How networks are run.
+        decoders: Processes that decode; 0: one a core.
+        events: Are told of decoders.
+
+    Raises:
+        UserError: A model cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        named: dict[str, str],
+        limits: ServerLimits,
+        engine: EngineSettings,
+        *,
+        decoders: int = 0,
+        events: DecoderEvents | None = None,
+    ) -> None:
+        self.limits = limits
+        self.threads = engine_threads(engine.thread_count)
+        self.models = Models(named, engine, limits, self.threads)
+        self.decoders = Decoders(decoders or available_cores(), limits, events)
+        working = self.decoders.count + engine.thread_count + engine.batch_size - 1
+        self._working = asyncio.Semaphore(working)
+        self.admission = Admission(working, limits.queue)
+        self.held = HeldBytes(limits.held_megabytes * MEBIBYTE)
+        self.uploading = Places(limits.uploads)
+        self.ready = False
+        self.failure: UserError | None = None
+        self.reloads = 0
+        self._reloading: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Start what runs beside.
+
+        Raises:
+            UserError: A decoder cannot be started; it is in `failure`, too.
+        """
+        self.loop = asyncio.get_running_loop()
+        try:
+            await self.decoders.start()
+        except UserError as error:
+            self.failure = error
+            raise
+        self.ready = True
+
+    async def close(self) -> None:
+        """End what runs beside."""
+        self.ready = False
+        await self.decoders.close()
+        self.threads.shutdown(wait=False, cancel_futures=True)
+
+    def model(self, name: str) -> ServedModel:
+        """The model of a name, for the whole of a request.
+
+        Raises:
+            Refusal: There is none (404).
+        """
+        if name not in self.models:
+            known = ", ".join(served.name for served in self.models)
+            raise Refusal(404, f"There is no model of this name; there are: {known}.")
+        return self.models[name]
+
+    async def reload(self, name: str) -> ServedModel:
+        """Load a model anew, beside the old one, and let requests that begin from now on have it.
+
+        Raises:
+            UserError: It cannot be loaded; the old one stays.
+        """
+        return await asyncio.get_running_loop().run_in_executor(None, self.models.reload, name)
+
+    def reload_later(self) -> None:
+        """Load all models anew, one after the other; those that cannot be stay as they are, and the log says why."""
+        task = asyncio.get_running_loop().create_task(self._reload_all())
+        self._reloading.add(task)
+        task.add_done_callback(self._reloading.discard)
+
+    async def _reload_all(self) -> None:
+        for served in self.models:
+            try:
+                await self.reload(served.name)
+            except UserError as error:
+                _LOG.error("%s stays as it was: %s", served.name, error)
+            else:
+                _LOG.warning("%s is loaded anew.", served.name)
+        self.reloads += 1
+
+    async def predict(self, served: ServedModel, upload: Upload, times: Times) -> Answer:
+        """Classify an upload: the same numbers as `clipshift predict`.
+
+        Raises:
+            Refusal: There is no place (429), or the clip cannot be read (422).
+        """
+        with self.admission.place(), timed(times, "queue") as began:
+            async with self._working:
+                began()
+                with timed(times, "decode"):
+                    decoded = await self.decoders.decode(upload, served.wish)
+                upload.close()
+                with timed(times, "network"):
+                    scored = await served.batcher.score(DecodedClip.named(upload.name, decoded))
+        if scored.logits is None:
+            raise Refusal(422, scored.error or "", path=upload.name)
+        probabilities = served.model.probabilities(scored.logits)
+        return Answer(Prediction(upload.name, served.model.classes, probabilities), decoded)
+
+    async def while_wanted(self, receive: Receive, work: Awaitable[Result]) -> Result:
+        """Do work for a client whose request is read to its end, as long as that client is there and within the time.
+
+        Raises:
+            ClientLeft: It went away; the work is given up.
+            Refusal: The work took too long (503).
+        """
+        working = asyncio.ensure_future(work)
+        leaving = asyncio.ensure_future(_departure(receive))
+        both = {working, leaving}
+        try:
+            await asyncio.wait(both, timeout=self.limits.request_seconds, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            if leaving.done():
+                raise ClientLeft
+            reason = f"The answer was not there within {self.limits.request_seconds:g} seconds."
+            raise Refusal(503, reason, headers={"Retry-After": "5"})
+        finally:
+            for each in both:
+                each.cancel()
+            await asyncio.wait(both)
+
+
+async def _departure(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
