@@ -5,15 +5,17 @@ from __future__ import annotations
 import doctest
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 
 from clipshift.cli import app
-from clipshift.config import resolve
+from clipshift.config import Calibration, resolve
 from clipshift.config.recipes import DEFAULT_RECIPE, recipe_names
 from clipshift.evaluation import PROTOCOLS
 from clipshift.models.backbones import check_name
+from clipshift.models.bundle import load_bundle, save_bundle
 from clipshift.models.description import describe_model
 from clipshift.models.zoo import ZOO
 from clipshift.weights.published import published_weights
@@ -143,6 +145,21 @@ def test_examples_of_the_timeline_run(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(example.examples) > 10
     failed, _ = doctest.DocTestRunner().run(example)
     assert failed == 0
+
+
+def test_examples_of_trust_run(
+    small_model: Path, small_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The blocks of Python, with a calibrated model as `runs/gym`."""
+    monkeypatch.chdir(tmp_path)
+    network, spec = load_bundle(small_model)
+    fitted = Calibration(temperature=1.5, clips=20, scores=tuple(number / 20 for number in range(20)))
+    save_bundle(tmp_path / "runs" / "gym" / "model", network, spec.model_copy(update={"calibration": fitted}))
+    shutil.copy(min(small_clips.rglob("*.mp4")), "new_clip.mp4")
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGES["docs/trust.md"], flags=re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "docs/trust.md", "exec"), {})  # noqa: S102 - the page of the repository
 
 
 def test_the_table_of_errors_is_summed_up_in_the_readme() -> None:

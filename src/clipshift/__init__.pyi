@@ -22,6 +22,8 @@ from .errors import TrainingInterrupted as TrainingInterrupted
 from .errors import UserError as UserError
 from .errors import VideoError as VideoError
 from .errors import WeightsError as WeightsError
+from .evaluation.calibrating import Calibrated as Calibrated
+from .evaluation.calibrating import calibrate as calibrate
 from .evaluation.evaluator import evaluate as evaluate
 from .evaluation.fusion import fuse as fuse
 from .evaluation.metrics import Metrics as Metrics

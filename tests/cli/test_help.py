@@ -30,6 +30,7 @@ OTHERWISE = {
     "verify": {"exports"},
     "train": {"settings"},  # words of a command; words or mappings of a function
     "evaluate": {"settings", "bad"},  # wrong by default, and in a fusion as in the first of the stored
+    "calibrate": {"settings"},
     "export": {"settings"},
     "frames": {"settings"},
     "repack": {"settings"},

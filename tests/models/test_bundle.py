@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from clipshift.config import ModelSpec
+from clipshift.config import Calibration, ModelSpec
 from clipshift.config.model_spec import FORMAT
 from clipshift.config.schema import InputConfig, ModelConfig, ShiftConfig
 from clipshift.errors import WeightsError
 from clipshift.models import bundle
-from clipshift.models.bundle import find_bundle, load_bundle, save_bundle
+from clipshift.models.bundle import find_bundle, load_bundle, replace_spec, save_bundle
 from clipshift.models.recognizer import Recognizer
 
 MODEL = ModelConfig(backbone="test_resnet", shift=ShiftConfig(fold_div=4, order="past_first"))
@@ -182,3 +182,29 @@ def test_classes_must_be_as_many_as_logits(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="2 class names for 3 classes"):
         save_bundle(tmp_path, Recognizer(MODEL, segments=2, classes=3), SPEC)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_description_is_replaced_and_the_weights_stay(tmp_path: Path) -> None:
+    save_bundle(tmp_path, _network(), SPEC)
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    fitted = Calibration(temperature=0.7, clips=3, scores=(0.1, 0.2, 0.2))
+    replace_spec(tmp_path, SPEC.model_copy(update={"calibration": fitted}))
+    assert (tmp_path / "model.safetensors").read_bytes() == weights
+    spec = load_bundle(tmp_path)[1]
+    assert (spec.calibration, spec.temperature) == (fitted, 0.7)
+    with pytest.raises(ValueError, match="another network"):
+        replace_spec(tmp_path, SPEC.model_copy(update={"classes": ("x",)}))
+    for wrong in ({"temperature": 0.0}, {"scores": [0.2, 0.1, 0.3]}, {"clips": 2}, {"scores": [2.0]}):
+        _edit(tmp_path, calibration=fitted.model_dump(mode="json") | wrong)
+        with pytest.raises(WeightsError, match="description is not valid"):
+            load_bundle(tmp_path)
+
+
+def test_models_from_before_calibration_have_the_temperature_1(tmp_path: Path) -> None:
+    save_bundle(tmp_path, _network(), SPEC)
+    described = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
+    del described["calibration"], described["events"]
+    (tmp_path / "model.json").write_text(json.dumps({**described, "format": 2}), encoding="utf-8")
+    spec = load_bundle(tmp_path)[1]
+    assert spec == SPEC
+    assert (spec.calibration, spec.temperature) == (None, 1.0)

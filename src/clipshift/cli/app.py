@@ -10,6 +10,7 @@ from cyclopts import App, Group
 from clipshift._version import __version__
 from clipshift.cli import prepare
 from clipshift.cli.benchmark import benchmark
+from clipshift.cli.calibrate import calibrate
 from clipshift.cli.check import check
 from clipshift.cli.config import config
 from clipshift.cli.convert import convert
@@ -36,7 +37,7 @@ app = App(
 )
 
 COMMANDS: dict[str, tuple[Callable[..., Any], ...]] = {
-    "Train and use": (train, evaluate, predict, merge, serve, report),
+    "Train and use": (train, evaluate, predict, merge, serve, calibrate, report),
     "Models: export, convert, measure": (export, verify, benchmark, convert, models),
     "Data sets": (check, lists, frames, repack),
     "Settings and this machine": (config, doctor),

@@ -21,6 +21,7 @@ def predict(  # noqa: PLR0913
     top: Count = 5,
     crops: Crops | None = None,
     clips: int | None = None,
+    coverage: float | None = None,
     batch_size: int = 1,
     device: Text = "auto",
     amp: Amp = "fp32",
@@ -42,6 +43,8 @@ def predict(  # noqa: PLR0913
         top: Classes to show.
         crops: Crops per frame: center, three, three_small or ten; by default the model's own.
         clips: Sets of frames per video; by default the model's own.
+        coverage: Also give the set of classes that holds the right one at this rate, such as 0.9; of a calibrated
+            model.
         batch_size: Views per forward pass.
         device: auto, cpu, cuda or cuda:N; of an exported ONNX file also tensorrt.
         amp: Precision of a trained model: fp32, bf16 or fp16 (a GPU only); an exported one has its own.
@@ -58,6 +61,8 @@ def predict(  # noqa: PLR0913
         raise UserError("Nothing was named to predict.", allowed="videos, folders, globs and lists")
     if out is not None and json_file is not None:
         raise UserError("Answers go into a folder, or into a file.", got="--out and --json", allowed="one of them")
+    if out is not None and coverage is not None:
+        raise UserError("Folders of answers hold probabilities, no sets.", got="--out and --coverage", remedy="--json")
     if shard is not None and out is None:
         raise UserError("Shards share a folder for their answers.", where="--shard", remedy="add --out FOLDER")
     names = ["-" if name == STANDARD_INPUT else name for name in names]
@@ -81,7 +86,7 @@ def predict(  # noqa: PLR0913
         say(result.to_text())
         failed = result.failed
     else:
-        answers = clipshift.predict(loaded, *names, crops=crops, clips=clips, batch_size=batch_size)
+        answers = clipshift.predict(loaded, *names, crops=crops, clips=clips, batch_size=batch_size, coverage=coverage)
         failed = write_predictions(answers, json_file, top=top, say=say)
     if failed:
         complain(f"{failed} of the videos could not be read.")

@@ -1,5 +1,6 @@
 """Settings: their schema, the recipes, and how they become one configuration."""
 
+from clipshift.config.calibration import Calibration
 from clipshift.config.event_rules import EventRule, EventRules
 from clipshift.config.model_spec import Average, ModelSpec, with_reading
 from clipshift.config.recipes import recipe_names, recipe_path
@@ -26,6 +27,7 @@ __all__ = [
     "MOST_CLIPS",
     "AugmentConfig",
     "Average",
+    "Calibration",
     "Config",
     "Crops",
     "DataConfig",

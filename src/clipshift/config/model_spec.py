@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from clipshift.config.calibration import Calibration
 from clipshift.config.event_rules import EventRules
 from clipshift.config.resolving import Settings, resolve
 from clipshift.config.schema import (
@@ -22,9 +23,9 @@ from clipshift.errors import ConfigError
 
 Average = Literal["logits", "probabilities"]
 
-FORMAT = 2
+FORMAT = 3
 """Version of a model folder's layout that this clipshift writes; it reads no newer one, and every older one: 1 had no
-`reading`, which then has its defaults."""
+`reading`, which then has its defaults, 2 no `events` and no `calibration`: its temperature is 1."""
 
 
 class ModelSpec(Section):
@@ -50,6 +51,8 @@ class ModelSpec(Section):
     """What is averaged over crops and clips: `logits` (PaddleVideo, MIT), or `probabilities` (mmaction2's prob)."""
     events: EventRules | None = None
     """How its probabilities become events, as fitted on long videos; None: by the default rules."""
+    calibration: Calibration | None = None
+    """How sure it may be; None: nothing was fitted, and the temperature is 1."""
     provenance: dict[str, str | int | float] = Field(default_factory=dict)
     """Where the model comes from: run, data, epoch, accuracy, source of converted weights ..."""
 
@@ -60,6 +63,11 @@ class ModelSpec(Section):
         if isinstance(value, Mapping) and "home" in value and "project" not in value:
             return {("project" if key == "home" else key): each for key, each in value.items()}
         return value
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before they become probabilities."""
+        return 1.0 if self.calibration is None else self.calibration.temperature
 
     @property
     def side(self) -> int:

@@ -27,9 +27,8 @@ from clipshift.config import (
 from clipshift.datasets.manifest import Clip, Manifest, read_manifest
 from clipshift.device import Amp, check_amp, pick_device
 from clipshift.errors import ConfigError, DataError, DivergedError
-from clipshift.evaluation.metrics import Metrics, compute_metrics, compute_multilabel_metrics
 from clipshift.evaluation.protocols import with_protocol
-from clipshift.evaluation.results import ClipScore, Evaluation
+from clipshift.evaluation.results import ClipScore, Evaluation, metrics_of
 from clipshift.inference.exported_scorer import ExportScorer
 from clipshift.inference.network_scorer import NetworkScorer
 from clipshift.inference.open_model import open_scorer
@@ -207,33 +206,13 @@ def evaluate_manifest(
     return Evaluation(
         classes=manifest.classes,
         scores=tuple(scores),
-        metrics=_metrics(scores, manifest.classes, protocol.bad),
+        metrics=metrics_of(scores, manifest.classes, protocol.bad, spec.temperature),
         protocol=describe_protocol(spec.input, protocol, spec.average),
         seconds=time.perf_counter() - started,
         data=str(manifest.source),
         model=dict(model or {}),
         reading=spec.reading,
     )
-
-
-def _metrics(scores: Sequence[ClipScore], classes: Sequence[str], bad: Literal["wrong", "exclude"]) -> Metrics:
-    scored = [score for score in scores if score.logits is not None]
-    unreadable = [score for score in scores if score.logits is None]
-    logits = torch.tensor([score.logits for score in scored]).reshape(len(scored), len(classes))
-    if any(score.labels for score in scores):
-        return compute_multilabel_metrics(
-            logits, _targets(scored, classes), classes, bad_targets=_targets(unreadable, classes), bad=bad
-        )
-    labels = torch.tensor([score.label for score in scored], dtype=torch.int64)
-    return compute_metrics(logits, labels, classes, bad_labels=[score.label for score in unreadable], bad=bad)
-
-
-def _targets(scores: Sequence[ClipScore], classes: Sequence[str]) -> torch.Tensor:
-    """(N, K) bool: the labels of videos that may have several."""
-    targets = torch.zeros(len(scores), len(classes), dtype=torch.bool)
-    for row, score in zip(targets, scores, strict=True):
-        row[list(score.labels)] = True
-    return targets
 
 
 def score_clips(

@@ -59,7 +59,10 @@ def fuse(
         error = next((view.error or "not scored" for view in views if view.logits is None), None)
         logits = None
         if error is None:
-            logs = [_log_shares(view, order) for view, order in zip(views, columns, strict=True)]
+            logs = [
+                _log_shares(view, order, part.evaluation.temperature)
+                for view, order, part in zip(views, columns, parts, strict=True)
+            ]
             logits = tuple(_log_average(logs, shares).tolist())
         scores.append(ClipScore(score.name, score.path, score.label, logits, error))
 
@@ -167,9 +170,9 @@ def _difference(one: Sequence[str], two: Sequence[str]) -> str:
     return "; ".join(texts) or "a name twice"
 
 
-def _log_shares(score: ClipScore, order: Sequence[int]) -> Tensor:
+def _log_shares(score: ClipScore, order: Sequence[int], temperature: float) -> Tensor:
     """Logarithms of a video's probabilities, float64 (K,), in the first evaluation's order of classes."""
-    return torch.tensor(score.logits, dtype=torch.float64)[list(order)].log_softmax(dim=0)
+    return torch.tensor(score.logits, dtype=torch.float64)[list(order)].div(temperature).log_softmax(dim=0)
 
 
 def _log_average(logs: Sequence[Tensor], shares: Sequence[float]) -> Tensor:

@@ -65,6 +65,8 @@ class Metrics:
         mean_ap: Mean of the classes' average precisions, where videos may have several labels; else None. Then `top1`
             and `topk` are shares of videos with one of their labels among the highest logits, and `mean_class` and the
             classes' accuracy and precision are at a probability of 0.5.
+        temperature: What the logits were divided by before `calibration_error` and `loss` were measured.
+        calibration_error_before: The calibration error of the logits as they are; None where the temperature is 1.
     """
 
     total: int
@@ -79,6 +81,8 @@ class Metrics:
     per_class: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
     mean_ap: float | None = None
+    temperature: float = 1.0
+    calibration_error_before: float | None = None
 
     @property
     def empty_classes(self) -> int:
@@ -95,6 +99,9 @@ class Metrics:
         values["mean_class"] = _finite(self.mean_class)
         values["loss"] = _finite(self.loss)
         values["calibration_error"] = _finite(self.calibration_error)
+        if self.calibration_error_before is not None:
+            values["temperature"] = self.temperature
+            values["calibration_error_before"] = _finite(self.calibration_error_before)
         if self.mean_ap is not None:
             values["mean_ap"] = _finite(self.mean_ap)
         return values
@@ -132,6 +139,10 @@ def metrics_from_json(values: dict[str, Any]) -> Metrics:
             "top1": topk[1],
             "topk": topk,
             "mean_ap": _number(values["mean_ap"]) if "mean_ap" in values else None,
+            "temperature": values.get("temperature", 1.0),
+            "calibration_error_before": (
+                _number(values["calibration_error_before"]) if "calibration_error_before" in values else None
+            ),
         }
     )
     classes = len(found.per_class)
@@ -145,6 +156,8 @@ def metrics_from_json(values: dict[str, Any]) -> Metrics:
     ]
     if not all(0 <= count <= _MOST_VIDEOS for count in counts) or found.total != found.scored + found.bad:
         raise ValueError("numbers of videos that cannot be")
+    if not (math.isfinite(found.temperature) and found.temperature > 0):
+        raise ValueError("a temperature that cannot be")
     return found
 
 
@@ -161,7 +174,13 @@ _MOST_VIDEOS = 2**53
 
 
 def compute_metrics(
-    logits: Tensor, labels: Tensor, classes: Sequence[str], *, bad_labels: Sequence[int] = (), bad: BadPolicy = "wrong"
+    logits: Tensor,
+    labels: Tensor,
+    classes: Sequence[str],
+    *,
+    bad_labels: Sequence[int] = (),
+    bad: BadPolicy = "wrong",
+    temperature: float = 1.0,
 ) -> Metrics:
     """Computes all metrics at once from the logits of the whole test set.
 
@@ -171,6 +190,7 @@ def compute_metrics(
         classes: K names.
         bad_labels: M classes of the videos that could not be read.
         bad: How those count; see `Metrics.bad_policy`.
+        temperature: Divides the logits before they become probabilities.
 
     Raises:
         ValueError: The shapes do not fit one another, or a label lies outside [0, K).
@@ -196,10 +216,12 @@ def compute_metrics(
         top1=topk[1],
         topk=topk,
         mean_class=_share(math.fsum(accuracies), len(accuracies)),
-        calibration_error=_calibration_error(logits, labels) if scored else math.nan,
-        loss=float(F.cross_entropy(logits, labels)) if scored else math.nan,
+        calibration_error=calibration_error(logits / temperature, labels) if scored else math.nan,
+        loss=float(F.cross_entropy(logits / temperature, labels)) if scored else math.nan,
         per_class=per_class,
         confusion=tuple(tuple(row) for row in confusion.tolist()),
+        temperature=temperature,
+        calibration_error_before=calibration_error(logits, labels) if scored and temperature != 1 else None,
     )
 
 
@@ -210,6 +232,7 @@ def compute_multilabel_metrics(
     *,
     bad_targets: Tensor | None = None,
     bad: BadPolicy = "wrong",
+    temperature: float = 1.0,
 ) -> Metrics:
     """Computes the metrics of videos that may have several labels.
 
@@ -219,6 +242,7 @@ def compute_multilabel_metrics(
         classes: K names.
         bad_targets: (M, K) bool: labels of the videos that could not be read.
         bad: How those count; with `wrong` they are videos that no score finds.
+        temperature: Divides the logits before they become probabilities.
 
     Raises:
         ValueError: The shapes do not fit one another.
@@ -240,8 +264,11 @@ def compute_multilabel_metrics(
     )
     recalls = [entry.accuracy for entry in per_class if entry.accuracy is not None]
     precisions = [entry.average_precision for entry in per_class if entry.average_precision is not None]
-    chances = logits.sigmoid().flatten().clamp(max=math.nextafter(1.0, 0.0))
-    calibration = _binary_calibration_error(chances, targets.flatten())
+    scaled = logits / temperature
+
+    def error(logits: Tensor) -> float:
+        return binary_calibration_error(logits.sigmoid().flatten(), targets.flatten())
+
     return Metrics(
         total=scored + len(missed),
         scored=scored,
@@ -250,11 +277,13 @@ def compute_multilabel_metrics(
         top1=topk[1],
         topk=topk,
         mean_class=_share(math.fsum(recalls), len(recalls)),
-        calibration_error=float(calibration) if scored else math.nan,
-        loss=float(F.binary_cross_entropy_with_logits(logits, targets.double())) if scored else math.nan,
+        calibration_error=error(scaled) if scored else math.nan,
+        loss=float(F.binary_cross_entropy_with_logits(scaled, targets.double())) if scored else math.nan,
         per_class=per_class,
         confusion=(),
         mean_ap=_share(math.fsum(precisions), len(precisions)),
+        temperature=temperature,
+        calibration_error_before=error(logits) if scored and temperature != 1 else None,
     )
 
 
@@ -304,6 +333,28 @@ def confidences(logits: Tensor) -> Tensor:
     return logits.softmax(dim=1).amax(dim=1)
 
 
+def calibration_error(logits: Tensor, labels: Tensor) -> float:
+    """Expected calibration error of predictions (Guo et al. 2017, equation 3).
+
+    Over `CALIBRATION_BINS` bins of equal width, the mean distance between the mean probability of the predicted class
+    and the share that is right, weighted by the bins' videos.
+
+    Args:
+        logits: (N, K) float64 on the CPU, N of at least 1.
+        labels: (N,) int64.
+    """
+    return binary_calibration_error(confidences(logits), ranking(logits)[:, 0] == labels)
+
+
+def binary_calibration_error(chances: Tensor, right: Tensor) -> float:
+    """The same of probabilities (N,) float64 and of what came true (N,) bool."""
+    from torchmetrics.functional.classification import binary_calibration_error as measure
+
+    # torchmetrics would give a probability of exactly 1 a sixteenth bin of its own.
+    sure = chances.clamp(max=math.nextafter(1.0, 0.0))
+    return float(measure(sure, right.to(torch.int64), n_bins=CALIBRATION_BINS, norm="l1"))
+
+
 def wilson_interval(right: int, total: int) -> tuple[float, float]:
     """The 95 % score interval of a share (Wilson 1927): what a test set of this size can tell.
 
@@ -330,25 +381,12 @@ def _check(logits: Tensor, labels: Tensor, classes: Sequence[str], bad_labels: S
             raise ValueError(f"labels must lie in [0, {len(classes)}), got {label}")
 
 
-def _calibration_error(logits: Tensor, labels: Tensor) -> float:
-    right = ranking(logits)[:, 0] == labels
-    # torchmetrics would give a probability of exactly 1 a sixteenth bin of its own.
-    sure = confidences(logits).clamp(max=math.nextafter(1.0, 0.0))
-    return float(_binary_calibration_error(sure, right))
-
-
 # torchmetrics takes as long to import as PyTorch: what only predicts shall not wait for it.
 def _confusion_matrix(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
     from torchmetrics.functional.classification import multiclass_confusion_matrix
 
     # It wants at least two classes.
     return multiclass_confusion_matrix(predicted, labels, num_classes=max(classes, 2))[:classes, :classes]
-
-
-def _binary_calibration_error(chances: Tensor, right: Tensor) -> Tensor:
-    from torchmetrics.functional.classification import binary_calibration_error
-
-    return binary_calibration_error(chances, right.to(torch.int64), n_bins=CALIBRATION_BINS, norm="l1")
 
 
 def _per_class(confusion: Tensor, classes: Sequence[str], bad_labels: Sequence[int]) -> tuple[ClassMetrics, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,11 @@ from clipshift.config import ReadingConfig
 from clipshift.errors import RunError
 from clipshift.evaluation.metrics import (
     CALIBRATION_BINS,
+    BadPolicy,
     ClassMetrics,
     Metrics,
+    compute_metrics,
+    compute_multilabel_metrics,
     metrics_from_json,
     ranking,
     wilson_interval,
@@ -63,15 +66,18 @@ class ClipScore:
         """Whether that is the label, or one of them; an unreadable video is not."""
         return self.predicted in (self.labels or (self.label,))
 
-    def chances(self) -> torch.Tensor:
+    def chances(self, temperature: float = 1.0) -> torch.Tensor:
         """(K,) float64: the classes' probabilities.
+
+        Args:
+            temperature: Divides the logits.
 
         Raises:
             ValueError: The video could not be read.
         """
         if self.logits is None:
             raise ValueError(f"{self.name} has no logits")
-        logits = torch.tensor(self.logits, dtype=torch.float64)
+        logits = torch.tensor(self.logits, dtype=torch.float64) / temperature
         return logits.sigmoid() if self.labels else logits.softmax(dim=0)
 
 
@@ -98,6 +104,27 @@ class Evaluation:
     data: str = ""
     model: dict[str, str] = field(default_factory=dict)
     reading: ReadingConfig | None = None
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before they become probabilities."""
+        return self.metrics.temperature
+
+    def chances(self, score: ClipScore) -> torch.Tensor:
+        """(K,) float64: a video's probabilities.
+
+        Raises:
+            ValueError: The video could not be read.
+        """
+        return score.chances(self.temperature)
+
+    def targets(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits float32 (N, K) of the videos that were scored, and their labels: int64 (N,), or bool (N, K)."""
+        scored = [score for score in self.scores if score.logits is not None]
+        logits = torch.tensor([score.logits for score in scored]).reshape(len(scored), len(self.classes))
+        if any(score.labels for score in self.scores):
+            return logits, targets_of(scored, len(self.classes))
+        return logits, torch.tensor([score.label for score in scored], dtype=torch.int64)
 
     def save(self, folder: str | Path) -> None:
         """Writes `predictions.jsonl` (one line per video) and `metrics.json` into `folder`, which is made if need be.
@@ -126,7 +153,10 @@ class Evaluation:
             )
         left_out = f" ({numbers.empty_classes} without a video left out)" if numbers.empty_classes else ""
         lines.append(f"{'mean class':12}{_percent(numbers.mean_class)} over {len(self.classes)} classes{left_out}")
-        lines.append(f"{'calibration':12}{numbers.calibration_error:7.4f} expected error, {CALIBRATION_BINS} bins")
+        lines.append(
+            f"{'calibration':12}{numbers.calibration_error:7.4f} expected error, {CALIBRATION_BINS} bins; "
+            + _temperature(numbers)
+        )
         lines.append(f"{'loss':12}{numbers.loss:7.4f}")
         lines.append(f"{'protocol':12}{self.protocol}")
         lines += ["", *_class_table(numbers.per_class), *self._bad_lines()]
@@ -147,7 +177,7 @@ class Evaluation:
         best: dict[str, float] = {}
         if score.logits is not None:
             logits = torch.tensor([score.logits], dtype=torch.float64)
-            chances = score.chances().tolist()
+            chances = self.chances(score).tolist()
             best = {self.classes[index]: round(chances[index], 6) for index in ranking(logits)[0, :5].tolist()}
         predicted = score.predicted
         return {
@@ -175,6 +205,38 @@ class Evaluation:
             "versions": {"clipshift": __version__, "torch": torch.__version__, "python": platform.python_version()},
             **self.metrics.to_json(),
         }
+
+
+def targets_of(scores: Sequence[ClipScore], classes: int) -> torch.Tensor:
+    """(N, K) bool: the labels of videos that may have several."""
+    targets = torch.zeros(len(scores), classes, dtype=torch.bool)
+    for row, score in zip(targets, scores, strict=True):
+        row[list(score.labels)] = True
+    return targets
+
+
+def metrics_of(
+    scores: Sequence[ClipScore], classes: Sequence[str], bad: BadPolicy, temperature: float = 1.0
+) -> Metrics:
+    """The metrics of scored videos; `bad` says how the unreadable ones count.
+
+    Args:
+        scores: With one label each, or with several.
+        classes: K names.
+        bad: See `Metrics.bad_policy`.
+        temperature: Divides the logits before they become probabilities.
+    """
+    scored = [score for score in scores if score.logits is not None]
+    unreadable = [score for score in scores if score.logits is None]
+    logits = torch.tensor([score.logits for score in scored]).reshape(len(scored), len(classes))
+    if any(score.labels for score in scores):
+        targets, missed = (targets_of(each, len(classes)) for each in (scored, unreadable))
+        return compute_multilabel_metrics(
+            logits, targets, classes, bad_targets=missed, bad=bad, temperature=temperature
+        )
+    labels = torch.tensor([score.label for score in scored], dtype=torch.int64)
+    missing = [score.label for score in unreadable]
+    return compute_metrics(logits, labels, classes, bad_labels=missing, bad=bad, temperature=temperature)
 
 
 def load_evaluation(folder: str | Path) -> Evaluation:
@@ -243,6 +305,12 @@ def _totals(numbers: Metrics) -> str:
     if not numbers.bad:
         return text
     return text + (" (counted as wrong)" if numbers.bad_policy == "wrong" else " (left out of all metrics)")
+
+
+def _temperature(numbers: Metrics) -> str:
+    if numbers.calibration_error_before is None:
+        return "not calibrated: temperature 1"
+    return f"temperature {numbers.temperature:.3g}, without it {numbers.calibration_error_before:.4f}"
 
 
 def _interval(numbers: Metrics, share: float) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from clipshift.config import ModelSpec
 from clipshift.datasets.clip import Clip
 from clipshift.inference.export_folder import Precision
+from clipshift.inference.exported_scorer import ExportScorer
 from clipshift.inference.predictor import Model
 from clipshift.progress import Progress
 
@@ -18,6 +19,9 @@ LARGEST_DIFFERENCE = 1e-4
 """Of a probability, that fp32 may have from the trained model."""
 AGREEMENT: dict[Precision, float] = {"fp32": 1.0, "fp16": 0.995, "bf16": 0.995, "int8": 0.99}
 """Share of the clips that must have the same most probable class."""
+ALLOWED_WITHIN: dict[Precision, float] = {"fp32": 1e-5, "fp16": 1e-5, "bf16": 1e-2, "int8": 1e-5}
+"""Of a probability that a file gives itself, from that of the logits that it gives and its description: both ends of
+a file are in float32, but OpenVINO with bf16 computes them in that, too."""
 MOST_ACCURACY_LOST = 0.005
 """Top-1, in [0, 1], that int8 may cost on labeled clips."""
 
@@ -132,6 +136,20 @@ def accuracy(answers: Answers, clips: Sequence[Clip]) -> float | None:
 def is_right(best: int, clip: Clip) -> bool:
     """Whether the most probable class is the label of a clip, or one of its labels."""
     return int(best) in (clip.labels or (clip.label,))
+
+
+def gap_within(exported: Model) -> float:
+    """The largest difference between the probabilities that an exported file gives itself and those of its logits.
+
+    Files that take clips give logits alone: 0.
+    """
+    scorer = exported.scorer
+    if not isinstance(scorer, ExportScorer) or scorer.export.input != "frames":
+        return 0.0
+    frames_BTHWC = next(random_frames(exported.spec))
+    own = scorer.session.probabilities(frames_BTHWC)
+    described = np.stack([exported.probabilities(logits) for logits in scorer.session.run(frames_BTHWC)])
+    return float(np.abs(own - described).max())
 
 
 def random_frames(spec: ModelSpec) -> Iterator[np.ndarray]:

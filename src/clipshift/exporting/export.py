@@ -103,6 +103,8 @@ class Exported:
                     f"accuracy  {checked.accuracy:.1%} of the clips; "
                     f"of the model {checked.accuracy_of_model:.1%}{wrong}"
                 )
+        fitted = export.spec.calibration
+        lines.append(f"calibrated {'no: temperature 1' if fitted is None else fitted.describe()}")
         if export.excluded_layers:
             lines.append(f"excluded  from int8, in float32: {some(list(export.excluded_layers))}")
         return [

@@ -131,6 +131,8 @@ def answers_to_onnx(spec: ModelSpec) -> ModelProto:
         else:
             logits = nodes.add("ReduceMean", logits_BVK, nodes.integer([1]), keepdims=0)
     nodes.add("Identity", logits, out="logits")
+    if spec.temperature != 1:
+        logits = nodes.add("Div", logits, nodes.constant(spec.temperature, FLOAT))
     if spec.labels == "several":
         nodes.add("Sigmoid", logits, out="probabilities")
     else:

@@ -77,19 +77,20 @@ class StreamingRecognizer(nn.Module):
 
     Args:
         network: Causal, in evaluation mode; a copy in its form for deployment is taken.
-        spec: Whether a video has one class or several.
+        spec: Whether a video has one class or several, and the temperature.
     """
 
     def __init__(self, network: Recognizer, spec: ModelSpec) -> None:
         super().__init__()
         self.online = OnlineRecognizer(fold_branches(network).cpu().float())
         self.several = spec.labels == "several"
+        self.temperature = spec.temperature
 
     def forward(self, frames_BCHW: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Probabilities and logits of the average, logits of the frame, and what the streams keep."""
         scores, after = self.online.step(frames_BCHW, state)
-        average = scores.average
-        return average.sigmoid() if self.several else average.softmax(dim=1), average, scores.frame, *after
+        scaled = scores.average if self.temperature == 1 else scores.average / self.temperature
+        return scaled.sigmoid() if self.several else scaled.softmax(dim=1), scores.average, scores.frame, *after
 
 
 def streaming_to_onnx(network: Recognizer, spec: ModelSpec, streaming: Streaming) -> ModelProto:

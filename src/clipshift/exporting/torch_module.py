@@ -35,8 +35,9 @@ class FramesRecognizer(nn.Module):
             logits_BK = logits_BVK.softmax(dim=2).mean(dim=1).log()
         else:
             logits_BK = logits_BVK.mean(dim=1)
+        scaled_BK = logits_BK if self.spec.temperature == 1 else logits_BK / self.spec.temperature
         several = self.spec.labels == "several"
-        return logits_BK.sigmoid() if several else logits_BK.softmax(dim=1), logits_BK
+        return scaled_BK.sigmoid() if several else scaled_BK.softmax(dim=1), logits_BK
 
 
 class ClipsRecognizer(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from clipshift.errors import DataError, ExportError
 from clipshift.exporting.check_clips import find_labeled, spread
 from clipshift.exporting.comparison import (
     AGREEMENT,
+    ALLOWED_WITHIN,
     LARGEST_DIFFERENCE,
     Answers,
     Difference,
@@ -24,6 +25,7 @@ from clipshift.exporting.comparison import (
     agrees,
     answer,
     difference,
+    gap_within,
 )
 from clipshift.files import to_json, write_whole
 from clipshift.inference.export_folder import Export, Precision, find_export, read_export
@@ -48,6 +50,7 @@ class EngineRow:
         difference: From the trained model; None for that itself.
         ok: Whether it is near enough for its precision.
         disagreeing: Names of clips with another most probable class.
+        notes: What may be the reason of a difference.
     """
 
     name: str
@@ -58,6 +61,7 @@ class EngineRow:
     difference: Difference | None
     ok: bool
     disagreeing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Verification:
             top1 = "" if row.accuracy is None else f"{row.accuracy:.1%}"
             said = "      " if gap is None else "ok    " if row.ok else "DIFFER"
             lines.append(f"{gaps} {top1:>7} {row.seconds * 1e3:8.1f} {said} {row.name}: {row.engine}")
-            lines += [f"{'':50}{name}" for name in row.disagreeing[:_MOST_NAMED]]
+            lines += [f"{'':50}{text}" for text in (*row.notes, *row.disagreeing[:_MOST_NAMED])]
         lines += ["", "All agree." if self.ok else "They do not agree: see the rows with DIFFER."]
         return "\n".join(lines)
 
@@ -166,8 +170,9 @@ def verify(
             _check_read(known[views], clips, str(data))
             rows.append(_row(str(model), known[views], None, clips, "fp32"))
         opened = _on_all_devices(folder, export, settings)
-        answers = [answer(each, clips, progress=progress) for each in opened]
-        rows += [_row(str(name), found, known[views], clips, export.precision) for found in answers]
+        for each in opened:
+            found = answer(each, clips, progress=progress)
+            rows.append(_compared(_row(str(name), found, known[views], clips, export.precision), each, trained))
     first = next(iter(known.values()))
     verification = Verification(
         tuple(rows), len(clips), tuple(clips[number].name for number in first.errors), str(data)
@@ -216,6 +221,18 @@ def _on_all_devices(folder: Path, export: Export, settings: Settings | Sequence[
             _LOG.warning("Not compared on %s: %s (%s)", device, error.what, error.got)
         else:
             yield opened
+
+
+def _compared(row: EngineRow, exported: Model, trained: Model) -> EngineRow:
+    """A row with what the temperatures are: that of the trained model, of the description, and inside the file."""
+    own, there = exported.spec.temperature, trained.spec.temperature
+    notes = []
+    if own != there:
+        notes.append(f"temperature {own:.3g}, of the model {there:.3g}: export it again")
+    gap = gap_within(exported)
+    if not gap <= ALLOWED_WITHIN[row.precision]:
+        notes.append(f"its own probabilities differ by {gap:.1e} from those of its logits and description")
+    return replace(row, ok=row.ok and not notes, notes=tuple(notes))
 
 
 def _row(name: str, found: Answers, expected: Answers | None, clips: list[Clip], precision: Precision) -> EngineRow:

@@ -20,9 +20,9 @@ InputForm = Literal["frames", "clips"]
 
 EXPORT_FILE = "model.json"
 _DIGEST = "description_sha256"
-FORMAT = 2
+FORMAT = 3
 """Version of the folder's layout that this clipshift writes; it reads no newer one, and every older one: 1 had no
-`spec.reading`, which then has its defaults."""
+`spec.reading`, which then has its defaults, 2 no `spec.calibration`."""
 MODEL_FILES: dict[Target, tuple[str, ...]] = {
     "onnx": ("model.onnx",),
     "openvino": ("model.xml", "model.bin"),

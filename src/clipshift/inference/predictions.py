@@ -16,11 +16,15 @@ class Prediction:
         path: What was asked for.
         classes: K names.
         probabilities: float32 `(K,)` in [0, 1], with sum 1 unless the model gives a video several labels.
+        coverage: The rate at which `class_set` holds the right class, where one was asked for; else None.
+        class_set: These classes, best first.
     """
 
     path: str
     classes: tuple[str, ...]
     probabilities: np.ndarray
+    coverage: float | None = None
+    class_set: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -33,9 +37,12 @@ class Prediction:
         return [(self.classes[index], float(self.probabilities[index])) for index in best]
 
     def to_json(self) -> dict[str, Any]:
-        """All classes and probabilities, best first."""
+        """All classes and probabilities, best first, and the set of classes where one was asked for."""
         ranked = {name: round(chance, 6) for name, chance in self.top(len(self.classes))}
-        return {"path": self.path, "label": self.label, "probabilities": ranked}
+        answer: dict[str, Any] = {"path": self.path, "label": self.label, "probabilities": ranked}
+        if self.coverage is not None:
+            answer |= {"coverage": self.coverage, "class_set": list(self.class_set)}
+        return answer
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from clipshift.datasets.clip import Clip
 from clipshift.errors import ConfigError, ExportError, VideoError
 from clipshift.inference.open_model import open_scorer
 from clipshift.inference.predictions import Failure, Prediction
+from clipshift.inference.probabilities import classes_of_set, probabilities, set_threshold
 from clipshift.inference.reference import resolve_model
 from clipshift.inference.reopening import Opening, reduced
 from clipshift.inference.scorer import Scorer
@@ -85,6 +86,7 @@ class Model:
         *,
         crops: Crops | None = None,
         clips: int | None = None,
+        coverage: float | None = None,
     ) -> Prediction:
         """Classify one video.
 
@@ -92,24 +94,28 @@ class Model:
             video: A video file, a frame folder, or decoded frames `(T, H, W, 3)` uint8 RGB.
             crops: Crops per frame, whose scores are averaged. Default: the model's own.
             clips: Sets of frames, spread evenly in time, whose scores are averaged. Default: the model's own.
+            coverage: Also give the set of classes that holds the right one at this rate, in (0, 1)
+                ([set_threshold][clipshift.inference.probabilities.set_threshold]).
 
         Returns:
             The class probabilities.
 
         Raises:
             VideoError: It cannot be read.
-            ConfigError: `crops` or `clips` has a value that is not allowed, or not with the model's sampling.
+            ConfigError: `crops` or `clips` has a value that is not allowed, or not with the model's sampling; or the
+                model is not calibrated for `coverage`.
         """
         if isinstance(video, np.ndarray):
+            threshold = self._threshold(coverage)
             logits = self.scorer.frames(video, self.views(crops, clips))
-            return Prediction("frames", self.classes, self.probabilities(logits))
+            return self._prediction("frames", logits, coverage, threshold)
         if not isinstance(video, str | Path):
             raise VideoError(
                 "This is not a video.",
                 got=type(video).__name__,
                 allowed="a path, or an array uint8 (frames, height, width, 3), RGB",
             )
-        answer = next(self.predict_many([video], crops=crops, clips=clips, workers=0))
+        answer = next(self.predict_many([video], crops=crops, clips=clips, workers=0, coverage=coverage))
         if isinstance(answer, Failure):
             raise VideoError(answer.error, where=video)
         return answer
@@ -122,6 +128,7 @@ class Model:
         clips: int | None = None,
         batch_size: int = 1,
         workers: int | Literal["auto"] = "auto",
+        coverage: float | None = None,
     ) -> Iterator[Prediction | Failure]:
         """Classify many videos in their order, in memory that does not grow with their number.
 
@@ -132,21 +139,24 @@ class Model:
             batch_size: Views in one forward pass.
             workers: Threads that decode ahead of the network or, on the CPU with `batch_size=1`, also run it,
                 each for a video of its own. Of exported models that is done by those loaded with `mode="throughput"`.
+            coverage: Also give the set of classes that holds the right one at this rate, in (0, 1).
 
         Returns:
             For each video the probabilities, or why it could not be read, or that a source does not exist or holds no
             video.
 
         Raises:
-            ConfigError: An option has a value that is not allowed, or not with the model's sampling.
+            ConfigError: An option has a value that is not allowed, or not with the model's sampling; or the model is
+                not calibrated for `coverage`.
         """
+        self._threshold(coverage)
         if isinstance(sources, str | Path):
             sources = [sources]
-        found = find_clips(sources, self.spec.reading)
-        return self.predict_clips(found, self.views(crops, clips, batch_size), workers=pick_threads(workers))
+        found, views = find_clips(sources, self.spec.reading), self.views(crops, clips, batch_size)
+        return self.predict_clips(found, views, workers=pick_threads(workers), coverage=coverage)
 
     def predict_clips(
-        self, clips: Iterable[Clip], views: EvaluateConfig, *, workers: int
+        self, clips: Iterable[Clip], views: EvaluateConfig, *, workers: int, coverage: float | None = None
     ) -> Iterator[Prediction | Failure]:
         """Classify clips in their order, in memory that does not grow with their number.
 
@@ -154,15 +164,27 @@ class Model:
             clips: Whether they have labels does not matter.
             views: What [views][clipshift.inference.predictor.Model.views] gave.
             workers: Threads, as for `predict_many`.
+            coverage: As for `predict_many`.
 
         Yields:
             As `predict_many`.
         """
+        threshold = self._threshold(coverage)
         for scored in self.scorer.stream(clips, views, workers=workers):
             if scored.logits is None:
                 yield Failure(scored.clip.name, scored.error or "")
             else:
-                yield Prediction(scored.clip.name, self.classes, self.probabilities(scored.logits))
+                yield self._prediction(scored.clip.name, scored.logits, coverage, threshold)
+
+    def _threshold(self, coverage: float | None) -> float:
+        return 0.0 if coverage is None else set_threshold(self.spec, coverage)
+
+    def _prediction(self, path: str, logits: np.ndarray, coverage: float | None, threshold: float) -> Prediction:
+        chances = self.probabilities(logits)
+        if coverage is None:
+            return Prediction(path, self.classes, chances)
+        inside = classes_of_set(chances, threshold)
+        return Prediction(path, self.classes, chances, coverage, tuple(self.classes[index] for index in inside))
 
     def start(self, streams: int = 1) -> StreamState:
         """Begin streams, whose frames [step][clipshift.inference.predictor.Model.step] takes one at a time.
@@ -215,14 +237,8 @@ class Model:
         return resolve(settings=[{"evaluate": {**views, "batch_size": batch_size}}]).config.evaluate
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Probabilities float32 (K,) of logits (K,): a softmax or, where a video may have several labels, sigmoids."""
-        exact = logits.astype(np.float64)
-        if self.spec.labels == "several":
-            chances = np.exp(-np.logaddexp(0, -exact))  # the sigmoid, without overflow
-        else:
-            chances = np.exp(exact - exact.max())
-            chances /= chances.sum()
-        return np.asarray(chances, dtype=np.float32)
+        """Probabilities float32 (K,) of logits (K,), divided by the model's temperature: a softmax, or sigmoids."""
+        return probabilities(logits, self.spec)
 
 
 def load(
@@ -270,7 +286,7 @@ def pick_mode(sources: Sequence[str | Path]) -> Literal["latency", "throughput"]
     return "latency" if is_one_clip(sources, ReadingConfig()) else "throughput"
 
 
-def predict(
+def predict(  # noqa: PLR0913
     model: str | Path | Model,
     *sources: str | Path,
     crops: Crops | None = None,
@@ -279,6 +295,7 @@ def predict(
     device: str = "auto",
     amp: Amp = "fp32",
     workers: int | Literal["auto"] = "auto",
+    coverage: float | None = None,
     settings: Settings | Sequence[Settings] = (),
 ) -> Iterator[Prediction | Failure]:
     """Classify videos: `Model.predict_many` for a model that is loaded first, for throughput if they may be several.
@@ -294,4 +311,6 @@ def predict(
         loaded = model
     else:
         loaded = load(model, device=device, amp=amp, mode=pick_mode(sources), settings=settings)
-    return loaded.predict_many(sources, crops=crops, clips=clips, batch_size=batch_size, workers=workers)
+    return loaded.predict_many(
+        sources, crops=crops, clips=clips, batch_size=batch_size, workers=workers, coverage=coverage
+    )

@@ -61,7 +61,12 @@ def _line(answer: Prediction | Failure, file: TextIO) -> str:
 
 
 def as_text(answer: Prediction | Failure, top: int) -> str:
-    """One line: the path, then the best classes and their probabilities, or why it failed."""
+    """One line: the path, then the best classes and their probabilities, or why it failed.
+
+    Where a set of classes was asked for, it stands in braces before them.
+    """
     if isinstance(answer, Failure):
         return f"{printable(answer.path)}: ERROR {answer.error}"
-    return f"{printable(answer.path)}: " + ", ".join(f"{name} {chance:.1%}" for name, chance in answer.top(top))
+    chances = ", ".join(f"{name} {chance:.1%}" for name, chance in answer.top(top))
+    asked = "" if answer.coverage is None else f"{{{', '.join(answer.class_set)}}}  "
+    return f"{printable(answer.path)}: {asked}{chances}"

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from clipshift.config.model_spec import FORMAT, ModelSpec
 from clipshift.errors import WeightsError
-from clipshift.files import from_json, sync, to_json
+from clipshift.files import from_json, sha256_of_file, sync, to_json, write_whole
 from clipshift.models.recognizer import Recognizer
 
 WEIGHTS_FILE = "model.safetensors"
@@ -60,6 +60,25 @@ def save_bundle(folder: Path, network: Recognizer, spec: ModelSpec) -> None:
     (folder / (WEIGHTS_FILE + _COMING)).replace(folder / WEIGHTS_FILE)
     (folder / (SPEC_FILE + _COMING)).replace(folder / SPEC_FILE)
     sync(folder)
+
+
+def replace_spec(folder: Path, spec: ModelSpec) -> None:
+    """Write another description of the model that lies in a folder; its weights stay.
+
+    Args:
+        folder: A model folder.
+        spec: Its network and classes must be those of the model.
+
+    Raises:
+        WeightsError: There is no model, or it is damaged.
+        ValueError: The description is of another network.
+        OSError: It cannot be written.
+    """
+    digest = sha256_of_file(folder / WEIGHTS_FILE)
+    present = _read_spec(folder, digest)
+    if (spec.model, spec.classes) != (present.model, present.classes):
+        raise ValueError("the description is of another network")
+    write_whole(folder / SPEC_FILE, to_json({**spec.model_dump(mode="json"), _DIGEST: digest}, indent=2) + "\n")
 
 
 def _write(path: Path, data: bytes) -> None:

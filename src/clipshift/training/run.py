@@ -22,7 +22,8 @@ from clipshift.datasets.checksums import describe_aspects
 from clipshift.datasets.clip import some
 from clipshift.device import check_amp
 from clipshift.errors import ConfigError, DataError, RunError, TrainingInterrupted
-from clipshift.evaluation import Evaluation, evaluate_manifest, load_evaluation
+from clipshift.evaluation import Evaluation, evaluate_manifest
+from clipshift.evaluation.calibrating import calibrate_run, say_calibration
 from clipshift.evaluation.report.page import write_report
 from clipshift.files import printable
 from clipshift.inference.network_scorer import NetworkScorer, evaluating
@@ -526,7 +527,7 @@ def _second_metric(evaluation: Evaluation) -> str:
 
 def _finish(run: _Run) -> TrainResult:
     """Mark the run as finished and write the report on the first rank, and say what to do next."""
-    evaluation = run.ranks.on_rank_zero(lambda: load_evaluation(run.folder / "evaluation"))
+    evaluation = run.ranks.on_rank_zero(lambda: calibrate_run(run.folder))
     progress = run.trainer.progress
     best_epoch = (progress.best_epoch or 0) + 1
     if run.ranks.first:
@@ -535,6 +536,7 @@ def _finish(run: _Run) -> TrainResult:
         run.reporter.say(
             f"Best epoch {best_epoch}: top-1 {evaluation.metrics.top1:.1%} of {evaluation.metrics.total} clips."
         )
+        run.reporter.say(say_calibration(run.folder, evaluation))
         folder = shlex.quote(str(run.folder))
         run.reporter.say(
             f"Report: {report}\nNext:\n  clipshift predict {folder} CLIP.mp4\n  clipshift evaluate {folder} TEST_FOLDER"

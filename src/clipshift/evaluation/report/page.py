@@ -7,6 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -180,11 +181,30 @@ def _headline(found: RunFiles) -> Section | None:
         "interval": wilson_interval(right, counted) if counted else None,
         "constant": max(supports) / counted if counted else None,
         "bins": CALIBRATION_BINS,
+        "calibration": _calibration(found, numbers),
         "policy": "counted as wrong" if numbers.bad_policy == "wrong" else "left out of all numbers",
         "protocol": found.evaluation.protocol,
         "data": found.evaluation.data,
         "split": _split(found),
     }
+
+
+def _calibration(found: RunFiles, numbers: Metrics) -> str:
+    """How the temperature came to be, and what it does to the calibration error."""
+    if numbers.calibration_error_before is None:
+        return "Not calibrated: the temperature is 1. clipshift calibrate MODEL DATA fits it on labeled clips."
+    text = (
+        f"Logits are divided by a temperature of {numbers.temperature:.3g}; without it the calibration error is "
+        f"{_percent(numbers.calibration_error_before)}."
+    )
+    fitted = found.model.get("calibration")
+    after = fitted.get("error_after") if isinstance(fitted, Mapping) else None
+    if isinstance(fitted, Mapping) and isinstance(after, int | float):
+        text += (
+            f" It was fitted on {_plural(int(fitted.get('clips', 0)), 'clip')}. If these are the clips of this page, "
+            f"the fairer figure is that of each half with the temperature of the other: {_percent(after)}."
+        )
+    return text
 
 
 def _provenance(found: RunFiles) -> Mapping[str, Any]:
@@ -252,8 +272,9 @@ def _clips(found: RunFiles) -> Section | None:
     if found.evaluation is None:
         return None
     scored = [score for score in found.evaluation.scores if score.logits is not None]
-    wrong = sorted((score for score in scored if not score.correct), key=_loss, reverse=True)
-    unsure = sorted((score for score in scored if score.correct), key=_loss, reverse=True)
+    loss = partial(_loss, temperature=found.evaluation.temperature)
+    wrong = sorted((score for score in scored if not score.correct), key=loss, reverse=True)
+    unsure = sorted((score for score in scored if score.correct), key=loss, reverse=True)
     return {
         "wrong": [_clip(score, found, found.evaluation) for score in wrong[:_MOST_WRONG]],
         "wrong_count": len(wrong),
@@ -262,16 +283,17 @@ def _clips(found: RunFiles) -> Section | None:
     }
 
 
-def _loss(score: ClipScore) -> float:
+def _loss(score: ClipScore, temperature: float) -> float:
     if score.labels:
-        chances = score.chances()
+        chances = score.chances(temperature)
         right = torch.zeros_like(chances).index_fill(0, torch.tensor(score.labels), 1.0)
         return float(F.binary_cross_entropy(chances, right))
-    return float(F.cross_entropy(torch.tensor([score.logits], dtype=torch.float64), torch.tensor([score.label])))
+    logits = torch.tensor([score.logits], dtype=torch.float64) / temperature
+    return float(F.cross_entropy(logits, torch.tensor([score.label])))
 
 
 def _clip(score: ClipScore, found: RunFiles, evaluation: Evaluation) -> Section:
-    chances = score.chances()
+    chances = evaluation.chances(score)
     best = torch.sort(chances, descending=True, stable=True).indices[:3].tolist()
     reading = evaluation.reading or _reading(found.config)
     pictures, reason = clip_strip(

@@ -98,6 +98,7 @@ def reliability(evaluation: Evaluation, bins: int = CALIBRATION_BINS) -> Reliabi
     """The scored videos binned by the probability of their prediction (Guo et al. 2017, section 2)."""
     scored = [score for score in evaluation.scores if score.logits is not None]
     logits = np.array([score.logits for score in scored], dtype=np.float64).reshape(len(scored), -1)
+    logits /= evaluation.temperature
     sure = 1.0 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
     right = np.array([score.correct for score in scored], dtype=np.float64)
     which = np.minimum((sure * bins).astype(int), bins - 1)
