@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx2
 
+from clipshift.serving.access import Tokens
 from clipshift.serving.app import make_app
 from clipshift.serving.exchange import Exchange
 from clipshift.serving.limits import ServerLimits
@@ -44,6 +45,11 @@ class Running:
         name, data = (clip.name, clip.read_bytes()) if isinstance(clip, Path) else ("clip", clip)
         return self.client.post("/v1/models/gate/predict", params=query, files={"video": (name, data)})
 
+    def routes(self) -> set[tuple[str, str]]:
+        """Methods and paths."""
+        routes = self.server.config.app._app.routes  # type: ignore[union-attr]
+        return {(method, route.path) for route in routes for method in route.methods - {"HEAD"}}
+
     def call(self, function: Callable[[], object]) -> None:
         """Lets the server's thread call a function."""
         self.service.loop.call_soon_threadsafe(function)
@@ -63,14 +69,19 @@ class Running:
 
 @contextmanager
 def running(
-    *models: Path, limits: ServerLimits | None = None, engine: EngineSettings | None = None, decoders: int = 1
+    *models: Path,
+    limits: ServerLimits | None = None,
+    engine: EngineSettings | None = None,
+    decoders: int = 1,
+    tokens: Tokens | None = None,
+    **tls: str,
 ) -> Iterator[Running]:
     """A server of models, whose names are gate, gate1 ..., at a free port."""
     named = {f"gate{number or ''}": str(model) for number, model in enumerate(models)}
     service = Service(named, limits or ServerLimits(), engine or EngineSettings(threads=1), decoders=decoders)
     listening = listen("127.0.0.1", 0)
     log: list[Exchange] = []
-    server = Server(service, listening, make_app(service, over=log.append), drain_seconds=5)
+    server = Server(service, listening, make_app(service, tokens=tokens, over=log.append), drain_seconds=5, **tls)
     address = server.address
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()

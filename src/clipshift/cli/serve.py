@@ -11,6 +11,7 @@ from clipshift.cli.arguments import Amp, Count, Text, Threads
 
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
 Positive = Annotated[float, Parameter(validator=Number(gt=0, lte=1_000_000))]
+Flag = Annotated[bool, Parameter(negative=())]
 Pixels = Annotated[int, Parameter(validator=Number(gte=1, lte=2**31))]
 
 
@@ -36,6 +37,10 @@ def serve(  # noqa: PLR0913
     device: Text = "auto",
     amp: Amp = "fp32",
     drain_seconds: Count = 30,
+    token_file: Text | None = None,
+    without_token: Flag = False,
+    certificate: Text | None = None,
+    key: Text | None = None,
 ) -> None:
     """Answer over HTTP what 'clipshift predict' answers, until a signal ends it.
 
@@ -63,6 +68,11 @@ def serve(  # noqa: PLR0913
         device: auto, cpu, cuda or cuda:N; of an exported ONNX file also tensorrt.
         amp: Precision of a trained model: fp32, bf16 or fp16 (a GPU only); an exported one has its own.
         drain_seconds: Time to finish at the end.
+        token_file: File of tokens, one a line, of which each request needs one (Authorization: Bearer TOKEN); by
+            default those of the environment variable CLIPSHIFT_TOKEN, if it is there.
+        without_token: Listen without a token on an address that other machines can reach.
+        certificate: File of the certificate for TLS (PEM), with those between it and a known one.
+        key: File of its private key; by default in the file of the certificate.
     """
     import clipshift
 
@@ -91,4 +101,8 @@ def serve(  # noqa: PLR0913
         device=device,
         amp=amp,
         drain_seconds=drain_seconds,
+        token_file=token_file,
+        without_token=without_token,
+        certificate=certificate,
+        key=key,
     )

@@ -2,32 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route, Router
 
-from clipshift.serving.exchange import Edge, Exchange
+from clipshift.serving.access import Tokens
+from clipshift.serving.exchange import Edge, Exchange, exchange_of
 from clipshift.serving.limits import Refusal
+from clipshift.serving.metrics import Metrics
+from clipshift.serving.open_inference import OpenInference
 from clipshift.serving.predicting import Predicting
 from clipshift.serving.service import Service
 
+Handler = Callable[[Request], Awaitable[Response]]
 
-def make_app(service: Service, *, over: Callable[[Exchange], None]) -> Edge:
+
+def make_app(service: Service, *, tokens: Tokens | None = None, over: Callable[[Exchange], None]) -> Edge:
     """The application of a service, which it starts and ends.
 
     Args:
         service: Not yet started.
+        tokens: That open it; by default it is open.
         over: Is told of each request when it is over.
     """
-    predicting = Predicting(service)
+    allowed = tokens or Tokens([])
+    predicting, inference, metrics = Predicting(service), OpenInference(service), Metrics(service)
     routes = [
-        Route("/v1/models", predicting.list_models, methods=["GET"]),
-        Route("/v1/models/{name}", predicting.describe_model, methods=["GET"]),
-        Route("/v1/models/{name}/predict", predicting.predict, methods=["POST"]),
+        _route("GET", "/v1/models", predicting.list_models),
+        _route("GET", "/v1/models/{name}", predicting.describe_model),
+        _route("POST", "/v1/models/{name}/predict", predicting.predict),
+        _route("POST", "/v1/models/{name}/reload", predicting.reload if allowed else _closed),
+        _route("GET", "/openapi.json", predicting.describe),
+        _route("GET", "/metrics", metrics.show),
+        _route("GET", "/v2", inference.server),
+        _route("GET", "/v2/health/live", inference.live),
+        _route("GET", "/v2/health/ready", inference.ready),
+        _route("POST", "/v2/repository/index", inference.index),
     ]
+    for start in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
+        routes += [
+            _route("GET", start, inference.model),
+            _route("GET", f"{start}/config", inference.config),
+            _route("GET", f"{start}/ready", inference.model_ready),
+            _route("POST", f"{start}/infer", inference.infer),
+        ]
+
+    def check(request: Request) -> None:
+        _refuse_other_sites(request)
+        allowed.check(request)
+        if request.headers.get("content-encoding", "identity") != "identity":
+            raise Refusal(415, "Compressed bodies are not taken: their size would not be known before the work.")
+
+    def count_and_tell(exchange: Exchange) -> None:
+        metrics.count(exchange)
+        over(exchange)
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:  # noqa: ANN401, ARG001 - as Starlette calls it
@@ -38,7 +70,19 @@ def make_app(service: Service, *, over: Callable[[Exchange], None]) -> Edge:
             await service.close()
 
     router = Router(routes, default=_not_found, lifespan=lifespan, redirect_slashes=False)
-    return Edge(router, check=_refuse_other_sites, over=over)
+    return Edge(router, check=check, over=count_and_tell)
+
+
+def _route(method: str, path: str, handler: Handler) -> Route:
+    async def handle(request: Request) -> Response:
+        exchange_of(request).route = path
+        return await handler(request)
+
+    return Route(path, handle, methods=[method], name=f"{method} {path}")
+
+
+async def _closed(request: Request) -> Response:  # noqa: ARG001 - as Starlette calls it
+    raise Refusal(403, "Models are loaded anew by SIGHUP, or with a token: the server has none.")
 
 
 async def _not_found(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401, ARG001 - as ASGI calls it

@@ -7,10 +7,12 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from clipshift.datasets.clip import Clip
 from clipshift.inference.scorer import ScoredClip
 
+Result = TypeVar("Result")
 Score = Callable[[Sequence[Clip]], list[ScoredClip]]
 """Scores clips in their order; blocks."""
 
@@ -49,6 +51,11 @@ class Batcher:
         self._waiting: deque[tuple[Clip, asyncio.Future[ScoredClip]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._running: set[asyncio.Task[None]] = set()
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Do other work of the engine, in a place and a thread of its own."""
+        async with self._places:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def score(self, clip: Clip) -> ScoredClip:
         """Score one clip; an error of the engine comes out here."""

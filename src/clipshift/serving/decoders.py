@@ -218,7 +218,7 @@ class Decoders:
     ) -> None:
         self.count = count
         self._limits = limits
-        self._events = events or DecoderEvents()
+        self.events = events or DecoderEvents()
         self._work = work
         self._links: Path | None = None
         self._idle: asyncio.Queue[Decoder] = asyncio.Queue()
@@ -301,10 +301,10 @@ class Decoders:
         try:
             return work.result()
         except DecoderDied as death:
-            self._events.died(death.reason)
+            self.events.died(death.reason)
             raise Refusal(422, f"The process that read the clip died: {death.cause}.", path=upload.name) from death
         except DecoderGone:
-            self._events.died("killed")
+            self.events.died("killed")
             raise
 
     async def _settle(
@@ -314,7 +314,7 @@ class Decoders:
         await asyncio.wait({work}, timeout=grace)
         if not work.done():
             decoder.kill()
-            self._events.died(reason)
+            self.events.died(reason)
             await asyncio.wait({work})
         work.exception()  # nobody asks for it any more
         os.close(descriptor)
@@ -348,7 +348,7 @@ class Decoders:
         loop = asyncio.get_running_loop()
         decoder = await loop.run_in_executor(self._threads, Decoder, self._links, self._limits, self._work)
         self._all.add(decoder)
-        self._events.started()
+        self.events.started()
         return decoder
 
     def _later(self, work: Any) -> None:  # noqa: ANN401 - a coroutine

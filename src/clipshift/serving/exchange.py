@@ -124,8 +124,6 @@ class Edge:
             await self._answer(request, ways)
         finally:
             exchange.seconds = time.monotonic() - start
-            route = scope.get("route")
-            exchange.route = getattr(route, "path", exchange.route)
             self._over(exchange)
 
     async def _answer(self, request: Request, ways: _Ways) -> None:

@@ -13,10 +13,12 @@ from PIL import Image
 from starlette.requests import Request
 from starlette.responses import Response
 
+from clipshift.errors import UserError
 from clipshift.files import to_json
 from clipshift.serving.decoded import Decoded
 from clipshift.serving.exchange import exchange_of
 from clipshift.serving.limits import Refusal
+from clipshift.serving.openapi import describe
 from clipshift.serving.service import Service, Times, timed
 from clipshift.serving.uploads import FormReader, Upload, clip_name, receive_body
 
@@ -71,6 +73,19 @@ class Predicting:
         """`GET /v1/models/{name}`."""
         return json_response(self._service.model(request.path_params["name"]).to_json())
 
+    async def describe(self, request: Request) -> Response:  # noqa: ARG002
+        """`GET /openapi.json`."""
+        return json_response(describe([served.name for served in self._service.models], self._service.limits))
+
+    async def reload(self, request: Request) -> Response:
+        """`POST /v1/models/{name}/reload`."""
+        served = self._service.model(request.path_params["name"])
+        exchange_of(request).model = served.name
+        try:
+            return json_response((await self._service.reload(served.name)).to_json())
+        except UserError as error:
+            raise Refusal(409, f"The model stays as it was. {' '.join(str(error).split())}") from error
+
     async def predict(self, request: Request) -> Response:
         """`POST /v1/models/{name}/predict`: a clip as a form or as the body itself, and its answer."""
         service, exchange = self._service, exchange_of(request)
@@ -99,14 +114,19 @@ class Predicting:
         form = FormReader(kind, upload) if kind.lower().startswith("multipart/form-data") else None
         with self._service.uploading, timed(times, "upload"):
             take = upload.write if form is None else form.take
-            length = request.headers.get("content-length", "")
-            announced = int(length) if length.isdecimal() and len(length) < 19 else None
-            await receive_body(request.receive, self._service.limits.body_bytes, announced, take)
+            most = self._service.limits.body_bytes
+            await receive_body(request.receive, most, announced_length(request), take)
         if form is not None:
             form.finish()
         if not upload.size:
             raise Refusal(400, "The body is empty: it must hold a clip.", path=upload.name)
         upload.seal()
+
+
+def announced_length(request: Request) -> int | None:
+    """The length of the body, where the head says it."""
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isdecimal() and len(length) < 19 else None
 
 
 def describe_frames(decoded: Decoded) -> list[dict[str, Any]]:

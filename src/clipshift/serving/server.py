@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import ssl
 import threading
 from contextlib import closing, suppress
 from pathlib import Path
@@ -17,8 +18,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from clipshift.console import complain, flush_stdout, say
 from clipshift.datasets.clip import plural
 from clipshift.errors import ConfigError
+from clipshift.serving.access import check_exposure, read_tokens
 from clipshift.serving.app import make_app
-from clipshift.serving.exchange import Exchange, log_line
+from clipshift.serving.exchange import App, Exchange, log_line
 from clipshift.serving.limits import ServerLimits
 from clipshift.serving.models import EngineSettings, parse_names
 from clipshift.serving.service import Service
@@ -84,6 +86,10 @@ def serve(  # noqa: PLR0913
     device: str = "auto",
     amp: Amp = "fp32",
     drain_seconds: int = 30,
+    token_file: str | Path | None = None,
+    without_token: bool = False,
+    certificate: str | Path | None = None,
+    key: str | Path | None = None,
 ) -> None:
     """Answer over HTTP what `predict` answers, until a signal ends it. Linux only.
 
@@ -102,6 +108,11 @@ def serve(  # noqa: PLR0913
         device: auto, cpu, cuda or cuda:N; of an exported ONNX file also tensorrt.
         amp: Precision of a trained model: fp32, bf16 or fp16 (a GPU only); an exported one has its own.
         drain_seconds: Time to finish at the end.
+        token_file: File of tokens, one a line, of which each request needs one (Authorization: Bearer TOKEN); by
+            default those of the environment variable CLIPSHIFT_TOKEN, if it is there.
+        without_token: Listen without a token on an address that other machines can reach.
+        certificate: File of the certificate for TLS (PEM), with those between it and a known one.
+        key: File of its private key; by default in the file of the certificate.
 
     Raises:
         ConfigError: An option has a value that is not allowed, or the address cannot be listened on.
@@ -112,15 +123,38 @@ def serve(  # noqa: PLR0913
     limits = limits or ServerLimits()
     engine = EngineSettings(device, amp, threads, batch_size, batch_delay / 1000)
     named = parse_names(models)
+    tokens = read_tokens(token_file)
+    check_exposure(host, tokens, without_token=without_token)
+    check_certificate(certificate, key)
     listening = listen(host, port)
     with closing(listening):
         service = Service(named, limits, engine, decoders=decoders)
-        server = Server(service, listening, make_app(service, over=_log), drain_seconds=drain_seconds)
+        app = make_app(service, tokens=tokens, over=_log)
+        tls = {} if certificate is None else {"ssl_certfile": str(certificate), "ssl_keyfile": key and str(key)}
+        server = Server(service, listening, app, drain_seconds=drain_seconds, **tls)
         server.run_until_signal()
 
 
 def _log(exchange: Exchange) -> None:
     complain(log_line(exchange))
+
+
+def check_certificate(certificate: str | Path | None, key: str | Path | None) -> None:
+    """Raise a ConfigError if a certificate and its key cannot be used."""
+    if certificate is None:
+        if key is not None:
+            raise ConfigError(
+                "A key is of no use without its certificate.", where="key", remedy="add --certificate FILE"
+            )
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except (OSError, ValueError) as error:  # of which those of TLS are some
+        raise ConfigError(
+            "The certificate or its key cannot be used.",
+            where=certificate,
+            got=getattr(error, "strerror", None) or error,
+        ) from error
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -151,9 +185,18 @@ class Server(uvicorn.Server):
         listening: Where.
         app: Its application.
         drain_seconds: Time to finish at the end.
+        tls: Options of uvicorn's.
     """
 
-    def __init__(self, service: Service, listening: socket.socket, app: Any, *, drain_seconds: int = 30) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        service: Service,
+        listening: socket.socket,
+        app: App,
+        *,
+        drain_seconds: int = 30,
+        **tls: Any,  # noqa: ANN401
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -164,6 +207,7 @@ class Server(uvicorn.Server):
                 server_header=False,
                 lifespan="on",
                 timeout_graceful_shutdown=drain_seconds,
+                **tls,
             )
         )
         self._service = service

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -177,20 +177,30 @@ class Service:
                 _LOG.warning("%s is loaded anew.", served.name)
         self.reloads += 1
 
+    @asynccontextmanager
+    async def place(self, times: Times) -> AsyncGenerator[None]:
+        """A place among those that are worked on, once it is free.
+
+        Raises:
+            Refusal: There is not even one to wait in (429).
+        """
+        with self.admission.place(), timed(times, "queue") as began:
+            async with self._working:
+                began()
+                yield
+
     async def predict(self, served: ServedModel, upload: Upload, times: Times) -> Answer:
         """Classify an upload: the same numbers as `clipshift predict`.
 
         Raises:
             Refusal: There is no place (429), or the clip cannot be read (422).
         """
-        with self.admission.place(), timed(times, "queue") as began:
-            async with self._working:
-                began()
-                with timed(times, "decode"):
-                    decoded = await self.decoders.decode(upload, served.wish)
-                upload.close()
-                with timed(times, "network"):
-                    scored = await served.batcher.score(DecodedClip.named(upload.name, decoded))
+        async with self.place(times):
+            with timed(times, "decode"):
+                decoded = await self.decoders.decode(upload, served.wish)
+            upload.close()
+            with timed(times, "network"):
+                scored = await served.batcher.score(DecodedClip.named(upload.name, decoded))
         if scored.logits is None:
             raise Refusal(422, scored.error or "", path=upload.name)
         probabilities = served.model.probabilities(scored.logits)
