@@ -137,12 +137,13 @@ def test_settings_in_the_text_exist(page: str) -> None:
         resolve("pptsmv2", settings=setting.split())
 
 
-def test_examples_of_the_timeline_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", ["docs/timeline.md", "docs/data.md"])
+def test_examples_of_python_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of Python are one program; `>>>` lines say what comes out."""
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"^```python\n(.*?)^```", PAGES["docs/timeline.md"], flags=re.MULTILINE | re.DOTALL)
-    example = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, "timeline.md", "docs/timeline.md", 0)
-    assert len(example.examples) > 10
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGES[page], flags=re.MULTILINE | re.DOTALL)
+    example = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, page, page, 0)
+    assert len(example.examples) > 8
     failed, _ = doctest.DocTestRunner().run(example)
     assert failed == 0
 

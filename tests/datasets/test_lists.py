@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clipshift.datasets.lists import read_list, stream_paths
+from clipshift.datasets.lists import read_list, stream_clips
 from clipshift.datasets.manifest import Manifest
 from clipshift.errors import DataError
 from tests.datasets.clips import moving_frames, touch, write_frames
@@ -19,6 +19,16 @@ def write(root: Path, content: str | bytes, name: str = "list.txt") -> Path:
 
 def read(path: Path, classes: list[str] | None = None, *, strict: bool = False) -> Manifest:
     return read_list(path, bases=(path.parent,), root=path.parent, classes=classes, strict=strict)
+
+
+def listed(path: Path) -> list[Path | DataError]:
+    """What a list without spans holds for prediction."""
+    found = []
+    for each in stream_clips(path):
+        if isinstance(each, tuple):
+            assert each[1] is None
+        found.append(each[0] if isinstance(each, tuple) else each)
+    return found
 
 
 def shown(manifest: Manifest) -> list[tuple[str, str]]:
@@ -192,12 +202,12 @@ def test_a_class_name_twice(tmp_path: Path) -> None:
 )
 def test_paths_without_their_labels(tmp_path: Path, name: str, content: str) -> None:
     path = write(tmp_path, content, name)
-    assert list(stream_paths(path)) == [tmp_path / "my clip.mp4", tmp_path / "a.mp4", tmp_path / "sub" / "ü.avi"]
+    assert listed(path) == [tmp_path / "my clip.mp4", tmp_path / "a.mp4", tmp_path / "sub" / "ü.avi"]
 
 
 def test_a_missing_clip_is_left_to_whoever_opens_it(tmp_path: Path) -> None:
     path = write(tmp_path, f"gone 1.mp4 0\n{tmp_path / 'a.mp4'}\nno video at all\n")
-    assert list(stream_paths(path)) == [tmp_path / "gone 1.mp4", tmp_path / "a.mp4", tmp_path / "no video at all"]
+    assert listed(path) == [tmp_path / "gone 1.mp4", tmp_path / "a.mp4", tmp_path / "no video at all"]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +219,7 @@ def test_a_missing_clip_is_left_to_whoever_opens_it(tmp_path: Path) -> None:
 )
 def test_lists_without_paths(tmp_path: Path, name: str, content: str, part: str) -> None:
     with pytest.raises(DataError, match=part):
-        list(stream_paths(write(tmp_path, content, name)))
+        listed(write(tmp_path, content, name))
 
 
 HUGE = [
@@ -269,7 +279,7 @@ def test_paths_that_are_longer_than_any(tmp_path: Path) -> None:
 
 
 def test_a_malformed_line_of_json_is_an_error_among_paths(tmp_path: Path) -> None:
-    first, error, last = stream_paths(write(tmp_path, '{"path": "a.mp4"}\n{}\n{"path": "b.mp4"}\n', "l.jsonl"))
+    first, error, last = listed(write(tmp_path, '{"path": "a.mp4"}\n{}\n{"path": "b.mp4"}\n', "l.jsonl"))
     assert [first, last] == [tmp_path / "a.mp4", tmp_path / "b.mp4"]
     assert isinstance(error, DataError)
     assert str(error.where).endswith("l.jsonl:2")
@@ -278,7 +288,7 @@ def test_a_malformed_line_of_json_is_an_error_among_paths(tmp_path: Path) -> Non
 def test_a_line_that_can_be_no_path_is_left_to_whoever_opens_it(tmp_path: Path) -> None:
     long = "x" * 5000 + ".mp4"
     path = write(tmp_path, f"{long}\na\0b.mp4\n")
-    assert list(stream_paths(path)) == [tmp_path / long, tmp_path / "a\0b.mp4"]
+    assert listed(path) == [tmp_path / long, tmp_path / "a\0b.mp4"]
     with pytest.raises(DataError, match="2 of 2 listed clips do not exist"):
         read_list(write(tmp_path, f"{long} 0\na\0b.mp4 1\n"), bases=(tmp_path,), root=tmp_path)
 

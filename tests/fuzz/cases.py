@@ -248,7 +248,9 @@ def _copy_lists(samples: Path, folder: Path) -> Path:
 
 def _make_list(random: Random, samples: Path, folder: Path) -> object:
     data = _copy_lists(samples, folder)
-    source = random.choice(sorted(path for path in data.iterdir() if path.suffix in {".txt", ".csv", ".jsonl"}))
+    source = random.choice(
+        sorted(path for path in data.iterdir() if path.suffix in {".txt", ".csv", ".jsonl", ".json"})
+    )
     if source.suffix == ".jsonl" and random.random() < 0.5:
         rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
         rows = damaged_value(rows, random)
@@ -263,13 +265,13 @@ def _make_list(random: Random, samples: Path, folder: Path) -> object:
 
 def _read_list(made: tuple[Path, bool]) -> object:
     from clipshift.config import DataConfig
-    from clipshift.datasets.lists import gives_labels, stream_paths
+    from clipshift.datasets.lists import gives_labels, stream_clips
     from clipshift.datasets.manifest import read_dataset, read_manifest
     from clipshift.errors import UserError
 
     path, several = made
     calls: list[Callable[[], object]] = [
-        lambda: list(stream_paths(path)),
+        lambda: list(stream_clips(path)),
         lambda: gives_labels(path),
         lambda: read_manifest(path, DataConfig(), several=several),
         lambda: read_dataset(path, DataConfig(), several=several),

@@ -186,7 +186,7 @@ class AugmentConfig(Section):
 
 
 class ReadingConfig(Section):
-    """How a clip is opened; travels with the trained model. In a configuration these are settings of `data`."""
+    """How clips are found and opened; travels with the trained model. In a configuration, settings of `data`."""
 
     frame_pattern: str = "img_{:05d}.jpg"
     """File names inside a frame folder; numbered from 1 (a folder that starts at 0 is recognized)."""
@@ -196,6 +196,10 @@ class ReadingConfig(Section):
     """Longest video, in frames, that is decoded."""
     max_seconds: Positive = 36_000.0
     """Longest video, in seconds, that is decoded."""
+    background: NonNegative = 0.0
+    """Of lists of spans: clips from stretches without a label, for each span; their class is `background`. 0: none."""
+    background_seconds: Positive | None = None
+    """Seconds that such a clip lasts; none: the median length of the spans."""
 
     @property
     def reading(self) -> ReadingConfig:

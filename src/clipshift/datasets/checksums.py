@@ -6,16 +6,19 @@ A clip that has the size and modification time of an earlier `data.jsonl` is not
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any, cast
 
 from clipshift.config import DataConfig
-from clipshift.datasets.clip import Clip, DataSet, plural
+from clipshift.datasets.clip import Clip, DataSet, fragment, plural
 from clipshift.datasets.folders import is_left_out
 from clipshift.errors import RunError, VideoError
 from clipshift.files import from_json, path_bytes, sha256_of_file, to_json, write_whole
 from clipshift.parallel.prefetch import prefetch
+from clipshift.video import ClipReader, Span
+from clipshift.video.span import SpanReader
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,14 @@ class ClipRecord:
     sha256: str | None
     error: str | None
     """Why the clip cannot be read, where it cannot."""
+    start: float | None = None
+    """Of a span: where it begins, in seconds. Frames and seconds are then those of the span, size, time of change and
+    SHA-256 those of the file. Both times are written for spans alone."""
+    end: float | None = None
 
 
 Cache = dict[str, ClipRecord]
-"""Earlier records by path."""
+"""Earlier records by path, of a span with its times."""
 
 
 def file_hash(path: Path) -> str:
@@ -80,45 +87,59 @@ def record_clip(clip: Clip, classes: tuple[str, ...], split: str, data: DataConf
     Returns:
         The record; of a clip that cannot be read with `error`.
     """
-    who = (clip.name, str(clip.path), clip.label, None if clip.label is None else classes[clip.label], split)
+    return record_video([(clip, split)], classes, data, cache)[0]
+
+
+def record_video(
+    clips: Sequence[tuple[Clip, str]], classes: tuple[str, ...], data: DataConfig, cache: Cache
+) -> list[ClipRecord]:
+    """As [record_clip][clipshift.datasets.checksums.record_clip], of all spans of one video, which is read once.
+
+    Args:
+        clips: Clips of one path, with `train` or `validation`; several only if all are spans.
+        classes: Names of the labels.
+        data: Limits and the pattern of frame folders.
+        cache: Records of an earlier run.
+    """
+    path = clips[0][0].path
+    blank = [_blank(clip, classes, split) for clip, split in clips]
     try:
-        size, changed = _size_and_time(clip.path)
-        old = cache.get(str(clip.path))
-        if old is not None and (old.bytes, old.mtime_ns) == (size, changed) and old.error is None:
-            return ClipRecord(
-                *who,
-                old.frames,
-                old.width,
-                old.height,
-                old.fps,
-                old.seconds,
-                old.pixel_aspect,
-                size,
-                changed,
-                old.sha256,
-                None,
-            )
+        size, changed = _size_and_time(path)
     except OSError as error:
-        return ClipRecord(*who, *(None,) * 9, error=error.strerror or str(error))
-    sha256 = None
+        return [replace(record, error=error.strerror or str(error)) for record in blank]
+    olds = [cache.get(clip.source) for clip, _ in clips]
+    same = [old for old in olds if old is not None and (old.bytes, old.mtime_ns) == (size, changed) and not old.error]
+    if len(same) == len(blank):
+        return [
+            replace(record, **{key: getattr(old, key) for key in _FACTS})
+            for record, old in zip(blank, same, strict=True)
+        ]
+    facts: dict[str, Any] = {"bytes": size, "mtime_ns": changed, "sha256": same[0].sha256 if same else None}
     try:
-        sha256 = file_hash(clip.path)
-        with clip.open(data) as reader:
-            info = reader.info
+        facts["sha256"] = facts["sha256"] or file_hash(path)
+        with replace(clips[0][0], span=None).open(data) as reader:
+            return [_probed(record, clip, reader, facts) for record, (clip, _) in zip(blank, clips, strict=True)]
     except VideoError as error:
-        return ClipRecord(*who, *(None,) * 6, bytes=size, mtime_ns=changed, sha256=sha256, error=error.what)
+        return [replace(record, **facts, error=error.what) for record in blank]
+
+
+_FACTS = ("frames", "width", "height", "fps", "seconds", "pixel_aspect", "bytes", "mtime_ns", "sha256")
+
+
+def _probed(record: ClipRecord, clip: Clip, reader: ClipReader, facts: dict[str, Any]) -> ClipRecord:
+    try:
+        info = reader.info if clip.span is None else SpanReader(reader, clip.span).info
+    except VideoError as error:
+        return replace(record, **facts, error=error.what)
+    return replace(record, **facts, **{key: getattr(info, key) for key in _FACTS if key not in facts})
+
+
+def _blank(clip: Clip, classes: tuple[str, ...], split: str) -> ClipRecord:
+    class_name = None if clip.label is None else classes[clip.label]
+    start, end = (None, None) if clip.span is None else clip.span
+    none = dict.fromkeys(_FACTS)
     return ClipRecord(
-        *who,
-        info.frames,
-        info.width,
-        info.height,
-        info.fps,
-        info.seconds,
-        info.pixel_aspect,
-        size,
-        changed,
-        sha256,
-        None,
+        clip.name, str(clip.path), clip.label, class_name, split, **none, error=None, start=start, end=end
     )
 
 
@@ -158,12 +179,20 @@ def record_clips(
     known = {} if cache is None else cache
     jobs = [(clip, "train") for clip in dataset.train.clips]
     jobs += [(clip, "validation") for clip in dataset.validation.clips]
-    done = []
-    for line in prefetch(lambda job: record_clip(job[0], dataset.classes, job[1], data, known), jobs, workers):
-        done.append(line)
+    # The spans of a video together: it is opened and hashed once.
+    together: dict[object, list[int]] = {}
+    for place, (clip, _) in enumerate(jobs):
+        together.setdefault(place if clip.span is None else clip.path, []).append(place)
+    done: dict[int, ClipRecord] = {}
+
+    def record(places: list[int]) -> tuple[list[int], list[ClipRecord]]:
+        return places, record_video([jobs[place] for place in places], dataset.classes, data, known)
+
+    for places, records in prefetch(record, together.values(), workers):
+        done.update(zip(places, records, strict=True))
         if progress is not None:
             progress(len(done))
-    return done
+    return [done[place] for place in range(len(jobs))]
 
 
 def write_data_jsonl(
@@ -207,7 +236,7 @@ def read_data_jsonl(path: Path) -> Cache:
     except (OSError, UnicodeDecodeError):
         return {}
     cache = {}
-    names = {field.name for field in fields(ClipRecord)}
+    names = {field.name for field in fields(ClipRecord)} - {"start", "end"}
     for line in lines:
         try:
             row = from_json(line)
@@ -215,13 +244,18 @@ def read_data_jsonl(path: Path) -> Cache:
             continue
         if isinstance(row, dict) and "class" in row:
             row["class_name"] = row.pop("class")
-            if row.keys() == names and isinstance(row["path"], str):
-                cache[row["path"]] = ClipRecord(**row)
+            if row.keys() - {"start", "end"} == names and isinstance(row["path"], str):
+                record = ClipRecord(**row)
+                times = (record.start, record.end)
+                is_span = all(isinstance(time, int | float) for time in times)
+                cache[record.path + (fragment(cast("Span", times)) if is_span else "")] = record
     return cache
 
 
 def _to_json(line: ClipRecord) -> str:
     row = {("class" if name == "class_name" else name): value for name, value in asdict(line).items()}
+    if line.start is None:
+        del row["start"], row["end"]
     return to_json(row)
 
 

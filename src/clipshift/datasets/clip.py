@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from clipshift.config import ReadingConfig
 from clipshift.errors import DataError, UserError, VideoError
 from clipshift.files import printable
-from clipshift.video import ClipReader, Limits, open_clip
+from clipshift.temporal.segments import Segment
+from clipshift.video import ClipReader, Limits, Span, open_clip
+
+# W3C's Media Fragments, as players and browsers understand them behind the name of a video.
+_FRAGMENT = re.compile(r"#t=(?P<start>[0-9]{1,9}(?:\.[0-9]{1,9})?),(?P<end>[0-9]{1,9}(?:\.[0-9]{1,9})?)$")
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One labeled video or frame folder."""
+    """One labeled video or frame folder, or a span of a video."""
 
     path: Path
     """Absolute."""
     name: str
-    """Relative to the data's root, with forward slashes: what reports show."""
+    """Relative to the data's root, with forward slashes: what reports show. Of a span with its times, `a.mp4#t=1.5,4`.
+    """
     label: int | None
     """Index into the manifest's classes."""
     frames: int | None = None
     """Number of frames that a list declared for a frame folder."""
     labels: tuple[int, ...] = ()
     """All its labels, ascending, where a clip may have several; `label` is the first then."""
+    span: Span | None = None
+    """Start and end in seconds since the first frame, where the clip is a part of the video."""
     error: UserError | None = None
     """Why what was named is no clip; it is said where the clip is opened, so that the others can go on."""
+
+    @property
+    def video_name(self) -> str:
+        """The name of the video: without the times of a span."""
+        return self.name if self.span is None else self.name.removesuffix(fragment(self.span))
+
+    @property
+    def source(self) -> str:
+        """The path, with the times of a span: what `predict` takes."""
+        return str(self.path) if self.span is None else f"{self.path}{fragment(self.span)}"
 
     def open(self, reading: ReadingConfig, *, square_pixels: bool = False) -> ClipReader:
         """Opens the clip; see [clipshift.video.open_clip][].
@@ -43,8 +61,41 @@ class Clip:
             raise VideoError(self.error.what, where=self.error.where, got=self.error.got, remedy=self.error.remedy)
         limits, pattern = Limits.of(reading), reading.frame_pattern
         return open_clip(
-            self.path, limits=limits, frame_pattern=pattern, frames=self.frames, square_pixels=square_pixels
+            self.path,
+            limits=limits,
+            frame_pattern=pattern,
+            frames=self.frames,
+            square_pixels=square_pixels,
+            span=self.span,
         )
+
+
+def fragment(span: Span) -> str:
+    """How a span stands behind the name of its video: `#t=1.5,4`, to the microsecond."""
+    start, end = (f"{seconds:.6f}".rstrip("0").rstrip(".") for seconds in span)
+    return f"#t={start},{end}"
+
+
+def split_fragment(name: str) -> tuple[str, Span | None]:
+    """A name without the times of a span behind it, and these times; None where there are none."""
+    match = _FRAGMENT.search(name)
+    if match is None or float(match["end"]) < float(match["start"]):
+        return name, None
+    return name[: match.start()], (float(match["start"]), float(match["end"]))
+
+
+@dataclass(frozen=True)
+class MarkedVideo:
+    """A whole video with the spans that are marked in it."""
+
+    path: Path
+    """Absolute."""
+    name: str
+    """Relative to the data's root."""
+    segments: tuple[Segment, ...]
+    """With the names of classes; none where nothing is marked."""
+    duration: float | None = None
+    """Seconds, as the list tells; None where it does not."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +108,8 @@ class Manifest:
     clips: tuple[Clip, ...]
     notes: tuple[str, ...] = ()
     """What a user should know about the reading: ignored files, unused folders."""
+    videos: tuple[MarkedVideo, ...] = ()
+    """The whole videos that spans are of, also those without any; none where no clip is a span."""
 
     def __post_init__(self) -> None:
         for name in self.classes:  # they travel with the model, into engines and other languages

@@ -6,6 +6,10 @@ Where a clip may have several labels they are divided by commas, `path 1,5,7`; n
 `path 1 5 7` or `path frames 1 5 7`, as mmaction2's multi-class lists have them; in JSON lines they are a list.
 CSV (comma, semicolon or tab) has a header with `path`, `label` and, for frame folders, `frames`; JSON lines are
 objects with these keys. All are UTF-8.
+
+CSV and JSON lines may have `start` and `end`: the clip is that span of the video, in seconds. Then there may be
+`subset` and `duration`, too, and rows without a label and times: videos in which nothing is marked. Kinetics' columns
+(`youtube_id`, `time_start`, `time_end`, `split`) are read as such, and so are ActivityNet's JSON and Label Studio's.
 """
 
 from __future__ import annotations
@@ -16,13 +20,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clipshift.datasets.clip import Clip, Manifest, exists, name_of, plural, read_class_names, read_lines, some
+from clipshift.datasets.clip import (
+    Clip,
+    Manifest,
+    MarkedVideo,
+    exists,
+    fragment,
+    name_of,
+    plural,
+    read_class_names,
+    read_lines,
+    some,
+)
 from clipshift.datasets.folders import CLASSES_FILE
+from clipshift.datasets.spans import VideoFinder, read_span, role_of
 from clipshift.errors import DataError
 from clipshift.files import from_json
-from clipshift.video import is_video_file
+from clipshift.temporal.annotations import read_annotations
+from clipshift.temporal.annotations.model import Place
+from clipshift.temporal.segments import Segment
+from clipshift.video import Span, is_video_file
 
-LIST_SUFFIXES = frozenset({".txt", ".lst", ".list", ".csv", ".tsv", ".jsonl"})
+LIST_SUFFIXES = frozenset({".txt", ".lst", ".list", ".csv", ".tsv", ".jsonl", ".json"})
 
 _LARGEST_NUMBER = 10**9
 _MOST_CLASSES = 100_000
@@ -33,12 +52,28 @@ _MOST_CLASSES = 100_000
 class Row:
     """One line of a list, or one of its labels where it has several."""
 
-    line: int
+    line: int | str
     path: Path
     label: str
     frames: int | None
     others: tuple[str, ...] = ()
     """Its further labels."""
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a line says, before its clip is looked for."""
+
+    line: int | str
+    """In JSON the keys that lead there."""
+    path: str
+    label: str | tuple[str, ...] | None
+    """Or labels; None of a video in which nothing is marked."""
+    frames: int | None = None
+    span: Span | None = None
+    subset: str | None = None
+    duration: float | None = None
 
 
 Line = tuple[int, str]
@@ -54,6 +89,7 @@ def read_list(
     strict: bool = False,
     several: bool = False,
     absent: bool = False,
+    role: str | None = None,
 ) -> Manifest:
     """Reads a list of labeled clips; they keep their order.
 
@@ -70,11 +106,12 @@ def read_list(
         several: Whether a clip may have several labels.
         absent: Whether clips that do not exist are kept, and noted: opening them says so. Where none exists, that is
             an error all the same: of the list, or of where it lies.
+        role: Of a list of spans with several subsets: the one that is read, `train`, `val` or `test`.
 
     Raises:
         DataError: A malformed line, an unknown label, a missing file, or a clip with two labels.
     """
-    rows, missing = _read_rows(path, bases, several)
+    rows, missing, videos = _read_rows(path, bases, several, role)
     if missing and not (absent and len(missing) < len(rows)):
         raise _missing_files(path, bases, rows, missing)
     beside = path.parent / CLASSES_FILE
@@ -84,28 +121,43 @@ def read_list(
     labels, names = _resolve_labels(path, single, own if own is not None else classes, strict=strict)
     if classes is not None:
         labels, names = _map_to(path, single, [names[label] for label in labels], tuple(classes)), tuple(classes)
-    sets: dict[int, set[int]] = {}
+    sets: dict[int | str, set[int]] = {}
     for row, label in zip(single, labels, strict=True):
         sets.setdefault(row.line, set()).add(label)
     ordered = [tuple(sorted(sets[row.line])) for row in rows]
     clips = tuple(
         Clip(
             path=row.path,
-            name=name_of(row.path, root),
+            name=name_of(row.path, root) + ("" if row.span is None else fragment(row.span)),
             label=own_labels[0],
             frames=row.frames,
             labels=own_labels if several else (),
+            span=row.span,
         )
         for row, own_labels in zip(rows, ordered, strict=True)
     )
     notes = _check_repeats(path, rows, ordered, names)
     if missing:
         notes += (f"{path.name}: {len(missing)} of {plural(len(rows), 'listed clip')} do not exist: {some(missing)}",)
-    return Manifest(source=path, classes=names, clips=clips, notes=notes)
+    marked = _marked_videos(clips, names, root, videos) if any(clip.span is not None for clip in clips) else ()
+    return Manifest(source=path, classes=names, clips=clips, notes=notes, videos=marked)
 
 
-def stream_paths(path: Path) -> Iterator[Path | DataError]:
-    """The clips of a list, for which labels do not matter: what stands beside a path is left out.
+def subsets_of(path: Path) -> frozenset[str]:
+    """The parts of the data that a list of spans brings: some of `train`, `val` and `test`; none of any other list.
+
+    Raises:
+        DataError: The list is malformed, or a subset is none of these.
+    """
+    if path.suffix.lower() not in (".csv", ".tsv", ".jsonl", ".json"):
+        return frozenset()
+    # Labels do not matter here: as a list with several of them more is understood.
+    rows = _parse(path, several=True, find=lambda _: None)
+    return _roles(path, rows) if any(row.span is not None for row in rows) else frozenset()
+
+
+def stream_clips(path: Path) -> Iterator[tuple[Path, Span | None] | DataError]:
+    """The clips of a list, for which labels do not matter: what stands beside a path and times is left out.
 
     Text lists may have paths alone. A clip that does not exist is given all the same: opening it says so.
 
@@ -113,26 +165,42 @@ def stream_paths(path: Path) -> Iterator[Path | DataError]:
         path: The list; CSV and JSON lines need the column or key `path`.
 
     Yields:
-        Paths, those relative in the list from the list's folder; of JSON lines that are malformed, the error.
+        Paths, those relative in the list from the list's folder, with their spans; of JSON lines that are malformed,
+        the error.
 
     Raises:
         DataError: The list cannot be read, is empty, or is a malformed table.
     """
+    finder = VideoFinder((path.parent,))
+
+    def found(text: str, span: Span | None) -> tuple[Path, Span | None]:
+        where = finder.find(text) if span is not None else None
+        return where or path.parent / text, span
+
+    if path.suffix.lower() == ".json":
+        yield from (found(row.path, row.span) for row in _annotation_rows(path) if row.span is not None)
+        return
     lines = _lines(path, "the path of one clip a line")
     if path.suffix.lower() == ".jsonl":
         for line in lines:
             try:
-                yield path.parent / _json_object(path, line)["path"]
+                row = _json_object(path, line)
+                yield found(row["path"], read_span(row.get("start"), row.get("end"), Place(path, line[0])))
             except DataError as error:
                 yield error
         return
     if _is_csv(path, lines):
-        columns, rows = _csv_table(path, lines, needed=("path",))
-        texts = (dict(zip(columns, values, strict=False))["path"] for _, values in rows)
+        for (number, _), row in _csv_table(path, lines, needed=("path",)):
+            try:
+                span = (
+                    read_span(row["start"], row["end"], Place(path, number)) if {"start", "end"} <= set(row) else None
+                )
+                yield found(row["path"], span)
+            except DataError as error:
+                yield error
     else:
-        texts = (_unlabeled(path.parent, text.strip()) for _, text in lines)
-    for text in texts:
-        yield path.parent / text
+        for _, text in lines:
+            yield path.parent / _unlabeled(path.parent, text.strip()), None
 
 
 def gives_labels(path: Path) -> bool:
@@ -144,11 +212,13 @@ def gives_labels(path: Path) -> bool:
     Raises:
         DataError: The list cannot be read, is empty, or a line of CSV or JSON is malformed.
     """
+    if path.suffix.lower() == ".json":
+        return True
     lines = _lines(path, "the path of one clip a line")
     if path.suffix.lower() == ".jsonl":
         return any("label" in _json_object(path, line) for line in lines)
     if _is_csv(path, lines):
-        return "label" in _csv_table(path, lines, needed=("path",))[0]
+        return "label" in _csv_table(path, lines, needed=("path",))[0][1]
     return not all(exists(path.parent / text.strip()) or is_video_file(text.strip()) for _, text in lines)
 
 
@@ -169,33 +239,122 @@ def _unlabeled(folder: Path, text: str) -> str:
     return next(existing, None) or next(like_video, text)
 
 
-def _read_rows(path: Path, bases: Sequence[Path], several: bool) -> tuple[list[Row], list[str]]:
-    """The rows, and those of them whose clip does not exist, in words."""
-    lines = _lines(path, "one clip a line: path label")
+def _read_rows(
+    path: Path, bases: Sequence[Path], several: bool, role: str | None
+) -> tuple[list[Row], list[str], dict[Path, float | None]]:
+    """The rows, those of them whose clip does not exist, in words, and of lists of spans the videos' lengths."""
     missing: list[str] = []
+    finder = VideoFinder(bases)
 
     def find(text: str) -> Path | None:
         return next((base / text for base in bases if exists(base / text)), None)
 
-    def note_missing(text: str, line: int) -> Path:
-        missing.append(f"{text} (line {line})")
-        return bases[0] / text
+    parsed = _parse(path, several=several, find=find)
+    has_spans = any(row.span is not None for row in parsed)
+    if has_spans and role is not None and len(_roles(path, parsed)) > 1:
+        parsed = [row for row in parsed if role_of(row.subset or "", Place(path, row.line)) == role]
+    is_kinetics = has_spans and _is_kinetics(path)
+    rows: list[Row] = []
+    videos: dict[Path, float | None] = {}
+    for row in parsed:
+        span, where = row.span, None
+        if has_spans:
+            cut = finder.find_cut(row.path, row.span) if is_kinetics and row.span is not None else None
+            where, span = (cut, None) if cut is not None else (finder.find(row.path), row.span)
+        where = where or find(row.path) or find(row.path.replace("\\", "/"))
+        if where is None:
+            where = bases[0] / row.path
+            missing += [] if row.label is None else [f"{row.path} (line {row.line})"]
+        elif has_spans and (row.span is None or span is not None):
+            videos[where] = videos.get(where) or row.duration
+        if row.label is not None:
+            first, *others = _split_labels(path, row.line, row.label) if several else [str(row.label)]
+            rows.append(Row(row.line, where, first, row.frames, tuple(others), span))
+    if not rows:
+        raise DataError("The list marks nothing: no row has a label.", where=path, remedy="write a label and its times")
+    return _joined(rows) if several and has_spans else rows, missing, videos
 
+
+def _joined(rows: Sequence[Row]) -> list[Row]:
+    """Rows of which none has the span of another: their labels are put together."""
+    joined: dict[tuple[Path, Span | None], Row] = {}
+    for row in rows:
+        before = joined.setdefault((row.path, row.span), row)
+        if before is not row:
+            more = (row.label, *row.others)
+            others = dict.fromkeys((*before.others, *(name for name in more if name != before.label)))
+            joined[row.path, row.span] = replace(before, others=tuple(others))
+    return list(joined.values())
+
+
+def _parse(path: Path, *, several: bool, find: Find) -> list[Parsed]:
     suffix = path.suffix.lower()
+    if suffix == ".json":
+        return _annotation_rows(path)
+    lines = _lines(path, "one clip a line: path label")
     if suffix == ".jsonl":
-        parsed = [_json_row(path, line, several) for line in lines]
-    elif _is_csv(path, lines):
-        parsed = _csv_rows(path, lines)
-    else:
-        parsed = [
-            (_numbers_row(path, line, find) if several else None) or _text_row(path, line, find) for line in lines
-        ]
+        marks = any('"start"' in text for _, text in lines)
+        return [_json_row(path, line, several, marks) for line in lines]
+    if _is_csv(path, lines):
+        return _csv_rows(path, lines)
+    return [(_numbers_row(path, line, find) if several else None) or _text_row(path, line, find) for line in lines]
+
+
+def _annotation_rows(path: Path) -> list[Parsed]:
+    """The spans of ActivityNet's JSON, or of Label Studio's where these are in seconds."""
+    try:
+        annotations = read_annotations(path)
+    except DataError as error:
+        remedy = error.remedy
+        if remedy is not None and "(fps)" in remedy:
+            remedy = "read it with clipshift.temporal.annotations.read_annotations(FILE, fps=...), and write CSV"
+        raise DataError(error.what, where=error.where, got=error.got, allowed=error.allowed, remedy=remedy) from error
     rows = []
-    for line, text, label, frames in parsed:
-        where = find(text) or find(text.replace("\\", "/")) or note_missing(text, line)
-        first, *others = _split_labels(path, line, label) if several else [str(label)]
-        rows.append(Row(line, where, first, frames, tuple(others)))
-    return rows, missing
+    for video in annotations:
+        key = f"database.{video.path}"
+        rows += [
+            Parsed(
+                where := f"{key}.annotations[{number}]",
+                video.path,
+                segment.label,
+                span=read_span(segment.start, segment.end, Place(path, where)),
+                subset=video.subset,
+                duration=video.duration,
+            )
+            for number, segment in enumerate(video.segments)
+        ] or [Parsed(key, video.path, None, subset=video.subset, duration=video.duration)]
+    if not rows:
+        raise DataError("The list is empty.", where=path, remedy="write one video with its spans at least")
+    return rows
+
+
+def _roles(path: Path, rows: Sequence[Parsed]) -> frozenset[str]:
+    """What the subsets of a list of spans mean.
+
+    Raises:
+        DataError: Some of its videos have none, or one that is unknown.
+    """
+    given: dict[str | None, Parsed] = {}
+    for row in rows:
+        given.setdefault(row.subset, row)
+    if len(given) > 1 and None in given:
+        place = Place(path, given[None].line)
+        raise place.error("A video has no subset, where others have one.", given[None].path, "training, validation")
+    return frozenset(role_of(subset, Place(path, row.line)) for subset, row in given.items() if subset is not None)
+
+
+def _marked_videos(
+    clips: Sequence[Clip], classes: Sequence[str], root: Path, lengths: dict[Path, float | None]
+) -> tuple[MarkedVideo, ...]:
+    """The videos of a list of spans, in its order, with what is marked in them."""
+    segments: dict[Path, list[Segment]] = {path: [] for path in lengths}
+    for clip in clips:
+        if clip.span is not None and clip.label is not None and clip.path in segments:
+            labels = clip.labels or (clip.label,)
+            segments[clip.path] += [Segment(classes[label], *clip.span) for label in labels]
+    return tuple(
+        MarkedVideo(path, name_of(path, root), tuple(found), lengths[path]) for path, found in segments.items()
+    )
 
 
 def _missing_files(path: Path, bases: Sequence[Path], rows: Sequence[Row], missing: list[str]) -> DataError:
@@ -208,11 +367,7 @@ def _missing_files(path: Path, bases: Sequence[Path], rows: Sequence[Row], missi
     )
 
 
-Parsed = tuple[int, str, str | tuple[str, ...], int | None]
-"""Line number, path, label or labels, frames."""
-
-
-def _split_labels(path: Path, number: int, label: str | tuple[str, ...]) -> list[str]:
+def _split_labels(path: Path, number: int | str, label: str | tuple[str, ...]) -> list[str]:
     labels = [part.strip() for part in label.split(",")] if isinstance(label, str) else list(label)
     if not all(labels) or not labels:
         raise _malformed(path, number, str(label), "labels divided by commas, none of them empty")
@@ -236,7 +391,7 @@ def _numbers_row(path: Path, line: Line, find: Find) -> Parsed | None:
             continue
         numbers = words[-labels:]
         frames = numbers.pop(0) if found.is_dir() and len(numbers) > 1 else None
-        return number, front, tuple(numbers), _frames(path, number, frames)
+        return Parsed(number, front, tuple(numbers), _frames(path, number, frames))
     return None
 
 
@@ -253,7 +408,7 @@ def _text_row(path: Path, line: Line, find: Find) -> Parsed:
             parts = [*front, parts[1]]
     if len(parts) > 3:
         raise _malformed(path, number, text.strip(), "path label, or path frames label")
-    return number, parts[0], parts[-1], _frames(path, number, parts[1] if len(parts) == 3 else None)
+    return Parsed(number, parts[0], parts[-1], _frames(path, number, parts[1] if len(parts) == 3 else None))
 
 
 def _is_csv(path: Path, lines: list[Line]) -> bool:
@@ -261,15 +416,13 @@ def _is_csv(path: Path, lines: list[Line]) -> bool:
     return path.suffix.lower() in (".csv", ".tsv") and any(mark in lines[0][1] for mark in ",;\t")
 
 
-def _csv_table(
-    path: Path, lines: list[Line], *, needed: Sequence[str]
-) -> tuple[list[str], list[tuple[Line, list[str]]]]:
-    """The names of the columns in lower case, and the values of each line below."""
+def _csv_table(path: Path, lines: list[Line], *, needed: Sequence[str]) -> list[tuple[Line, dict[str, str]]]:
+    """The lines below the first one, each with its values by the names of the columns in lower case."""
     header = lines[0][1]
     delimiter = max(",;\t", key=header.count)
     # The module csv sees one string a line, so that the line of an error is known; a path cannot span lines.
     fields = [_csv_fields(path, line, delimiter) for line in lines]
-    columns = [name.strip().lower() for name in fields[0]]
+    columns = _columns(fields[0])
     if not set(needed) <= set(columns):
         raise DataError(
             "The first line does not name the columns.",
@@ -284,7 +437,24 @@ def _csv_table(
             raise _malformed(path, number, text, f"{len(columns)} values, as in the first line")
     if not rows:
         raise DataError("The list is empty.", where=path, remedy="write one clip a line below the first line")
-    return columns, rows
+    return [(line, dict(zip(columns, values, strict=True))) for line, values in rows]
+
+
+_KINETICS = {"youtube_id": "path", "time_start": "start", "time_end": "end", "split": "subset"}
+"""Kinetics' names of columns."""
+
+
+def _columns(header: Sequence[str]) -> list[str]:
+    columns = [name.strip().lower() for name in header]
+    if "path" not in columns and {"youtube_id", "time_start"} <= set(columns):
+        columns = [_KINETICS.get(name, name) for name in columns]
+    return columns
+
+
+def _is_kinetics(path: Path) -> bool:
+    """Whether a list has Kinetics' columns, whose videos are often cut already."""
+    lines = [] if path.suffix.lower() in (".json", ".jsonl") else read_lines(path)
+    return bool(lines) and {"youtube_id", "time_start"} <= set(lines[0][1].lower().replace(" ", "").split(","))
 
 
 def _csv_fields(path: Path, line: Line, delimiter: str) -> list[str]:
@@ -296,14 +466,26 @@ def _csv_fields(path: Path, line: Line, delimiter: str) -> list[str]:
 
 
 def _csv_rows(path: Path, lines: list[Line]) -> list[Parsed]:
-    columns, table = _csv_table(path, lines, needed=("path", "label"))
     rows: list[Parsed] = []
-    for (number, text), values in table:
-        row = dict(zip(columns, values, strict=True))
-        if not row["path"] or not row["label"]:
+    for (number, text), row in _csv_table(path, lines, needed=("path", "label")):
+        label: str | None = row["label"]
+        marks = "start" in row and "end" in row
+        span = read_span(row["start"], row["end"], Place(path, number)) if marks else None
+        if marks and not label and span is None:
+            label = None
+        if not row["path"] or label == "":
             raise _malformed(path, number, text, "a path and a label")
-        rows.append((number, row["path"], row["label"], _frames(path, number, row.get("frames") or None)))
+        frames = _frames(path, number, row.get("frames") or None)
+        rows.append(_marked(Parsed(number, row["path"], label, frames, span), path, row if marks else {}))
     return rows
+
+
+def _marked(row: Parsed, path: Path, facts: dict[str, Any]) -> Parsed:
+    """A row with the subset and the length of its video, where the list gives them."""
+    place, subset = Place(path, row.line), facts.get("subset")
+    if subset not in (None, ""):
+        row = replace(row, subset=place.text(subset, "The subset"))
+    return replace(row, duration=place.length(facts.get("duration")))
 
 
 _JSON_ALLOWED = '{"path": "clip.mp4", "label": 0 or "name"}, and "frames" for frame folders'
@@ -320,18 +502,22 @@ def _json_object(path: Path, line: Line) -> dict[str, Any]:
     return row
 
 
-def _json_row(path: Path, line: Line, several: bool) -> Parsed:
+def _json_row(path: Path, line: Line, several: bool, marks: bool) -> Parsed:
     row = _json_object(path, line)
-    label, frames = row.get("label"), row.get("frames")
-    count = None if frames is None else str(frames)
+    number, label, frames = line[0], row.get("label"), row.get("frames")
+    count = _frames(path, number, None if frames is None else str(frames))
+    span = read_span(row.get("start"), row.get("end"), Place(path, number))
+    facts = row if marks else {}
+    if marks and label is None and span is None:
+        return _marked(Parsed(number, row["path"], None), path, facts)
     if several and isinstance(label, list):
         if not label or any(isinstance(each, bool) or not isinstance(each, int | str) for each in label):
             raise _malformed(path, *line, _JSON_ALLOWED)
-        return line[0], row["path"], tuple(str(each) for each in label), _frames(path, line[0], count)
+        return _marked(Parsed(number, row["path"], tuple(str(each) for each in label), count, span), path, facts)
     if isinstance(label, bool) or not isinstance(label, int | str) or label == "":
         raise _malformed(path, *line, _JSON_ALLOWED)
     # A name in JSON lines is one name, whatever commas it has.
-    return line[0], row["path"], (str(label),) if several else str(label), _frames(path, line[0], count)
+    return _marked(Parsed(number, row["path"], (str(label),) if several else str(label), count, span), path, facts)
 
 
 def _frames(path: Path, number: int, text: str | None) -> int | None:
@@ -352,7 +538,7 @@ def _whole_number(text: str) -> int | None:
     return number if number <= _LARGEST_NUMBER else None
 
 
-def _malformed(path: Path, number: int, text: str, allowed: str) -> DataError:
+def _malformed(path: Path, number: int | str, text: str, allowed: str) -> DataError:
     return DataError(
         "A line of the list is not understood.", where=f"{path}:{number}", got=_shortened(text), allowed=allowed
     )
@@ -453,19 +639,20 @@ def _check_repeats(
     path: Path, rows: list[Row], labels: list[tuple[int, ...]], names: tuple[str, ...]
 ) -> tuple[str, ...]:
     """Raises DataError for a clip with two labels; clips listed twice with one label become a note."""
-    first: dict[Path, tuple[int, tuple[int, ...]]] = {}
+    first: dict[tuple[Path, Span | None], tuple[int | str, tuple[int, ...]]] = {}
     repeated = 0
 
     def named(labels: tuple[int, ...]) -> str:
         return ", ".join(names[label] for label in labels)
 
     for row, label in zip(rows, labels, strict=True):
-        line, earlier = first.setdefault(row.path, (row.line, label))
+        line, earlier = first.setdefault((row.path, row.span), (row.line, label))
         if earlier != label:
+            name = row.path.name + ("" if row.span is None else fragment(row.span))
             raise DataError(
                 "A clip is listed twice, with different labels.",
                 where=f"{path}:{row.line}",
-                got=f"{row.path.name}: {named(earlier)} (line {line}), {named(label)} (line {row.line})",
+                got=f"{name}: {named(earlier)} (line {line}), {named(label)} (line {row.line})",
                 remedy="keep the line with the right label",
             )
         repeated += line != row.line

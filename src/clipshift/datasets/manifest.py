@@ -23,7 +23,8 @@ from clipshift.datasets.folders import (
     read_class_folders,
     subfolders,
 )
-from clipshift.datasets.lists import LIST_SUFFIXES, read_list
+from clipshift.datasets.lists import LIST_SUFFIXES, read_list, subsets_of
+from clipshift.datasets.spans import BACKGROUND, background_clips
 from clipshift.datasets.split import group_of, make_split
 from clipshift.errors import DataError
 from clipshift.video import is_video_file
@@ -56,6 +57,8 @@ class Parts:
     """Folders in which relative paths of lists are looked for, after the list's own."""
     root: Path
     notes: tuple[str, ...] = ()
+    by_subset: bool = False
+    """Whether the parts are subsets of one list of spans."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def read_dataset(source: str | Path, data: DataConfig, *, several: bool = False)
             - a folder with `train/` and `val/` (or `validation/`, `valid/`; `test/` where none of these is), each a
               folder of class folders;
             - a folder of class folders, from which a share is held out (`data.validation`, `data.split_seed`);
-            - a list, from which a share is held out;
+            - a list, from which a share is held out; of a list of spans whole videos are, unless it has subsets;
             - a data.yaml: `train`, `validation` (or `val`), `test`, each a folder or list; `classes`, names or a
               file of names; `root`, a folder in which relative paths are looked for, too.
 
@@ -95,8 +98,12 @@ def read_dataset(source: str | Path, data: DataConfig, *, several: bool = False)
     """
     parts = _find_parts(absolute(source), data)
     if parts.train is None:
-        raise DataError("The data set has no training part.", where=parts.source, allowed="a key or folder `train`")
-    train = _read_part(parts.train, parts, data, classes=parts.classes, training=True, several=several)
+        raise DataError(
+            "The data set has no training part.",
+            where=parts.source,
+            allowed="a subset `training`" if parts.by_subset else "a key or folder `train`",
+        )
+    train = _read_part(parts.train, parts, data, classes=parts.classes, training=True, several=several, role="train")
     if len(train.classes) < 2:
         raise DataError(
             "The data set has only one class.",
@@ -109,8 +116,12 @@ def read_dataset(source: str | Path, data: DataConfig, *, several: bool = False)
         training, validation, split = make_split(train, fraction=data.validation, seed=data.split_seed)
     else:
         training = train
-        validation = _read_part(held, parts, data, classes=train.classes, several=several)
+        role = "val" if parts.validation is not None else "test"
+        validation = _read_part(held, parts, data, classes=train.classes, several=several, role=role)
         split = f"as brought: {_shown(parts.train, parts)} and {_shown(held, parts)}"
+        if parts.by_subset:
+            names = {"val": "validation", "test": "test"}
+            split = f"as brought: the subsets training and {names[role]} of {parts.source.name}"
     notes = (*parts.notes, *training.notes, *_missing_classes(training, "training"))
     if held is not None:
         notes += (*validation.notes, *_both_sides(training, validation))
@@ -139,7 +150,8 @@ def read_manifest(
     """
     parts = _find_parts(absolute(source), data)
     held = parts.validation or parts.test
-    alone = parts.train == parts.source  # a folder of classes or one list: nothing is set apart for training
+    # A folder of classes or one list: nothing is set apart for training.
+    alone = parts.train == parts.source and not parts.by_subset
     if held is None and not alone:
         raise DataError(
             "The data set has no validation and no test part.",
@@ -148,10 +160,15 @@ def read_manifest(
         )
     part = held or parts.source
     if classes is None and held is not None and parts.train is not None and parts.classes is None:
-        classes = _read_part(parts.train, parts, data, classes=None, training=True, several=several).classes
+        classes = _read_part(
+            parts.train, parts, data, classes=None, training=True, several=several, role="train"
+        ).classes
     own = parts.classes
-    manifest = _read_part(part, parts, data, classes=own if own is not None else classes, several=several, absent=True)
-    if classes is not None and own is not None:
+    role = None if held is None else "val" if parts.validation is not None else "test"
+    manifest = _read_part(
+        part, parts, data, classes=own if own is not None else classes, several=several, absent=True, role=role
+    )
+    if classes is not None and manifest.classes != tuple(classes):
         manifest = _renamed(manifest, tuple(classes))
     return replace(manifest, notes=(*parts.notes, *manifest.notes))
 
@@ -177,7 +194,7 @@ def read_parts(source: str | Path, data: ReadingConfig, *, several: bool = False
     for name, part in (("train", found.train), ("val", found.validation), ("test", found.test)):
         if part is not None:
             parts[name] = _read_part(
-                part, found, data, classes=classes, training=name == "train", several=several, absent=absent
+                part, found, data, classes=classes, training=name == "train", several=several, absent=absent, role=name
             )
             classes = parts[name].classes
     notes = (*found.notes, *(note for part in parts.values() for note in part.notes))
@@ -202,10 +219,19 @@ def _find_parts(source: Path, data: ReadingConfig) -> Parts:
     if suffix in (".yaml", ".yml"):
         return _yaml_parts(source)
     if suffix in LIST_SUFFIXES:
+        roles = subsets_of(source)
+        if len(roles) > 1:
+            return _subset_parts(source, roles)
         return Parts(source, source, None, None, None, (), source.parent, _unused_lists(source))
     if is_video_file(source):
         raise DataError("This is one video, not a data set.", where=source, allowed=_FORMS)
     raise DataError("The file is not a data set.", where=source, got=suffix or "no ending", allowed=_FORMS)
+
+
+def _subset_parts(source: Path, roles: frozenset[str]) -> Parts:
+    """The parts of a list of spans with subsets."""
+    train, validation, test = (source if role in roles else None for role in ("train", "val", "test"))
+    return Parts(source, train, validation, test, None, (), source.parent, by_subset=True)
 
 
 def _folder_parts(source: Path, data: ReadingConfig) -> Parts:
@@ -312,6 +338,7 @@ def _read_part(
     training: bool = False,
     several: bool = False,
     absent: bool = False,
+    role: str | None = None,
 ) -> Manifest:
     if part.is_dir():
         manifest = read_class_folders(part, data, root=parts.root, classes=classes, allow_empty=not training)
@@ -322,8 +349,18 @@ def _read_part(
     if part.suffix.lower() not in LIST_SUFFIXES:
         raise DataError("A part of the data set is neither a folder nor a list.", where=part, allowed=_FORMS)
     bases = (part.parent, *parts.bases)
-    return read_list(
-        part, bases=bases, root=parts.root, classes=classes, strict=training, several=several, absent=absent
+    manifest = read_list(
+        part, bases=bases, root=parts.root, classes=classes, strict=training, several=several, absent=absent, role=role
+    )
+    return _with_background(manifest, data, several=several) if manifest.videos and data.background else manifest
+
+
+def _with_background(manifest: Manifest, data: ReadingConfig, *, several: bool) -> Manifest:
+    """The manifest with clips from the stretches without a label, and with their class."""
+    classes = manifest.classes if BACKGROUND in manifest.classes else (*manifest.classes, BACKGROUND)
+    found = background_clips(manifest.videos, data, label=classes.index(BACKGROUND), several=several)
+    return replace(
+        manifest, classes=classes, clips=(*manifest.clips, *found.clips), notes=(*manifest.notes, *found.notes)
     )
 
 

@@ -24,7 +24,7 @@ ANNOTATIONS = ("annotations.json", "annotations.csv")
 """The files of annotations: ActivityNet's form, and a table; both name a video by its file."""
 
 _NOTE = "motion_streams.json"
-_FORMAT = 1
+_FORMAT = 2
 _STILLS = 24
 _PACES = (18, 24, 30)
 """Frames that an event may last."""
@@ -64,6 +64,8 @@ def write_motion_streams(
     folder: Path, *, streams: int = 4, seconds: float = 60.0, size: int = 96, seed: int = 0
 ) -> Path:
     """Write streams as `0000.mp4` and so on, with their events in `annotations.json` and `annotations.csv`.
+
+    Every fourth one is of the subset `validation`, the others of `training`.
 
     The result depends on the arguments only; more streams leave the first ones as they are. The folder appears when it
     is complete; one that an earlier call with the same arguments made is left as it is.
@@ -148,6 +150,7 @@ def _write_all(folder: Path, files: list[Path], settings: _Settings) -> None:
         stills_THWC = draw_stills(random, frames=_STILLS, size=settings.size)
         order, events = plan_stream(random, frames)
         encode(folder / path, stills_THWC, order)
-        annotations.append(Annotation(path.name, events, frames / FRAMES_PER_SECOND, "validation"))
+        subset = "validation" if number % 4 == 3 else "training"
+        annotations.append(Annotation(path.name, events, frames / FRAMES_PER_SECOND, subset))
     for name in ANNOTATIONS:
         write_annotations(folder / name, annotations)

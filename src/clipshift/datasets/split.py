@@ -6,7 +6,7 @@ import re
 import zlib
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -14,8 +14,8 @@ from clipshift.datasets.checksums import file_hash
 from clipshift.datasets.clip import Clip, Manifest, plural, some
 from clipshift.errors import DataError, VideoError
 
-_TAG = 0x5711
-"""Keeps the split's random numbers apart from those of sampling and augmentation."""
+_TAG, _VIDEOS_TAG = 0x5711, 0x5712
+"""Keep the split's random numbers apart from those of sampling and augmentation."""
 
 # A part of a longer recording: a word for "part" and a number at the end of the name, `v_X_g05_c02`, `game_clip03`,
 # `name-part2`, `name_seg_4`, `tour (part 2)`.
@@ -37,7 +37,7 @@ def group_of(clip: Clip) -> str:
 
     The folder belongs to the group: equal names in two folders are two sources.
     """
-    name = PurePosixPath(clip.name)
+    name = PurePosixPath(clip.video_name)
     stem = name.stem if not clip.path.is_dir() else name.name
     match = _PART.match(stem) or _SECONDS.match(stem)
     if match and match["source"].lower() != name.parent.name.lower():
@@ -53,6 +53,9 @@ def make_split(manifest: Manifest, *, fraction: float, seed: int) -> tuple[Manif
     smallest is taken. A class whose clips all come from one source stays in training, which the sentence says.
     The draw of a class depends on the seed and the class's name only, not on the other classes.
 
+    Of spans whole videos are held out, with all spans of theirs and of videos of the same source: in a shuffled order
+    each one that brings the shares of the classes closer to the fraction, and is not the last source of a class.
+
     Args:
         manifest: What to split.
         fraction: Share of each class's clips to hold out, in (0, 1).
@@ -64,6 +67,8 @@ def make_split(manifest: Manifest, *, fraction: float, seed: int) -> tuple[Manif
     Raises:
         DataError: No class has clips of two sources.
     """
+    if manifest.videos:
+        return _split_videos(manifest, fraction=fraction, seed=seed)
     groups = _groups(manifest)
     held: set[int] = set()
     whole = []
@@ -80,10 +85,7 @@ def make_split(manifest: Manifest, *, fraction: float, seed: int) -> tuple[Manif
             where=manifest.source,
             remedy="add clips, or bring a split: folders train/ and val/, or two lists in a data.yaml",
         )
-    parts = [
-        replace(manifest, clips=tuple(clip for i, clip in enumerate(manifest.clips) if (i in held) is in_validation))
-        for in_validation in (False, True)
-    ]
+    parts = _parts(manifest, held)
     kinds = "" if len(groups) == len(manifest) else f" in {plural(len(groups), 'source')}, which stay together"
     sentence = (
         f"made here: {len(held)} of {plural(len(manifest), 'clip')}{kinds}, "
@@ -92,6 +94,66 @@ def make_split(manifest: Manifest, *, fraction: float, seed: int) -> tuple[Manif
     if whole:
         sentence += f"; not in validation, because of one source only: {some(whole, 5)}"
     return parts[0], parts[1], sentence
+
+
+def _parts(manifest: Manifest, held: set[int]) -> list[Manifest]:
+    """Training and validation; whole videos go with the clips of theirs."""
+    sides = {clip.path: i in held for i, clip in enumerate(manifest.clips)}
+    return [
+        replace(
+            manifest,
+            clips=tuple(clip for i, clip in enumerate(manifest.clips) if (i in held) is in_validation),
+            videos=tuple(video for video in manifest.videos if sides.get(video.path, False) is in_validation),
+        )
+        for in_validation in (False, True)
+    ]
+
+
+def _split_videos(manifest: Manifest, *, fraction: float, seed: int) -> tuple[Manifest, Manifest, str]:
+    """`make_split` of a manifest of spans."""
+    groups = _groups(manifest, across_classes=True)
+    counts = np.zeros((len(groups), len(manifest.classes)), dtype=np.int64)
+    for group, row in zip(groups, counts, strict=True):
+        for position in group:
+            clip = manifest.clips[position]
+            for label in clip.labels or (() if clip.label is None else (clip.label,)):
+                row[label] += 1
+    random = np.random.default_rng(np.random.SeedSequence([seed, _VIDEOS_TAG]))
+    total = np.maximum(counts.sum(axis=0), 1)
+    left = (counts > 0).sum(axis=0)
+    held_counts = np.zeros_like(total)
+    taken: list[int] = []
+    allowed = []
+    for number in random.permutation(len(groups)).tolist():
+        own = counts[number]
+        if not (left[own > 0] > 1).all():
+            continue
+        # How much further from, or closer to, the wanted counts: differences of squares, each by the size of its class.
+        change = float((own * (own + 2 * (held_counts - fraction * total)) / total).sum())
+        allowed.append((change, number))
+        if change < 0:
+            taken.append(number)
+            held_counts += own
+            left -= own > 0
+    if not taken and allowed:
+        taken = [min(allowed)[1]]
+    if not taken:
+        raise DataError(
+            "The videos cannot be split: each is the only source of a class.",
+            where=manifest.source,
+            got=f"spans of {plural(len(groups), 'source')}",
+            remedy="add videos, or bring a split: subsets in the list, or two lists in a data.yaml",
+        )
+    held = {position for number in taken for position in groups[number]}
+    train, validation = _parts(manifest, held)
+    missing = [name for name, there in zip(manifest.classes, validation.counts(), strict=True) if not there]
+    sentence = (
+        f"made here: {plural(len(taken), 'source')} of {len(groups)} with {len(held)} of "
+        f"{plural(len(manifest), 'clip')}, whole videos, about {fraction * 100:g} % of each class, seed {seed}"
+    )
+    if missing:
+        sentence += f"; not in validation: {some(missing, 5)}"
+    return train, validation, sentence
 
 
 def _draw(groups: list[list[int]], fraction: float, random: np.random.Generator) -> list[int]:
@@ -106,7 +168,7 @@ def _draw(groups: list[list[int]], fraction: float, random: np.random.Generator)
     return held or min(shuffled, key=len)
 
 
-def _groups(manifest: Manifest) -> list[list[int]]:
+def _groups(manifest: Manifest, *, across_classes: bool = False) -> list[list[int]]:
     """Positions of clips that belong together, each list and the whole in the manifest's order."""
     owner = list(range(len(manifest)))
 
@@ -120,8 +182,9 @@ def _groups(manifest: Manifest) -> list[list[int]]:
     for position, clip in enumerate(manifest.clips):
         keys = [f"source {group_of(clip)}", f"path {clip.path}"]
         for key in keys:
-            owner[find(position)] = find(first.setdefault((clip.label, key), position))
-    for same in _identical(manifest):
+            label = None if across_classes else clip.label
+            owner[find(position)] = find(first.setdefault((label, key), position))
+    for same in _identical(manifest, across_classes=across_classes):
         for position in same[1:]:
             owner[find(position)] = find(same[0])
     groups: dict[int, list[int]] = {}
@@ -130,15 +193,19 @@ def _groups(manifest: Manifest) -> list[list[int]]:
     return list(groups.values())
 
 
-def _identical(manifest: Manifest) -> list[list[int]]:
-    """Positions of files of one class with the same bytes; only files of the same size are read."""
-    sizes: dict[tuple[int | None, int], list[int]] = {}
+def _identical(manifest: Manifest, *, across_classes: bool) -> list[list[int]]:
+    """Positions of files (of one class) with the same bytes; only files of the same size are read."""
+    sizes: dict[tuple[int | None, int], dict[Path, list[int]]] = {}
+    known: dict[Path, int] = {}
     for position, clip in enumerate(manifest.clips):
-        if clip.path.is_file():
-            sizes.setdefault((clip.label, clip.path.stat().st_size), []).append(position)
+        if clip.path in known or clip.path.is_file():
+            size = known.setdefault(clip.path, clip.path.stat().st_size)
+            label = None if across_classes else clip.label
+            sizes.setdefault((label, size), {}).setdefault(clip.path, []).append(position)
     same: dict[tuple[int | None, str], list[int]] = {}
-    for (label, size), positions in sizes.items():
-        for position in positions if len(positions) > 1 and size > 0 else ():
+    for (label, size), files in sizes.items():
+        # Of a file that is there twice already nothing has to be read.
+        for path, positions in files.items() if len(files) > 1 and size > 0 else ():
             with suppress(VideoError):  # unreadable: found, and said, when the clip is opened
-                same.setdefault((label, file_hash(manifest.clips[position].path)), []).append(position)
-    return [positions for positions in same.values() if len(positions) > 1]
+                same.setdefault((label, file_hash(path)), []).extend(positions)
+    return [sorted(positions) for positions in same.values() if len(positions) > 1]

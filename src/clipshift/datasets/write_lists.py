@@ -157,6 +157,8 @@ def _line(clip: Clip, classes: Sequence[str], root: Path, form: ListFormat) -> s
         numbers = [*([] if clip.frames is None else [clip.frames]), *(clip.labels or (clip.label,))]
         return " ".join([path, *map(str, numbers)])
     row: dict[str, object] = {"path": path, "label": classes[clip.label]}
+    if clip.span is not None:
+        row["start"], row["end"] = clip.span
     if clip.frames is not None:
         row["frames"] = clip.frames
     if clip.labels:
@@ -213,6 +215,13 @@ def _check_classes(classes: Sequence[str], folder: Path) -> None:
 def _check_writable(classes: Sequence[str], parts: Mapping[str, Sequence[Clip]], root: Path, form: ListFormat) -> None:
     """Raises DataError for what a text list cannot say without doubt."""
     clips = [clip for part in parts.values() for clip in part]
+    if any(clip.span is not None for clip in clips):
+        raise DataError(
+            f"The clips are spans of videos, which a list of {form} cannot say.",
+            where=root,
+            allowed="the format clipshift",
+            remedy="cut them into files: clipshift repack DATA --to FOLDER, or clipshift frames",
+        )
     odd = [path for path in (listed_path(clip.path, root) for clip in clips) if len(path.split()) != 1]
     if odd:
         raise DataError(

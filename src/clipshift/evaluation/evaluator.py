@@ -244,7 +244,7 @@ def score_clips(
     for label, scored in zip(labels, stream, strict=True):
         logits = None if scored.logits is None else tuple(scored.logits.tolist())
         clip = scored.clip
-        scores.append(ClipScore(clip.name, str(clip.path), label, logits, scored.error, clip.labels))
+        scores.append(ClipScore(clip.name, str(clip.path), label, logits, scored.error, clip.labels, clip.span))
         if progress is not None:
             progress(len(scores), len(labels))
     return scores

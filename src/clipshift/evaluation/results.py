@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from clipshift.evaluation.metrics import (
     wilson_interval,
 )
 from clipshift.files import from_json, to_json, write_whole
+from clipshift.video import Span
 
 PREDICTIONS = "predictions.jsonl"
 METRICS = "metrics.json"
@@ -47,6 +49,7 @@ class ClipScore:
         logits: K floats of single precision, averaged over the views; None for a video that could not be read.
         error: Why it could not be read, one line; None otherwise.
         labels: All right classes, ascending, where a video may have several; `label` is the first then.
+        span: Start and end in seconds, where the clip is a part of the video.
     """
 
     name: str
@@ -55,6 +58,7 @@ class ClipScore:
     logits: tuple[float, ...] | None
     error: str | None
     labels: tuple[int, ...] = ()
+    span: Span | None = None
 
     @property
     def predicted(self) -> int | None:
@@ -183,6 +187,7 @@ class Evaluation:
         return {
             "name": score.name,
             "path": score.path,
+            **({} if score.span is None else {"start": score.span[0], "end": score.span[1]}),
             "label": score.label,
             "class": self.classes[score.label],
             **({"labels": score.labels, "classes": [self.classes[k] for k in score.labels]} if score.labels else {}),
@@ -282,7 +287,12 @@ def _score(line: dict[str, Any], classes: int) -> ClipScore:
         if numbers.shape != (classes,) or not numbers.isfinite().all():
             raise ValueError(f"logits that are not a finite number for each of {classes} classes")
         logits = tuple(numbers.tolist())
-    return ClipScore(line["name"], line["path"], line["label"], logits, line["error"], labels[1:])
+    span = None
+    if line.get("start") is not None:
+        span = (float(line["start"]), float(line["end"]))
+        if not (math.isfinite(span[0]) and math.isfinite(span[1]) and 0 <= span[0] <= span[1]):
+            raise ValueError(f"a span from {span[0]} to {span[1]}")
+    return ClipScore(line["name"], line["path"], line["label"], logits, line["error"], labels[1:], span)
 
 
 def _rows(values: dict[str, Any]) -> Iterable[str]:

@@ -199,7 +199,7 @@ def _measure(models: list[Model], names: list[str], clips: list[Clip], repeat: i
             taken = (
                 _seconds(lambda model=model, frames=frames: model.scorer.one_set(frames)),  # type: ignore[misc]
                 _seconds(lambda model=model, clip=clip: _read(model, clip)),  # type: ignore[misc]
-                _seconds(lambda model=model, clip=clip: model.predict(clip.path)),  # type: ignore[misc]
+                _seconds(lambda model=model, clip=clip: model.predict(clip.source)),  # type: ignore[misc]
             )
             if turn >= 2:
                 for times, seconds in zip((network, decoding, whole), taken, strict=True):
@@ -247,7 +247,7 @@ def _rate(model: Model, clips: list[Clip], repeat: int) -> float:
     """Clips a second with decoding ahead of the network."""
     many = [clips[number % len(clips)] for number in range(max(repeat, 2 * pick_threads("auto")))]
     started = time.perf_counter()
-    answers = sum(1 for _ in model.predict_many(str(clip.path) for clip in many))
+    answers = sum(1 for _ in model.predict_many(clip.source for clip in many))
     return answers / (time.perf_counter() - started)
 
 

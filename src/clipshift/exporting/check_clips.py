@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from clipshift.config import DataConfig, ModelSpec, ReadingConfig
 from clipshift.datasets.clip import Clip
@@ -17,6 +18,7 @@ from clipshift.datasets.motion import write_motion_clips
 from clipshift.errors import DataError, ExportError
 from clipshift.files import from_json
 from clipshift.inference.sources import find_clips_of
+from clipshift.video import Span
 
 GENERATED = "generated motion clips"
 
@@ -112,12 +114,16 @@ def validation_clips(run: Path) -> list[Clip]:
     try:
         lines = [from_json(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
         return [
-            Clip(Path(line["path"]), line["name"], line["label"])
+            Clip(Path(line["path"]), line["name"], line["label"], span=_span(line))
             for line in lines
             if line["split"] == "validation" and line["error"] is None and Path(line["path"]).exists()
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError("The run's list of clips cannot be read.", where=file, got=error) from error
+
+
+def _span(line: dict[str, Any]) -> Span | None:
+    return None if line.get("start") is None else (float(line["start"]), float(line["end"]))
 
 
 @contextmanager

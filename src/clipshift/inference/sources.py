@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from clipshift.config import ReadingConfig
-from clipshift.datasets.clip import Clip
+from clipshift.datasets.clip import Clip, fragment, split_fragment
 from clipshift.datasets.folders import is_frame_folder, is_left_out
-from clipshift.datasets.lists import LIST_SUFFIXES, stream_paths
+from clipshift.datasets.lists import LIST_SUFFIXES, stream_clips
 from clipshift.errors import DataError, UserError
 from clipshift.video import is_video_file
 
@@ -24,8 +24,9 @@ def find_clips(sources: Iterable[str | Path], reading: ReadingConfig) -> Iterato
 
     Args:
         sources: A video file (any suffix: what is named is tried), a folder (its videos and frame folders, also in
-            folders below, in the order of their names), a glob pattern, a list (`.txt`, `.csv`, `.jsonl`), or `-`:
-            standard input, with any of these a line.
+            folders below, in the order of their names), a glob pattern, a list (`.txt`, `.csv`, `.jsonl`, also of
+            spans, or `.json` annotations), a span of a video (`a.mp4#t=1.5,4`, in seconds), or `-`: standard input,
+            with any of these a line.
         reading: How frame folders are recognized.
 
     Yields:
@@ -69,6 +70,8 @@ def is_one_clip(sources: Sequence[str | Path], reading: ReadingConfig) -> bool:
     try:
         if path.is_dir():
             return is_frame_folder(path, reading.frame_pattern)
+        if split_fragment(str(path))[1] is not None:
+            return True
         return path.is_file() and path.suffix.lower() not in LIST_SUFFIXES
     except (DataError, OSError, ValueError):  # what is wrong with it is said when it is read
         return False
@@ -96,7 +99,10 @@ def _clips_of(source: str, reading: ReadingConfig) -> Iterator[Clip]:
             elif is_video_file(match):
                 yield Clip(path=match.absolute(), name=str(match), label=None)
     else:
-        raise DataError("There is no such file or folder.", where=source)
+        name, span = split_fragment(source)
+        if span is None or not Path(name).is_file():
+            raise DataError("There is no such file or folder.", where=source)
+        yield Clip(path=Path(name).absolute(), name=name + fragment(span), label=None, span=span)
 
 
 def _is_left_out_below(match: Path, pattern: Path) -> bool:
@@ -121,11 +127,13 @@ def _each(sources: Iterable[str | Path]) -> Iterator[str]:
 
 
 def _clips_listed(path: Path) -> Iterator[Clip]:
-    for listed in stream_paths(path):
+    for listed in stream_clips(path):
         if isinstance(listed, DataError):
             yield _no_clip(listed.where or str(path), listed)
         else:
-            yield Clip(path=listed.absolute(), name=str(listed), label=None)
+            video, span = listed
+            name = str(video) + ("" if span is None else fragment(span))
+            yield Clip(path=video.absolute(), name=name, label=None, span=span)
 
 
 def _clips_below(folder: Path, reading: ReadingConfig, above: frozenset[str] = frozenset()) -> Iterator[Clip]:

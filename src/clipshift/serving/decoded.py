@@ -12,8 +12,10 @@ import numpy as np
 
 from clipshift.config import ModelSpec, ReadingConfig
 from clipshift.datasets.clip import Clip
+from clipshift.errors import VideoError
 from clipshift.preprocessing.sampling import frame_sets
 from clipshift.video import ClipInfo
+from clipshift.video.reader import Stretch
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,19 @@ class DecodedReader:
         """The clip's facts."""
         return self._decoded.info
 
+    @property
+    def boundaries(self) -> np.ndarray:
+        """When frames begin and the last one ends, at the clip's mean rate."""
+        frames, seconds = self.info.frames, self.info.seconds
+        if not seconds:
+            raise VideoError("The clip does not say how long it lasts.")
+        return np.arange(frames + 1, dtype=np.float64) * (seconds / frames)
+
+    @property
+    def stretch(self) -> Stretch:
+        """All of it."""
+        return Stretch(self, 0.0, float(self.boundaries[-1]))
+
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """The asked-for frames, uint8 (T, H, W, 3), RGB.
 
@@ -120,9 +135,9 @@ class DecodedReader:
             raise IndexError(f"frame {missing[0]} was not decoded")
         return np.asarray(self._decoded.frames_THWC[[self._places[index] for index in indices]])
 
-    def frames(self) -> Generator[np.ndarray]:
-        """The frames that are here."""
-        yield from self._decoded.frames_THWC
+    def frames(self, first: int = 0, count: int | None = None) -> Generator[np.ndarray]:
+        """Frames that are here, one after the other."""
+        yield from self.read(range(first, self.frame_count if count is None else first + count))
 
     def close(self) -> None:
         """Nothing is open."""

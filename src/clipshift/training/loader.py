@@ -260,7 +260,7 @@ class _Caught(Dataset["Sample | UserError"]):
     def in_hand(self, worker: int) -> str | None:
         """Path of the clip that a worker began last; None before the first."""
         index = -1 if self._in_hand is None else int(self._in_hand[worker])
-        return None if index < 0 else str(self._dataset.manifest.clips[index].path)
+        return None if index < 0 else self._dataset.manifest.clips[index].source
 
     def __len__(self) -> int:
         return len(self._dataset)

@@ -126,7 +126,7 @@ class TrainingClips(Dataset[Sample]):
                 pixels, mirrored, cost = self._read(substitute, epoch, index)
             except VideoError:
                 continue
-            bad = BadSample(clip.name, str(clip.path), reason, substitute.name)
+            bad = BadSample(clip.name, clip.source, reason, substitute.name)
             return Sample(clip=pixels, label=self._seen(substitute, mirrored), index=index, bad=bad, cost=cost)
         raise VideoError(
             f"A clip cannot be read, nor any that could stand in for it: {reason}",

@@ -16,7 +16,7 @@ from PIL import Image
 
 from clipshift.config.text import setting
 from clipshift.errors import ConfigError, VideoError
-from clipshift.video.reader import ClipInfo, check_indices
+from clipshift.video.reader import ClipInfo, Stretch, check_indices
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -68,6 +68,20 @@ class FrameFolder:
         """The clip's facts."""
         return self._info
 
+    @property
+    def boundaries(self) -> np.ndarray:
+        """Raises a VideoError: images have no times."""
+        raise VideoError(
+            "A folder of frames does not say when each is shown.",
+            where=self._path,
+            remedy="use the video file that the frames are from",
+        )
+
+    @property
+    def stretch(self) -> Stretch:
+        """Raises a VideoError: images have no times."""
+        return Stretch(self, 0.0, float(self.boundaries[-1]))
+
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """Decodes the asked-for images; see [clipshift.video.ClipReader.read][]."""
         wanted = check_indices(indices, self._info.frames)
@@ -79,9 +93,9 @@ class FrameFolder:
             frames_THWC[where] = self._image(index)
         return frames_THWC
 
-    def frames(self) -> Generator[np.ndarray]:
-        """Decodes all images one after the other; see [clipshift.video.ClipReader.frames][]."""
-        for index in range(self._info.frames):
+    def frames(self, first: int = 0, count: int | None = None) -> Generator[np.ndarray]:
+        """Decodes images one after the other; see [clipshift.video.ClipReader.frames][]."""
+        for index in range(first, self._info.frames if count is None else first + count):
             yield self._image(index)
 
     def close(self) -> None:

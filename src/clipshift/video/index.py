@@ -185,6 +185,25 @@ def build_index(
     return index
 
 
+def frame_stamps(index: PacketIndex, stream: VideoStream) -> list[int | None]:
+    """When each frame is shown, in units of the stream's time base; of a regular index.
+
+    Formats that store no times of presentation (AVI) have ticks in the order of decoding: a picture is shown a constant
+    delay after its turn, so that the n-th frame has the n-th tick.
+    """
+    if not _TIMED.isdisjoint(stream.container.format.name.split(",")):
+        return [_known(index.times[packet]) for packet in index.shown]
+    if index.kept is not None:
+        ticks = [packet.dts for packet in (index.kept[number] for number in index.shown)]
+    else:
+        ticks = [_known(index.decoding_times[packet]) for packet in index.shown]
+    return sorted(ticks, key=lambda tick: UNKNOWN if tick is None else tick)
+
+
+def _known(stamp: int) -> int | None:
+    return None if stamp == UNKNOWN else stamp
+
+
 def _batches(packets: Iterable[Packet[VideoStream]]) -> Iterator[list[Packet[VideoStream]]]:
     """Packets in lists; an error of reading comes after what was read before it."""
     packets = iter(packets)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from clipshift.errors import VideoError
 from clipshift.video.frame_folder import FrameFolder
 from clipshift.video.limits import Limits
+from clipshift.video.span import SpanReader
 from clipshift.video.video_file import VideoFile
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from clipshift.video.reader import ClipInfo, ClipReader
+    from clipshift.video.span import Span
 
 DEFAULT_PATTERN = "img_{:05d}.jpg"
 VIDEO_SUFFIXES: frozenset[str] = frozenset(
@@ -42,6 +44,7 @@ def open_clip(
     frames: int | None = None,
     threads: int = 1,
     square_pixels: bool = False,
+    span: Span | None = None,
 ) -> ClipReader:
     """Opens a clip for reading; use it in a `with` statement.
 
@@ -60,6 +63,7 @@ def open_clip(
         threads: Threads of the decoder. One is the cheapest where several clips are read side by side.
         square_pixels: Whether frames whose pixels the file declares not to be square (DVD, DV, anamorphic video) are
             scaled in width as players do, by FFmpeg's bicubic scaler. All others are the same either way.
+        span: Start and end of the part that is meant, in seconds since the first frame; None: the whole video.
 
     Returns:
         The reader; its `frame_count` is known.
@@ -69,12 +73,26 @@ def open_clip(
     """
     path = Path(path)
     mode = _mode(path)
+    reader: ClipReader
     if stat.S_ISDIR(mode):
-        return FrameFolder(path, limits=limits, frame_pattern=frame_pattern, frames=frames)
-    if not stat.S_ISREG(mode):
+        reader = FrameFolder(path, limits=limits, frame_pattern=frame_pattern, frames=frames)
+    elif not stat.S_ISREG(mode):
         # A pipe or a device could be read without end.
         raise VideoError("The path is neither a file nor a folder.", where=path)
-    return VideoFile(path, limits=limits, threads=threads, square_pixels=square_pixels)
+    else:
+        reader = VideoFile(path, limits=limits, threads=threads, square_pixels=square_pixels)
+    return reader if span is None else _part_of(reader, span, path)
+
+
+def _part_of(reader: ClipReader, span: Span, path: Path) -> ClipReader:
+    try:
+        return SpanReader(reader, span)
+    except VideoError as error:
+        reader.close()
+        raise VideoError(error.what, where=path, got=error.got, remedy=error.remedy) from error
+    except BaseException:
+        reader.close()
+        raise
 
 
 def probe(

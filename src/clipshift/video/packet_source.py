@@ -39,6 +39,11 @@ class PacketSource:
         self._index = index
         self._again: tuple[InputContainer, VideoStream] | None = None
 
+    @property
+    def index(self) -> PacketIndex:
+        """What is known of the packets."""
+        return self._index
+
     def packets(self, start: int, stop: int) -> Generator[tuple[int, Packet[VideoStream]], None, None]:
         """Yields (number, packet) from packet `start` up to, but not with, packet `stop`."""
         if self._index.kept is not None:

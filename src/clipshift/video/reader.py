@@ -42,6 +42,21 @@ class ClipInfo:
     video_streams: int = 1
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """Part of a video, or all of it.
+
+    Attributes:
+        video: The whole video.
+        start: Seconds since its first frame.
+        end: Seconds since its first frame.
+    """
+
+    video: ClipReader
+    start: float
+    end: float
+
+
 class ClipReader(Protocol):
     """An open clip; a context manager. One reader serves one thread at a time."""
 
@@ -52,6 +67,24 @@ class ClipReader(Protocol):
     @property
     def info(self) -> ClipInfo:
         """The clip's facts."""
+
+    @property
+    def boundaries(self) -> np.ndarray:
+        """When each frame begins to be shown, and when the last one ends: float64 (frames + 1,), seconds.
+
+        They never fall, and count from the first frame of the file, also where the clip is a span of it.
+
+        Raises:
+            VideoError: A frame folder does not say.
+        """
+
+    @property
+    def stretch(self) -> Stretch:
+        """The video that the clip is, or is a span of.
+
+        Raises:
+            VideoError: A frame folder has no times.
+        """
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """Decodes the asked-for frames.
@@ -67,8 +100,12 @@ class ClipReader(Protocol):
             IndexError: An index lies outside the clip.
         """
 
-    def frames(self) -> Generator[np.ndarray]:
-        """Decodes all frames one after the other, and holds one at a time.
+    def frames(self, first: int = 0, count: int | None = None) -> Generator[np.ndarray]:
+        """Decodes frames one after the other, and holds one at a time.
+
+        Args:
+            first: Number of the first one.
+            count: How many; None: all up to the last one.
 
         Yields:
             uint8 (H, W, 3), RGB; the same as `read` gives.

@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Self
 
 import av
@@ -38,10 +38,10 @@ from clipshift.video.containers import (
     video_streams,
 )
 from clipshift.video.decoder import REMEDY, FrameDecoder
-from clipshift.video.index import PacketIndex, build_index
+from clipshift.video.index import PacketIndex, build_index, frame_stamps
 from clipshift.video.orientation import Orientation, read_orientation
 from clipshift.video.packet_source import PacketSource
-from clipshift.video.reader import ClipInfo, check_indices
+from clipshift.video.reader import ClipInfo, Stretch, check_indices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -55,6 +55,9 @@ if TYPE_CHECKING:
 
     from clipshift.video.containers import Structure
     from clipshift.video.limits import Limits
+
+_NO_RATE = 25.0
+"""Frames a second of a file that has neither times nor a rate."""
 
 _PIXELS_TOGETHER = 1 << 20
 """Frames up to so many pixels are converted in a row: each for itself would find the caches full of decoding."""
@@ -90,6 +93,8 @@ class VideoFile:
             self._uniform = index.uniform
             self._together = max(1, min(8, _PIXELS_TOGETHER // (context.width * context.height)))
             self.irregular = index.irregular
+            self._decoded_times: list[int | None] = []
+            self._boundaries: np.ndarray | None = None
             self._frame_count = self._count(self._decoder, index)
             self._stream_facts = _read_facts(opened, self._frame_count)
             limits.check_seconds(path, self._stream_facts.seconds)
@@ -119,6 +124,26 @@ class VideoFile:
             pixel_aspect=float(1 / self._pixel_aspect if self._orientation.transposed else self._pixel_aspect),
             video_streams=facts.video_streams,
         )
+
+    @property
+    def boundaries(self) -> np.ndarray:
+        """When frames begin, and the last one ends; see [clipshift.video.ClipReader.boundaries][].
+
+        By the times of presentation that the file stores, whatever its frame rate does; evenly spread where it stores
+        none, or some that contradict the order of its frames.
+        """
+        if self._boundaries is None:
+            if self._source is None:
+                raise ValueError("the clip is closed")
+            stamps = self._decoded_times or frame_stamps(self._source.index, self._stream)
+            facts = self._stream_facts
+            self._boundaries = _boundaries(stamps, self._stream.time_base, facts.fps, facts.seconds, self._frame_count)
+        return self._boundaries
+
+    @property
+    def stretch(self) -> Stretch:
+        """All of it."""
+        return Stretch(self, 0.0, float(self.boundaries[-1]))
 
     @property
     def pictures_decoded(self) -> int:
@@ -155,17 +180,21 @@ class VideoFile:
             raise self._ended()
         return frames_THWC
 
-    def frames(self) -> Generator[np.ndarray]:
-        """Decodes all frames one after the other; see [clipshift.video.ClipReader.frames][]."""
+    def frames(self, first: int = 0, count: int | None = None) -> Generator[np.ndarray]:
+        """Decodes frames one after the other; see [clipshift.video.ClipReader.frames][]."""
         if self._decoder is None:
             raise ValueError("the clip is closed")
+        wanted = list(range(first, self._frame_count if count is None else first + count))
+        # Where frames may differ in size or orientation, the first one tells those of the clip.
+        ahead = [] if self._uniform or self._stored is not None or first == 0 else [0]
         found = 0
-        with closing(self._decoder.frames(list(range(self._frame_count)))) as frames:
-            for _, frame in frames:
+        with closing(self._decoder.frames([*ahead, *wanted])) as frames:
+            for number, frame in frames:
                 self._check_size(frame)
-                yield np.ascontiguousarray(self._picture(frame))
-                found += 1
-        if found < self._frame_count:
+                if number >= first:
+                    yield np.ascontiguousarray(self._picture(frame))
+                    found += 1
+        if found < len(wanted):
             raise self._ended()
 
     def close(self) -> None:
@@ -199,6 +228,7 @@ class VideoFile:
             with closing(decoder.all_frames()) as frames:
                 for frame in frames:
                     self._check_size(frame)
+                    self._decoded_times.append(frame.pts)
                     count += 1
         if count == 0:
             raise VideoError("The video has no frames.", where=self._path, got=f"{index.packets} packets")
@@ -284,6 +314,20 @@ def _read_facts(opened: _Opened, frames: int) -> _StreamFacts:
     if seconds is None and fps is not None:
         seconds = frames / fps
     return _StreamFacts(fps, seconds, stream.codec_context.codec.canonical_name, opened.video_streams)
+
+
+def _boundaries(
+    stamps: Sequence[int | None], unit: Fraction | None, fps: float | None, seconds: float | None, frames: int
+) -> np.ndarray:
+    """When frames begin, and the last one ends, float64 (frames + 1,), from their times in units of the time base."""
+    known = [stamp for stamp in stamps if stamp is not None]
+    if unit is None or len(known) != frames or any(one >= other for one, other in pairwise(known)):
+        step = (seconds / frames if seconds else 0.0) or 1 / (fps or _NO_RATE)
+        return np.arange(frames + 1, dtype=np.float64) * step
+    # From whole numbers, so that times of one file never differ by where the counting began.
+    begins = np.array([float((stamp - known[0]) * unit) for stamp in known])
+    step = begins[-1] / (frames - 1) if frames > 1 else 1 / (fps or _NO_RATE)
+    return np.append(begins, seconds if seconds is not None and seconds > begins[-1] else begins[-1] + step)
 
 
 def _rate_of_ticks(stream: VideoStream, index: PacketIndex, frames: int) -> float | None:

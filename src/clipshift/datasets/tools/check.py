@@ -13,13 +13,14 @@ import numpy as np
 
 from clipshift.config import DataConfig
 from clipshift.datasets.checksums import describe_aspects, file_hash
-from clipshift.datasets.clip import Clip, DataSet, absolute, plural, some
+from clipshift.datasets.clip import Clip, DataSet, MarkedVideo, absolute, fragment, plural, some
 from clipshift.datasets.manifest import read_dataset
 from clipshift.datasets.tools.near_duplicates import LOOK_FRAMES, find_near_duplicates, look_of
 from clipshift.errors import DataError, VideoError
 from clipshift.parallel.prefetch import available_cores, prefetch
 from clipshift.preprocessing.sampling import segment_middles
 from clipshift.progress import Progress
+from clipshift.temporal.annotations import Annotation, SpanFinding, check_spans
 
 Severity = Literal["error", "warning", "info"]
 
@@ -134,6 +135,7 @@ def check_data(
     inspected = _inspect_all(dataset, data, segments, workers or available_cores(), progress)
     findings = [
         *_unreadable(inspected, data),
+        *_marks(dataset, data, workers or available_cores()),
         *_class_findings(dataset),
         *_copies(dataset.classes, inspected),
         *_shapes(inspected, segments),
@@ -222,6 +224,37 @@ def _unreadable(inspected: list[Inspected], data: DataConfig) -> list[Finding]:
     ]
 
 
+_MARKS: dict[str, tuple[str, str]] = {
+    "beyond": ("beyond the end of their video", "correct the times; what lies beyond the end is left out"),
+    "empty": ("without a length", "correct the times, or remove them"),
+    "short": ("shorter than the step from one frame to the next", "correct the times, or remove them"),
+    "duplicate": ("that are there twice", "keep one of each"),
+    "overlap": ("that share time with another label", "end one where the other begins, or use train.multi_label=true"),
+}
+"""What is said of spans that `check_spans` finds, and what to do."""
+
+
+def _marks(dataset: DataSet, data: DataConfig, workers: int) -> Iterable[Finding]:
+    """Spans that cannot be meant so."""
+    videos = {video.path: video for part in (dataset.train, dataset.validation) for video in part.videos}
+
+    def look_at(video: MarkedVideo) -> list[SpanFinding]:
+        try:
+            with Clip(video.path, video.name, None).open(data) as reader:
+                end, frames = reader.stretch.end, reader.frame_count
+        except VideoError:  # told of its clips
+            return []
+        return check_spans([Annotation(video.name, video.segments, end)], frame_step=end / frames)
+
+    found = [finding for findings in prefetch(look_at, videos.values(), workers) for finding in findings]
+    for kind, (text, remedy) in _MARKS.items():
+        own = [finding for finding in found if finding.kind == kind]
+        if own:
+            names = tuple(finding.path + fragment((finding.segment.start, finding.segment.end)) for finding in own)
+            details = tuple(f"{finding.path}: {finding.segment.label} {finding.text}" for finding in own)
+            yield Finding("warning", f"{kind}_span", f"{plural(len(own), 'span')} {text}.", names, details, remedy)
+
+
 def _class_findings(dataset: DataSet) -> list[Finding]:
     findings = []
     parts = (("training", dataset.train.counts()), ("validation", dataset.validation.counts()))
@@ -280,6 +313,8 @@ def _copies(classes: tuple[str, ...], inspected: list[Inspected]) -> list[Findin
     looks = [item.look for item in seen if item.look is not None]
     for pair in find_near_duplicates(looks, [item.seconds for item in seen]):
         first, second = seen[pair.first], seen[pair.second]
+        if first.clip.path == second.clip.path:  # spans of one video look alike
+            continue
         known = together.get(id(first))
         if known is None or known != together.get(id(second)):
             alike.append(_Group((first, second), f" ({pair.score:.2f})"))
@@ -325,9 +360,15 @@ def _copy_finding(
 def _same_bytes(inspected: list[Inspected]) -> list[_Group]:
     """Groups of readable clips with the same bytes; only clips of the same size and length are hashed."""
     candidates: dict[tuple[int, int, int, int], list[Inspected]] = {}
+    spans: set[Path] = set()
     for item in inspected:
+        if item.clip.span is not None and (item.clip.path in spans or item.error is not None):
+            continue  # of all spans of a video one stands for its bytes
+        spans.update([item.clip.path] if item.clip.span is not None else [])
         if item.error is None:
-            candidates.setdefault((item.bytes, item.frames, item.width, item.height), []).append(item)
+            candidates.setdefault(
+                (item.bytes, -1 if item.clip.span else item.frames, item.width, item.height), []
+            ).append(item)
     groups: dict[str, list[Inspected]] = {}
     for items in candidates.values():
         for item in items if len(items) > 1 else ():

@@ -26,7 +26,7 @@ from PIL import Image
 
 from clipshift.config import DataConfig
 from clipshift.datasets.checksums import describe_aspects
-from clipshift.datasets.clip import Clip, absolute, plural, shown
+from clipshift.datasets.clip import Clip, absolute, fragment, plural, shown
 from clipshift.datasets.manifest import LabeledParts, read_parts
 from clipshift.datasets.write_lists import WrittenLists, alone, check_folder, write_parts
 from clipshift.errors import DataError, VideoError
@@ -201,6 +201,8 @@ def extract_frames(  # noqa: PLR0913 - every one is a choice
 ) -> Transcoded:
     """Writes every clip of a data set as a folder of JPEG images, `img_00001.jpg` and so on, and lists of these.
 
+    Spans of videos are cut out, each as a clip.
+
     The same call again goes on where it was interrupted, and tries what failed once more.
 
     Args:
@@ -247,6 +249,8 @@ def repack_videos(  # noqa: PLR0913 - every one is a choice
     progress: Progress | None = None,
 ) -> Transcoded:
     """Writes every clip of a data set as H.264 in short closed groups of pictures, without sound, and lists of these.
+
+    Spans of videos are cut out, each as a clip.
 
     The same call again goes on where it was interrupted, and tries what failed once more.
 
@@ -364,8 +368,8 @@ def _rewrite(
     folder = absolute(to)
     found = read_parts(data, settings, several=multi_label, absent=True)
     _check_apart(folder, found)
-    clips = {clip.path: clip for part in found.parts.values() for clip in part.clips}
-    names = new_names([clip.name for clip in clips.values()], form.suffix, plain=plain_names)
+    clips = {clip.source: clip for part in found.parts.values() for clip in part.clips}
+    names = new_names([_cut_name(clip) for clip in clips.values()], form.suffix, plain=plain_names)
     choices = {"kind": type(form).__name__.strip("_").lower(), **asdict(form), "plain_names": plain_names}
     workers = available_cores() if workers is None else workers
     try:
@@ -398,6 +402,15 @@ def _rewrite(
     )
 
 
+def _cut_name(clip: Clip) -> str:
+    """The name of a clip; of a span one that is still a name of a video, `a_1.5_4.mp4`."""
+    if clip.span is None:
+        return clip.name
+    name = PurePosixPath(clip.video_name)
+    times = fragment(clip.span).removeprefix("#t=").replace(",", "_")
+    return str(name.with_name(f"{name.stem}_{times}{name.suffix}"))
+
+
 def _notes(form: _Frames | _Video, made: Iterable[_Made]) -> tuple[str, ...]:
     aspects = describe_aspects((item.target, item.pixel_aspect) for item in made)
     if aspects is None:
@@ -413,24 +426,24 @@ def _make_all(
     jobs: list[_Job],
     workers: int,
     progress: Progress | None,
-) -> tuple[dict[Path, _Made], int, list[tuple[str, str]]]:
-    """Makes what is not there yet; gives what there is by original path, how much of it is new, and what failed."""
+) -> tuple[dict[str, _Made], int, list[tuple[str, str]]]:
+    """Makes what is not there yet; gives what there is by original, how much of it is new, and what failed."""
     scratch = folder / _SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
-    made: dict[Path, _Made] = {}
+    made: dict[str, _Made] = {}
     failed: dict[int, tuple[str, str]] = {}
     fresh = 0
     work = partial(_work, folder=folder, form=form, settings=settings)
     with (folder / _RECORD).open("a", encoding="utf-8") as record:
         for done, (job, result) in enumerate(map_processes(work, jobs, workers), start=1):
             if isinstance(result, _Made):
-                made[job.clip.path] = result
+                made[job.clip.source] = result
                 fresh += 1
                 record.write(json.dumps(asdict(result)) + "\n")
                 record.flush()
             elif result is _Kept.AS_IT_IS and job.known is not None:
-                made[job.clip.path] = job.known
+                made[job.clip.source] = job.known
             else:
                 reason = result.cause if isinstance(result, Died) else str(result)
                 failed[job.number] = (job.clip.name, reason)
@@ -458,7 +471,7 @@ def _work(job: _Job, *, folder: Path, form: _Frames | _Video, settings: DataConf
         _verify(place, (expected, width, height), limits)
         files, size_after = _measure(place)
         _move(place, target)
-        return _Made(job.name, str(job.clip.path), size, time, count, width, height, files, size_after, aspect)
+        return _Made(job.name, job.clip.source, size, time, count, width, height, files, size_after, aspect)
     except VideoError as error:
         return error.what if error.got is None else f"{error.what} ({error.got})"
     except MemoryError:
@@ -497,7 +510,7 @@ def _is_made(job: _Job, target: Path) -> bool:
     """Whether a clip is in its place as the record says, and its original is still the same."""
     known = job.known
     if known is None or (known.source, known.source_bytes, known.source_time) != (
-        str(job.clip.path),
+        job.clip.source,
         *_stamp(job.clip.path),
     ):
         return False
@@ -597,15 +610,15 @@ def _write_failed(path: Path, failed: Iterable[tuple[str, str]]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _write_lists(folder: Path, found: LabeledParts, made: dict[Path, _Made]) -> WrittenLists | None:
+def _write_lists(folder: Path, found: LabeledParts, made: dict[str, _Made]) -> WrittenLists | None:
     parts = {}
     for name, part in found.parts.items():
         clips = []
         for clip in part.clips:
-            if clip.path in made:
-                new = made[clip.path]
+            if clip.source in made:
+                new = made[clip.source]
                 path = folder / new.target
-                clips.append(replace(clip, path=path, frames=new.frames if path.is_dir() else None))
+                clips.append(replace(clip, path=path, frames=new.frames if path.is_dir() else None, span=None))
         parts[name] = clips
     return write_parts(folder, found.classes, parts, root=folder) if any(parts.values()) else None
 

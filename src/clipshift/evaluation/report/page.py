@@ -297,7 +297,11 @@ def _clip(score: ClipScore, found: RunFiles, evaluation: Evaluation) -> Section:
     best = torch.sort(chances, descending=True, stable=True).indices[:3].tolist()
     reading = evaluation.reading or _reading(found.config)
     pictures, reason = clip_strip(
-        Path(score.path), frames=_frames(found), limits=Limits.of(reading), frame_pattern=reading.frame_pattern
+        Path(score.path),
+        frames=_frames(found),
+        limits=Limits.of(reading),
+        frame_pattern=reading.frame_pattern,
+        span=score.span,
     )
     bars = [
         (evaluation.classes[index], float(chances[index]), index in (score.labels or (score.label,))) for index in best

@@ -13,20 +13,22 @@ from PIL import Image
 
 from clipshift.errors import VideoError
 from clipshift.preprocessing.sampling import segment_middles
-from clipshift.video import Limits, open_clip
+from clipshift.video import Limits, Span, open_clip
 
 _BOX = (176, 132)  # pixels: sharp at the sizes shown, and a few kilobytes
 _QUALITY = 74
 
 
-def clip_strip(path: Path, *, frames: int, limits: Limits, frame_pattern: str) -> tuple[list[str], str | None]:
-    """The frames in the middles of `frames` equal parts of a clip, decoded again from its file.
+def clip_strip(
+    path: Path, *, frames: int, limits: Limits, frame_pattern: str, span: Span | None = None
+) -> tuple[list[str], str | None]:
+    """The frames in the middles of `frames` equal parts of a clip, or of a span of it, decoded again from its file.
 
     Returns:
         Data URIs, and None; or none, and why the clip cannot be read now.
     """
     try:
-        with open_clip(path, limits=limits, frame_pattern=frame_pattern) as reader:
+        with open_clip(path, limits=limits, frame_pattern=frame_pattern, span=span) as reader:
             frames_THWC = reader.read(segment_middles(reader.frame_count, frames))
     except VideoError as error:
         return [], error.what
