@@ -32,8 +32,12 @@ from .exporting.benchmarking import Benchmark as Benchmark
 from .exporting.benchmarking import benchmark as benchmark
 from .exporting.export import Exported as Exported
 from .exporting.export import export as export
+from .exporting.push import Pushed as Pushed
+from .exporting.push import push as push
 from .exporting.verifying import Verification as Verification
 from .exporting.verifying import verify as verify
+from .inference.pipeline import VideoClassificationPipeline as VideoClassificationPipeline
+from .inference.pipeline import pipeline as pipeline
 from .inference.predictions import Failure as Failure
 from .inference.predictions import Prediction as Prediction
 from .inference.predictor import Model as Model

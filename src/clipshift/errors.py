@@ -154,6 +154,7 @@ _EXTRAS = {
     "python_multipart": "serve",
     "starlette": "serve",
     "uvicorn": "serve",
+    "huggingface_hub": "hub",
 }
 """The extra of clipshift that brings a package; `train` brings all others."""
 

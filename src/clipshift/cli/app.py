@@ -21,6 +21,7 @@ from clipshift.cli.lists import lists
 from clipshift.cli.merge import merge
 from clipshift.cli.models import models
 from clipshift.cli.predict import predict
+from clipshift.cli.push import push
 from clipshift.cli.report import report
 from clipshift.cli.serve import serve
 from clipshift.cli.train import train
@@ -37,8 +38,23 @@ app = App(
 )
 
 COMMANDS: dict[str, tuple[Callable[..., Any], ...]] = {
-    "Train and use": (train, evaluate, predict, merge, serve, calibrate, report),
-    "Models: export, convert, measure": (export, verify, benchmark, convert, models),
+    "Train and use": (
+        train,
+        evaluate,
+        predict,
+        merge,
+        serve,
+        calibrate,
+        report,
+    ),
+    "Models: export, convert, measure": (
+        export,
+        verify,
+        benchmark,
+        convert,
+        models,
+        push,
+    ),
     "Data sets": (check, lists, frames, repack),
     "Settings and this machine": (config, doctor),
 }

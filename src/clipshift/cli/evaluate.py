@@ -29,7 +29,7 @@ def evaluate(  # noqa: PLR0913
     """Measure a model on labeled clips, or the average of stored scores.
 
     Args:
-        model: Run folder, model folder, exported model, or published weights by name.
+        model: Run folder, model folder, exported model, published weights by name, or hf://OWNER/NAME.
         data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml.
         settings: data.KEY=VALUE of reading clips: frame_pattern, max_pixels, max_frames, max_seconds; by default those
             of the model's training.

@@ -31,7 +31,7 @@ def predict(  # noqa: PLR0913
     """Classify videos; exit code 1 if one could not be read, or a source is not there.
 
     Args:
-        model: Run folder, model folder, exported model, or published weights by name.
+        model: Run folder, model folder, exported model, published weights by name, or hf://OWNER/NAME.
         sources: Videos, folders, globs and lists; '-' for standard input, with a path a line; and settings
             data.KEY=VALUE of reading them: frame_pattern, max_pixels, max_frames, max_seconds; by default those of the
             model's training.

@@ -61,8 +61,8 @@ def evaluate(  # noqa: PLR0913
     Every video of `data` counts: one that cannot be read is listed and, unless `bad="exclude"`, counted as wrong.
 
     Args:
-        model: Run folder, model folder, exported model, or published weights by name. Also what `load_bundle` or
-            `resolve_model` returned.
+        model: Run folder, model folder, exported model, published weights by name, or hf://OWNER/NAME. Also what
+            `load_bundle` or `resolve_model` returned.
         data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml. Of several parts the
             validation part is read, else the test part. Classes are matched to the model's by name.
         protocol: A published test in one word, clips x crops: the model's own frames (uniform), 25 frames of a TSN

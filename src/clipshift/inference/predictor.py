@@ -254,9 +254,9 @@ def load(
     """Load a trained or an exported model.
 
     Args:
-        model: Run folder, model folder, exported model, or published weights by name. An exported model may be named by
-            its folder or file; published weights (`clipshift models`) are fetched and converted into the cache at their
-            first use.
+        model: Run folder, model folder, exported model, published weights by name, or hf://OWNER/NAME. An exported
+            model may be named by its folder or file; published weights (`clipshift models`) and models of the Hugging
+            Face Hub are fetched into caches at their first use.
         device: auto, cpu, cuda or cuda:N; of an exported ONNX file also tensorrt.
         amp: Precision of a trained model: fp32, bf16 or fp16 (a GPU only); an exported one has its own.
         threads: Of the network on the CPU; 0: one a core. PyTorch has one number for the whole process.

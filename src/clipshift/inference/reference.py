@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from clipshift.errors import MissingDependencyError
 from clipshift.files import sha256_of_file
 from clipshift.inference.export_folder import MODEL_FILES, find_export, read_export
+from clipshift.weights.hub import PREFIX as HUB_PREFIX
+from clipshift.weights.hub import fetch_from_hub
 
 if TYPE_CHECKING:
     from clipshift.progress import DownloadProgress
@@ -53,16 +55,21 @@ def resolve_model(model: str | Path | ModelReference, *, progress: DownloadProgr
 
     Args:
         model: A run folder, a model folder, an export (its folder or file), the name of published weights, which are
-            fetched and converted into the cache at their first use, or what this function gave.
+            fetched and converted into the cache at their first use, `hf://owner/name@revision` on the Hugging Face Hub,
+            or what this function gave.
         progress: Is told how many bytes are there, and of how many, while published weights are fetched.
 
     Raises:
-        DownloadError: Published weights cannot be fetched.
+        ConfigError: A name on the hub is none.
+        DownloadError: Published weights, or a model on the hub, cannot be fetched.
         MissingDependencyError: PyTorch, which trained models need, is not installed.
         WeightsError: There is no such model.
     """
     if isinstance(model, ModelReference):
         return model
+    if str(model).startswith(HUB_PREFIX):
+        folder = fetch_from_hub(str(model))
+        return ModelReference(str(model), folder, is_export=find_export(folder) is not None)
     exported = find_export(model)
     if exported is not None:
         return ModelReference(str(model), exported, is_export=True)

@@ -12,11 +12,12 @@ from clipshift.models.bundle import SPEC_FILE, find_bundle
 from clipshift.progress import DownloadProgress
 from clipshift.weights.cache import cached_model_folder, fetch
 from clipshift.weights.convert import convert
+from clipshift.weights.hub import PREFIX, fetch_from_hub
 from clipshift.weights.published import find_published, nearest_published, published_weights
 
 
 def find_model(model: str | Path, *, progress: DownloadProgress | None = None) -> Path:
-    """The model folder that `model` means: a run folder, a model folder, or published weights by name.
+    """The model folder that `model` means: a run folder, a model folder, published weights by name, or hf://owner/name.
 
     A path that exists comes before a name.
 
@@ -28,6 +29,8 @@ def find_model(model: str | Path, *, progress: DownloadProgress | None = None) -
         DownloadError: The published weights are not in the cache and cannot be fetched.
         WeightsError: There is no such model.
     """
+    if str(model).startswith(PREFIX):
+        return find_bundle(fetch_from_hub(str(model)))
     if Path(model).is_file():
         raise WeightsError(
             "This is a file of weights, which becomes a model first.",
