@@ -84,7 +84,7 @@ def fetch_from_hub(name: str) -> Path:
     folder = Path(str(found))
     if not any((folder / file).is_file() for file in MODEL_FILES[1:]):
         raise WeightsError(
-            "There is no model of clipshift in the repository.",
+            "The repository holds no model in the form of clipshift.",
             where=model,
             allowed=f"model.json with one of {', '.join(MODEL_FILES[1:])}",
             remedy="a checkpoint of another project is read from a file: clipshift convert FILE --to FOLDER",
