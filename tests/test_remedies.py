@@ -34,6 +34,7 @@ FILES = {"yaml", "json", "jsonl", "txt", "csv", "log", "onnx", "xml", "bin", "pt
 PREPARE = ("prepare ucf101", "prepare hmdb51", "prepare kinetics400", "prepare sthv2", "prepare jester")
 # Which commands print the texts of a part of the code; an option that a text tells to add must be one of each.
 PRINTED_BY = {
+    "exporting/push.py": ("push",),
     "exporting/verifying.py": ("verify",),
     "exporting": ("export",),
     "serving": ("serve",),
