@@ -35,6 +35,7 @@ PREPARE = ("prepare ucf101", "prepare hmdb51", "prepare kinetics400", "prepare s
 # Which commands print the texts of a part of the code; an option that a text tells to add must be one of each.
 PRINTED_BY = {
     "exporting/push.py": ("push",),
+    "evaluation/calibrating.py": ("calibrate",),
     "exporting/verifying.py": ("verify",),
     "exporting": ("export",),
     "serving": ("serve",),

@@ -219,7 +219,7 @@ def _to_folder(staging: Path, folder: Path) -> Pushed:
 def _to_hub(staging: Path, name: str, *, private: bool, revision: str | None, message: str | None) -> Pushed:
     model = parse_hub_name(name)
     if model.revision is not None:
-        raise ConfigError("A model is put on a branch.", where="repository", got=name, remedy="name the branch by --revision")
+        raise ConfigError("A model is put on a branch.", where="repository", got=name, remedy="name it as --revision")
     try:
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HfHubHTTPError
