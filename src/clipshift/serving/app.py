@@ -15,6 +15,7 @@ from clipshift.serving.exchange import Edge, Exchange, exchange_of
 from clipshift.serving.limits import Refusal
 from clipshift.serving.metrics import Metrics
 from clipshift.serving.open_inference import OpenInference
+from clipshift.serving.pages import show_docs, show_file, show_page
 from clipshift.serving.predicting import Predicting
 from clipshift.serving.service import Service
 
@@ -36,6 +37,9 @@ def make_app(service: Service, *, tokens: Tokens | None = None, over: Callable[[
         _route("GET", "/v1/models/{name}", predicting.describe_model),
         _route("POST", "/v1/models/{name}/predict", predicting.predict),
         _route("POST", "/v1/models/{name}/reload", predicting.reload if allowed else _closed),
+        _route("GET", "/", show_page),
+        _route("GET", "/docs", show_docs),
+        _route("GET", "/page/{file}", show_file),
         _route("GET", "/openapi.json", predicting.describe),
         _route("GET", "/metrics", metrics.show),
         _route("GET", "/v2", inference.server),

@@ -72,6 +72,7 @@ def _predict(models: list[str], limits: ServerLimits) -> Object:
     parameters = [
         *_name(models),
         _query("top", {"type": "integer", "minimum": 1, "maximum": limits.max_classes}, "Only so many classes"),
+        _query("coverage", {"type": "number"}, "With the set of classes that holds the right one at this rate"),
         _query("frames", {"type": "integer", "enum": [0, 1]}, "With the frames that the network saw"),
         _query("name", {"type": "string"}, "Of a clip that is the body itself"),
     ]
@@ -147,6 +148,8 @@ _SCHEMAS: Object = {
             "path": _TEXT,
             "label": _TEXT,
             "probabilities": {"type": "object", "additionalProperties": {"type": "number"}},
+            "coverage": {"type": "number"},
+            "class_set": {"type": "array", "items": _TEXT},
             "frames": {
                 "type": "array",
                 "items": {

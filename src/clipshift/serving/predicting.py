@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import re
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image
 from starlette.requests import Request
 from starlette.responses import Response
 
-from clipshift.errors import UserError
+from clipshift.errors import ConfigError, UserError
 from clipshift.files import to_json
+from clipshift.inference.predictions import Prediction
+from clipshift.inference.probabilities import classes_of_set, set_threshold
 from clipshift.serving.decoded import Decoded
 from clipshift.serving.exchange import exchange_of
 from clipshift.serving.limits import Refusal
+from clipshift.serving.models import ServedModel
 from clipshift.serving.openapi import describe
 from clipshift.serving.service import Service, Times, timed
 from clipshift.serving.uploads import FormReader, Upload, clip_name, receive_body
@@ -36,6 +41,7 @@ class PredictOptions:
     """What the query of a prediction asks for."""
 
     top: int | None
+    coverage: float | None
     frames: bool
     name: str
 
@@ -47,16 +53,24 @@ class PredictOptions:
             Refusal: One is unknown, or has a value that is not allowed (400).
         """
         given = request.query_params
-        unknown = sorted(set(given) - {"top", "frames", "name"})
+        unknown = sorted(set(given) - {"top", "coverage", "frames", "name"})
         if unknown:
-            raise Refusal(400, f"There is no option {unknown[0][:100]!r}; there are: top, frames, name.")
+            raise Refusal(400, f"There is no option {unknown[0][:100]!r}; there are: top, coverage, frames, name.")
         top = given.get("top")
         if top is not None and not (top.isdecimal() and len(top) < 10 and 1 <= int(top) <= most):
             raise Refusal(400, f"The option 'top' is a number from 1 to {most}.")
         if given.get("frames", "0") not in {"0", "1"}:
             raise Refusal(400, "The option 'frames' is 0 or 1.")
         name = clip_name(given.get("name", "").encode(errors="surrogateescape"))
-        return cls(None if top is None else min(int(top), classes), given.get("frames") == "1", name)
+        coverage = given.get("coverage")
+        if coverage is not None and not re.fullmatch(r"0\.\d{1,9}", coverage):
+            raise Refusal(400, "The option 'coverage' is a number between 0 and 1.")
+        return cls(
+            top=None if top is None else min(int(top), classes),
+            coverage=None if coverage is None else float(coverage),
+            frames=given.get("frames") == "1",
+            name=name,
+        )
 
 
 class Predicting:
@@ -92,11 +106,12 @@ class Predicting:
         served = service.model(request.path_params["name"])
         exchange.model = served.name
         options = PredictOptions.of(request, len(served.model.classes), service.limits.max_classes)
+        cut = _class_set(served, options.coverage)
         service.admission.check()  # before anything of the body is read
         with closing(Upload(service.held, options.name)) as upload:
             await self._receive(request, upload, exchange.times)
             answer = await service.while_wanted(request.receive, service.predict(served, upload, exchange.times))
-        value = answer.prediction.to_json()
+        value = cut(answer.prediction).to_json()
         if options.top is not None:
             value["probabilities"] = dict(list(value["probabilities"].items())[: options.top])
         if options.frames:
@@ -121,6 +136,27 @@ class Predicting:
         if not upload.size:
             raise Refusal(400, "The body is empty: it must hold a clip.", path=upload.name)
         upload.seal()
+
+
+def _class_set(served: ServedModel, coverage: float | None) -> Callable[[Prediction], Prediction]:
+    """What adds the set of classes that holds the right one at a rate, where one is asked for.
+
+    Raises:
+        Refusal: The model cannot give it (400).
+    """
+    if coverage is None:
+        return lambda prediction: prediction
+    try:
+        threshold = set_threshold(served.model.spec, coverage)
+    except ConfigError as error:
+        raise Refusal(400, f"{error.what} ({error.got})" if error.got else error.what) from error
+
+    def cut(prediction: Prediction) -> Prediction:
+        inside = classes_of_set(prediction.probabilities, threshold)
+        names = tuple(prediction.classes[index] for index in inside)
+        return replace(prediction, coverage=coverage, class_set=names)
+
+    return cut
 
 
 def announced_length(request: Request) -> int | None:

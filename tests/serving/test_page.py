@@ -1,0 +1,150 @@
+"""The page: what it is made of, and in headless Chromium, where that is there, what it shows."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipshift.serving.access import Tokens
+from tests.serving.running import PATIENCE, Running, running
+
+TOKEN = "0123456789abcdef"  # noqa: S105
+# No sandbox: it does not start for root, as which tests in containers run. The others keep the browser off the network.
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --window-size=400,800"
+)
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/page/page.js", "/page/page.css", "/page/docs.js"])
+def test_nothing_is_from_elsewhere(path: str, shared_server: Running) -> None:
+    answer = shared_server.client.get(path)
+    assert answer.status_code == 200
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    assert not re.search(
+        r"https?:|//\w+\.\w+|style=|onclick=", re.sub(r"^\s*//.*", "", answer.text, flags=re.MULTILINE)
+    )
+    for used in re.findall(r'(?:src|href)="([^"]+)"', answer.text):
+        if not used.startswith("data:"):
+            assert shared_server.client.get(f"/{used.removeprefix('./')}").status_code == 200, used
+
+
+def test_other_files_are_not_there(shared_server: Running) -> None:
+    for path in ("/page/%2e%2e%2fpages.py", "/page/pages.py", "/page/"):
+        assert shared_server.client.get(path).status_code == 404
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+    if missing or find_spec("selenium") is None:
+        pytest.skip("chromium, chromedriver or selenium are not here (make examples installs them)")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    for flag in FLAGS.split():
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    yield browser
+    browser.quit()
+
+
+class Page:
+    """The page of a server in the browser."""
+
+    def __init__(self, driver: Any, server: Running, path: str = "/") -> None:  # noqa: ANN401
+        self.driver = driver
+        self.complaints()  # of tests before
+        driver.get(server.server.address + path)
+        self.wait(lambda: driver.execute_script("return document.body.dataset.ready") == "yes")
+
+    def wait(self, true: Any) -> None:  # noqa: ANN401
+        deadline = time.monotonic() + PATIENCE
+        while not true():
+            assert time.monotonic() < deadline, self.text("status")
+            time.sleep(0.05)
+
+    def find(self, name: str) -> Any:  # noqa: ANN401
+        return self.driver.find_element("id", name)
+
+    def text(self, name: str) -> str:
+        return str(self.find(name).text)
+
+    def choose(self, clip: Path) -> None:
+        self.find("clip").send_keys(str(clip))
+        self.wait(lambda: self.find("answer").is_displayed() or "failed" in self.find("status").get_attribute("class"))
+
+    def complaints(self) -> list[str]:
+        return [each["message"] for each in self.driver.get_log("browser") if each["level"] == "SEVERE"]
+
+
+def test_a_clip_is_answered_with_its_frames(driver: Any, shared_server: Running, clip: Path) -> None:  # noqa: ANN401
+    page = Page(driver, shared_server)
+    assert "4 classes, 4 frames, ONNX Runtime" in page.text("about")
+    page.choose(clip)
+    expected = shared_server.predict(clip).json()
+    assert page.text("answer-name") == f"{expected['label']} ({clip.name})"
+    items = driver.find_elements("css selector", "#classes li")
+    shown = {each.find_element("tag name", "b").text: each.find_element("tag name", "output").text for each in items}
+    assert shown == {name: f"{100 * chance:.1f}%" for name, chance in expected["probabilities"].items()}
+    pictures = driver.find_elements("css selector", "#frames img")
+    assert [each.get_attribute("alt").split(",")[0] for each in pictures] == [
+        "frame 1",
+        "frame 3",
+        "frame 5",
+        "frame 7",
+    ]
+    assert all(int(each.get_property("naturalWidth")) == 48 for each in pictures)
+    assert re.fullmatch(r"Answered in \d+ ms: upload [\d.]+ ms, .*, network [\d.]+ ms\.", page.text("times"))
+    wide = driver.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide == 0  # it fits on a phone
+    assert page.complaints() == []
+
+
+def test_what_is_no_clip_is_told(driver: Any, shared_server: Running, tmp_path: Path) -> None:  # noqa: ANN401
+    broken = tmp_path / "<b>broken.mp4"
+    broken.write_bytes(b"no video")
+    page = Page(driver, shared_server)
+    page.choose(broken)
+    assert page.text("status").startswith("<b>broken.mp4: The file is not a video that can be read.")
+    assert not page.find("answer").is_displayed()
+
+
+def test_the_keyboard_is_enough(driver: Any, shared_server: Running) -> None:  # noqa: ANN401
+    from selenium.webdriver import ActionChains, Keys
+
+    Page(driver, shared_server)
+    reached = []
+    for _ in range(4):
+        ActionChains(driver).send_keys(Keys.TAB).perform()
+        reached.append(driver.execute_script("return document.activeElement.id || document.activeElement.tagName"))
+    assert [each for each in reached if each != "BODY"][:3] == ["A", "model", "clip"]
+
+
+def test_a_token_is_asked_for(driver: Any, gate: Path, clip: Path) -> None:  # noqa: ANN401
+    with running(gate, tokens=Tokens([TOKEN])) as server:
+        page = Page(driver, server)
+        assert page.find("token-row").is_displayed()
+        page.find("token").send_keys(TOKEN)
+        page.find("open").click()
+        page.wait(lambda: "4 classes" in page.text("about"))
+        page.choose(clip)
+        assert page.find("answer").is_displayed()
+
+
+def test_the_interface_is_shown(driver: Any, shared_server: Running) -> None:  # noqa: ANN401
+    page = Page(driver, shared_server, "/docs")
+    assert "POST /v1/models/{name}/predict" in page.text("operations")
+    assert page.complaints() == []
