@@ -19,9 +19,9 @@ import clipshift.training.run  # with PyTorch, before the first fork
 PLACES = {
     "update": ("clipshift.training.loop", "Trainer", "_step"),
     "checkpoint": ("clipshift.training.checkpoint", None, "sha256_of_file"),
-    "validation": ("clipshift.training.run", None, "_keep_if_best"),
+    "validation": ("clipshift.training.stages.epochs", None, "keep_if_best"),
     "model": ("clipshift.models.bundle", None, "sync"),
-    "record": ("clipshift.training.run", None, "_record_epoch"),
+    "record": ("clipshift.training.stages.epochs", None, "_record_epoch"),
 }
 """Where a kill may come: in an update, between the files of a checkpoint, before and after a model is kept, ..."""
 

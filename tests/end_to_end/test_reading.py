@@ -240,7 +240,7 @@ def test_a_training_goes_on_once_its_validation_can_be_read_again(
         return evaluate_manifest(*given, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr("clipshift.training.run.evaluate_manifest", without_clips)
+        patch.setattr("clipshift.training.stages.validating.evaluate_manifest", without_clips)
         with pytest.raises(DataError, match="Not one of the clips can be read"):
             clipshift.train(tmp_path / "data", *SMALL, out=tmp_path / "run")
     for path, content in whole.items():

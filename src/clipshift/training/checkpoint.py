@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 from safetensors import SafetensorError
@@ -56,6 +56,17 @@ class TrainingProgress:
     def next_epoch(self) -> TrainingProgress:
         """The start of the epoch after this one."""
         return replace(self, epoch=self.epoch + 1, step=0, loss_sum=0.0)
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint that was read."""
+
+    tensors: dict[str, Tensor]
+    progress: TrainingProgress
+    identity: dict[str, Any]
+    """What the run is that wrote it."""
+    damaged: list[str]
+    """A line for each newer one that was damaged."""
 
 
 _PROGRESS = TypeAdapter(TrainingProgress)
@@ -111,15 +122,14 @@ def save_checkpoint(
     return final
 
 
-def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], TrainingProgress, dict[str, Any], list[str]] | None:
+def load_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest valid checkpoint of a run.
 
     Args:
         folder: The run's `checkpoints` folder; may be missing.
 
     Returns:
-        Its tensors, progress and identity, and one line for each newer one that was damaged; None without any
-        checkpoint.
+        It; None without any.
 
     Raises:
         RunError: There are checkpoints, and all are damaged.
@@ -131,7 +141,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], TrainingProgress, 
         except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             damaged.append(f"{path.name}: {error}")
         else:
-            return tensors, progress, identity, damaged
+            return Checkpoint(tensors, progress, identity, damaged)
     if damaged:
         raise RunError(
             "No checkpoint of this run can be read.",

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from clipshift.config import Config, OptimConfig
@@ -184,8 +183,3 @@ class _Pair(nn.Module):
     def forward(self, clips_BTCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Logits `(B, K)` of the student and of the partner."""
         return self.student(clips_BTCHW), self.partner(clips_BTCHW)
-
-
-def on_device(class_weights: Tensor | None, device: torch.device) -> Tensor | None:
-    """Factors of the classes' losses where the network is."""
-    return None if class_weights is None else class_weights.to(device)
