@@ -1,32 +1,36 @@
-"""A killed training goes on to the same bits, wherever it was killed and with any number of workers."""
+"""A training that ends early goes on to the same bits, wherever it ended and with any number of workers."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from clipshift.datasets.motion import write_motion_clips
+from tests.end_to_end.ending import End, Ended
 
 KILLS = int(os.environ.get("CLIPSHIFT_KILLS", "6"))
 """The figure in the README is of 20."""
 PLACES = (
-    "update:3", "checkpoint:9/1", "validation:2", "model:1", "update:17", "record:3/2", "checkpoint:6", "update:1",
-    "model:2", "validation:1/1", "update:29", "record:1", "checkpoint:1", "update:8/2", "model:3", "record:2",
-    "validation:3", "update:11/1", "checkpoint:4", "update:5",
+    "update:3", "model:1", "validation:1/1", "checkpoint:4", "record:1/2", "update:9", "checkpoint:6", "update:1",
+    "record:2", "validation:1/1", "update:13", "record:1", "checkpoint:1", "update:8/2", "validation:2", "record:2",
+    "update:3", "update:11/1", "checkpoint:4", "update:5",
 )  # fmt: skip
-"""A place of `killing.PLACES`, how often it is met before the kill, and how many workers read the clips, if any."""
+"""A place of `ending.PLACES`, how often it is met before the kill, and how many workers read the clips, if any."""
+EPOCHS = 8 if KILLS <= 6 else 24
+ENDING = Path(__file__).with_name("ending.py")
 
 SMALL = (
     "model.backbone=test_resnet", "model.pretrained=false", "model.dropout=0.5", "input.segments=4",
     "input.crop=32", "input.resize=36", "augment.mixup=0.2", "train.ema=0.9", "train.batch_size=4",
-    "train.accumulate=2", "train.epochs=16", "train.threads=1", "train.checkpoint_minutes=0.0001",
+    "train.accumulate=2", "train.threads=1", "train.checkpoint_minutes=0.0001",
 )  # fmt: skip
 
 
@@ -37,102 +41,91 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-def command(clips: Path, out: Path, workers: int, *, processes: int = 1) -> list[str]:
-    train = ["train", str(clips), *SMALL, f"data.workers={workers}", "--out", str(out)]
-    if processes == 1:
-        return [sys.executable, "-m", "clipshift", *train]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    return [*torchrun, "-m", "clipshift", *train]
-
-
-def start(words: list[str]) -> subprocess.Popen[bytes]:
-    # A session of its own, so that a kill takes the worker processes along, as an out-of-memory killer or a
-    # scheduler does.
-    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
-
-
-def finish(words: list[str]) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stderr
-
-
 def hashes(run: Path) -> dict[str, str]:
     last = max(run.glob("checkpoints/update-*"))
     files = [run / "model" / "model.safetensors", last / "state.safetensors"]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files} | {"checkpoint": last.name}
 
 
-def wait_for(run: Path, text: str, process: subprocess.Popen[bytes]) -> None:
-    """Until the log says something once more than now, or the process has ended."""
-    log = run / "train.log"
-    already = log.read_text().count(text) if log.exists() else 0
-    while process.poll() is None:
-        if log.exists() and log.read_text().count(text) > already:
-            return
-        time.sleep(0.02)
+class Runs(NamedTuple):
+    """A run that nothing interrupted, and one that was killed and stopped; how their starts ended."""
+
+    whole: Path
+    ended_whole: Ended
+    hashes_whole: dict[str, str]
+    broken: Path
+    kills: list[Ended]
+    stops: list[Ended]
+    last: Ended
+    again: Ended
+    """The whole run's command once more."""
 
 
 @pytest.fixture(scope="module")
-def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing interrupted."""
-    run = tmp_path_factory.mktemp("whole") / "run"
-    finish(command(clips, run, workers=0))
-    return run
+def runs(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    folder = tmp_path_factory.mktemp("runs")
+    whole, broken = folder / "whole", folder / "a broken run"
+
+    def words(run: Path, workers: int = 0) -> list[str]:
+        return ["train", str(clips), *SMALL, f"train.epochs={EPOCHS}", f"data.workers={workers}", "--out", str(run)]
+
+    trainings: list[tuple[list[str], End | None]] = [(words(whole), None)]
+    for each in (PLACES[number % len(PLACES)] for number in range(KILLS)):
+        place, _, rest = each.partition(":")
+        calls, _, workers = rest.partition("/")
+        trainings.append((words(broken, int(workers or 0)), End(place, int(calls))))
+    trainings.append((words(broken, 1), End("update", 3, signal.SIGTERM)))
+    trainings.append((words(broken), End("update", 3, signal.SIGINT)))
+    trainings += [(words(broken), None), (words(whole), None)]
+    listed = folder / "trainings.json"
+    listed.write_text(json.dumps(trainings), encoding="utf-8")
+    done = subprocess.run([sys.executable, ENDING, listed], capture_output=True, text=True, check=False, timeout=1800)
+    assert done.returncode == 0, done.stderr
+    first, *middle, term, interrupt, last, again = (Ended(*each) for each in json.loads(done.stdout))
+    return Runs(whole, first, hashes(whole), broken, middle, [term, interrupt], last, again)
 
 
 @pytest.mark.slow
-def test_killed_many_times_ends_in_the_same_bits(clips: Path, whole: Path, tmp_path: Path) -> None:
-    kills = [PLACES[number % len(PLACES)] for number in range(KILLS)]
-    run = tmp_path / "killed"
-    words = ["train", str(clips), *SMALL, "--out", str(run)]
-    done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("killing.py"), ",".join(kills), *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
-    assert done.stdout.split() == [str(int(signal.SIGKILL))] * KILLS + ["0"], done.stderr
-    assert hashes(run) == hashes(whole)
-    assert (run / "report.html").exists()
+def test_killed_and_stopped_many_times_ends_in_the_same_bits(runs: Runs) -> None:
+    assert runs.ended_whole.code == 0, runs.ended_whole.errors
+    assert [end.code for end in runs.kills] == [-signal.SIGKILL] * KILLS
+    assert runs.last.code == 0, runs.last.errors
+    assert hashes(runs.broken) == runs.hashes_whole
+    assert (runs.broken / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(runs: Runs) -> None:
+    assert [end.code for end in runs.stops] == [75, 130]
+    for end in runs.stops:
+        assert "Traceback" not in end.errors
+        assert f"{runs.broken}/checkpoints/update-" in " ".join(end.errors.split())
+        assert "To go on: clipshift train" in end.errors
+    assert "Going on from epoch" in runs.last.errors
+
+
+@pytest.mark.slow
+def test_the_same_command_on_a_finished_run_trains_no_more(runs: Runs) -> None:
+    assert runs.again.code == 0
+    assert f"epoch {EPOCHS}/{EPOCHS}  loss" in runs.ended_whole.errors
+    assert f"epoch {EPOCHS}/{EPOCHS}  loss" not in runs.again.errors
+    assert hashes(runs.whole) == runs.hashes_whole
 
 
 @pytest.mark.slow
 def test_two_ranks_stopped_by_sigterm_end_in_the_same_bits(clips: Path, tmp_path: Path) -> None:
-    short = "train.epochs=6"
-    finish([*command(clips, tmp_path / "whole", workers=0, processes=2), short])
-    expected = hashes(tmp_path / "whole")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
-    run = tmp_path / "stopped"
-    for epoch in (1, 3):
-        process = start([*command(clips, run, workers=0, processes=2), short])
-        wait_for(run, f"epoch {epoch}/6", process)
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=300)
-    finish([*command(clips, run, workers=0, processes=2), short])
-    assert hashes(run) == expected
+    def train(run: Path, *program: str | Path) -> subprocess.CompletedProcess[str]:
+        words = ["train", str(clips), *SMALL, "train.epochs=3", "data.workers=0", "--out", str(run)]
+        return subprocess.run([*torchrun, *program, *words], capture_output=True, text=True, check=False, timeout=600)
 
-
-@pytest.mark.slow
-def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(clips: Path, tmp_path: Path) -> None:
-    run = tmp_path / "a run"
-    words = command(clips, run, workers=1)
-    for number, code, epoch in ((signal.SIGTERM, 75, 1), (signal.SIGINT, 130, 4)):
-        process = start(words)
-        wait_for(run, f"epoch {epoch}/16", process)
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=300)
-        text = errors.decode()
-        assert process.returncode == code, text
-        assert "Traceback" not in text
-        assert f"{run}/checkpoints/update-" in text
-        assert "To go on: clipshift train" in text
-    assert "Going on from epoch" in (run / "train.log").read_text(encoding="utf-8")
-
-
-@pytest.mark.slow
-def test_the_same_command_on_a_finished_run_trains_no_more(clips: Path, whole: Path) -> None:
-    before = hashes(whole)
-    assert "epoch 16/16  loss" not in finish(command(clips, whole, workers=0))
-    assert hashes(whole) == before
+    whole = train(tmp_path / "whole", "-m", "clipshift")
+    assert whole.returncode == 0, whole.stderr
+    stopped = train(tmp_path / "stopped", ENDING)
+    assert "To go on: clipshift train" in stopped.stderr
+    assert not (tmp_path / "stopped" / "finished.json").exists()
+    last = train(tmp_path / "stopped", "-m", "clipshift")
+    assert last.returncode == 0, last.stderr
+    assert "Going on from epoch" in last.stderr
+    assert hashes(tmp_path / "stopped") == hashes(tmp_path / "whole")
