@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from clipshift._version import __version__
 from clipshift.errors import installation
+from clipshift.parallel.prefetch import available_cores
 
 _NEEDED = ("av", "numpy", "pillow", "pydantic", "pyyaml")
 _TRAINING = ("torch", "torchvision", "timm", "torchmetrics", "safetensors", "matplotlib", "jinja2")
@@ -25,7 +25,7 @@ def examine() -> tuple[list[str], bool]:
     """
     lines = [f"clipshift     {__version__}", f"Python        {sys.version.split()[0]} on {platform.platform()}"]
     lines += [
-        f"CPU           {os.cpu_count()} cores",
+        f"CPU           {available_cores()} cores",
         f"disk          {shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free here",
     ]
     missing = list(_missing((*_NEEDED, *_TRAINING)))

@@ -37,7 +37,7 @@ class End(NamedTuple):
 
     place: str
     calls: int
-    signal: int = signal.SIGKILL
+    signal: int
 
 
 class Ended(NamedTuple):

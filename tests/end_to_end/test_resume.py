@@ -14,7 +14,6 @@ from typing import NamedTuple
 import pytest
 
 from clipshift.datasets.motion import write_motion_clips
-from tests.end_to_end.ending import End, Ended
 
 KILLS = int(os.environ.get("CLIPSHIFT_KILLS", "6"))
 """The figure in the README is of 20."""
@@ -47,6 +46,13 @@ def hashes(run: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files} | {"checkpoint": last.name}
 
 
+class Ended(NamedTuple):
+    """How a training ended: its code as of `subprocess`, and what it wrote to stderr."""
+
+    code: int
+    errors: str
+
+
 class Runs(NamedTuple):
     """A run that nothing interrupted, and one that was killed and stopped; how their starts ended."""
 
@@ -69,13 +75,13 @@ def runs(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     def words(run: Path, workers: int = 0) -> list[str]:
         return ["train", str(clips), *SMALL, f"train.epochs={EPOCHS}", f"data.workers={workers}", "--out", str(run)]
 
-    trainings: list[tuple[list[str], End | None]] = [(words(whole), None)]
+    trainings: list[tuple[list[str], tuple[str, int, int] | None]] = [(words(whole), None)]
     for each in (PLACES[number % len(PLACES)] for number in range(KILLS)):
         place, _, rest = each.partition(":")
         calls, _, workers = rest.partition("/")
-        trainings.append((words(broken, int(workers or 0)), End(place, int(calls))))
-    trainings.append((words(broken, 1), End("update", 3, signal.SIGTERM)))
-    trainings.append((words(broken), End("update", 3, signal.SIGINT)))
+        trainings.append((words(broken, int(workers or 0)), (place, int(calls), signal.SIGKILL)))
+    trainings.append((words(broken, 1), ("update", 3, signal.SIGTERM)))
+    trainings.append((words(broken), ("update", 3, signal.SIGINT)))
     trainings += [(words(broken), None), (words(whole), None)]
     listed = folder / "trainings.json"
     listed.write_text(json.dumps(trainings), encoding="utf-8")

@@ -171,8 +171,9 @@ def test_stored_metrics_that_are_none(tmp_path: Path, change: dict[str, object])
 
 
 def test_descriptions_of_models_and_exports_without_end(tmp_path: Path) -> None:
+    from clipshift.config.model_spec import WEIGHTS_FILE
     from clipshift.inference.export_folder import find_export, read_export
-    from clipshift.models.bundle import WEIGHTS_FILE, read_bundle
+    from clipshift.models.bundle import read_bundle
 
     (tmp_path / "model.json").write_text(DEEP)
     (tmp_path / "model.onnx").write_bytes(b"x")

@@ -23,6 +23,11 @@ from clipshift.errors import ConfigError
 
 Average = Literal["logits", "probabilities"]
 
+MODEL_FOLDER = "model"
+"""Name of the model folder in a run folder."""
+WEIGHTS_FILE = "model.safetensors"
+SPEC_FILE = "model.json"
+
 FORMAT = 3
 """Version of a model folder's layout that this clipshift writes; it reads no newer one, and every older one: 1 had no
 `reading`, which then has its defaults, 2 no `events` and no `calibration`: its temperature is 1."""

@@ -15,6 +15,7 @@ import yaml
 
 from clipshift._version import __version__
 from clipshift.config import Crops, ModelSpec, Settings, with_reading
+from clipshift.config.model_spec import MODEL_FOLDER
 from clipshift.datasets.clip import Clip, some
 from clipshift.errors import ConfigError, ExportError
 from clipshift.exporting.card import card_text
@@ -44,7 +45,7 @@ from clipshift.inference.network_scorer import NetworkScorer
 from clipshift.inference.predictor import Model, load
 from clipshift.inference.reference import ModelReference, resolve_model
 from clipshift.locks import hold
-from clipshift.models.bundle import MODEL_FOLDER, load_bundle
+from clipshift.models.bundle import load_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.progress import Progress
 from clipshift.training.run_folder import CONFIG, is_unfinished

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clipshift.config.model_spec import MODEL_FOLDER, WEIGHTS_FILE
 from clipshift.errors import MissingDependencyError
 from clipshift.files import sha256_of_file
 from clipshift.inference.export_folder import MODEL_FILES, find_export, read_export
@@ -15,10 +16,6 @@ from clipshift.weights.hub import fetch_from_hub
 if TYPE_CHECKING:
     from clipshift.progress import DownloadProgress
     from clipshift.weights.published import PublishedWeights
-
-MODEL_FOLDER = "model"
-"""Name of the model folder in a run folder."""
-_WEIGHTS_FILE = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class ModelReference:
             ExportError: The description of an export cannot be read.
             OSError: The weights cannot be read.
         """
-        file = self.folder / (MODEL_FILES[read_export(self.folder).target][-1] if self.is_export else _WEIGHTS_FILE)
+        file = self.folder / (MODEL_FILES[read_export(self.folder).target][-1] if self.is_export else WEIGHTS_FILE)
         return {"path": str(self.folder), "sha256": sha256_of_file(file)}
 
 

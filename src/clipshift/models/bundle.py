@@ -17,15 +17,11 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
-from clipshift.config.model_spec import FORMAT, ModelSpec
+from clipshift.config.model_spec import FORMAT, MODEL_FOLDER, SPEC_FILE, WEIGHTS_FILE, ModelSpec
 from clipshift.errors import WeightsError
 from clipshift.files import from_json, sha256_of_file, sync, to_json, write_whole
 from clipshift.models.recognizer import Recognizer
 
-WEIGHTS_FILE = "model.safetensors"
-SPEC_FILE = "model.json"
-MODEL_FOLDER = "model"
-"""Name of the model folder in a run folder."""
 _COMING = ".new"
 _DIGEST = "weights_sha256"
 

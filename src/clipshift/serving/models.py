@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clipshift.config import EvaluateConfig
+from clipshift.config.model_spec import MODEL_FOLDER
 from clipshift.datasets.clip import Clip
 from clipshift.errors import ConfigError
 from clipshift.inference.exported_scorer import ExportScorer
 from clipshift.inference.predictor import Model, load
-from clipshift.inference.reference import MODEL_FOLDER, resolve_model
+from clipshift.inference.reference import resolve_model
 from clipshift.inference.scorer import ScoredClip
 from clipshift.parallel.prefetch import available_cores
 from clipshift.serving.batching import Batcher

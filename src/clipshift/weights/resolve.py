@@ -6,9 +6,10 @@ import shlex
 import shutil
 from pathlib import Path
 
+from clipshift.config.model_spec import SPEC_FILE
 from clipshift.errors import WeightsError
 from clipshift.locks import hold
-from clipshift.models.bundle import SPEC_FILE, find_bundle
+from clipshift.models.bundle import find_bundle
 from clipshift.progress import DownloadProgress
 from clipshift.weights.cache import cached_model_folder, fetch
 from clipshift.weights.convert import convert

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from clipshift.config.model_spec import MODEL_FOLDER
 from clipshift.errors import DataError, RunError
 from clipshift.evaluation import Evaluation, evaluate_manifest
 from clipshift.files import printable
 from clipshift.inference.network_scorer import NetworkScorer, evaluating
-from clipshift.models.bundle import MODEL_FOLDER, save_bundle
+from clipshift.models.bundle import save_bundle
 from clipshift.training.interrupt import StopRequest
 from clipshift.training.loop import StopAsked
 from clipshift.training.stages.job import Run
