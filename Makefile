@@ -37,8 +37,11 @@ lint: .venv/.installed
 types: .venv/.installed
 	$(BIN)/mypy
 
+# Of several processes, one takes all tests of a file (or of a group), what takes longest first: see tests/conftest.py.
+PYTEST := $(BIN)/pytest -n auto --dist loadgroup --no-loadscope-reorder
+
 unit: .venv/.installed
-	$(BIN)/pytest -n auto
+	$(PYTEST)
 
 # Reads damaged input of every kind; what fails goes to fuzz-findings/ with the command that repeats it.
 FUZZ_CASES ?= 1000

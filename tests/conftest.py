@@ -23,6 +23,21 @@ MakeExport = Callable[["Target"], "Exported"]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of several processes, one takes all tests of a file and makes its fixtures once; files with slow tests begin.
+
+    Tests that share something else say so by a mark `xdist_group` of their own.
+    """
+    if not hasattr(config, "workerinput"):  # not a process of pytest-xdist
+        return
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: item.path not in slow)
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.location[0]))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real clips, weights and reference numbers that lies beside the repository, where there is one."""

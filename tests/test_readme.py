@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from clipshift.datasets.motion import write_motion_clips
+from tests.forking import Commands
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,14 +49,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(words: list[str], place: Path) -> subprocess.CompletedProcess[str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
-        words, cwd=place, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path}, timeout=300
-    )
+@pytest.fixture(scope="module")
+def clipshift() -> Iterator[Commands]:
+    with Commands() as commands:
+        yield commands
 
 
-def test_the_commands_run_in_their_order(place: Path) -> None:
+def test_the_commands_run_in_their_order(place: Path, clipshift: Commands) -> None:
     ran = 0
     for command in commands():
         if command.startswith(NOT_RUN):
@@ -67,8 +67,10 @@ def test_the_commands_run_in_their_order(place: Path) -> None:
             words += SMALL
             if "runs/gym" in words and (place / "runs" / "gym").exists():
                 continue  # the same command once more goes on with a run that is complete
-        done = run(words, place)
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        program, *arguments = words
+        assert program == "clipshift"
+        done = clipshift.run(arguments, place)
+        assert done.code == 0, f"{command}\n{done.errors}"
         ran += 1
     assert ran >= 6
 
@@ -81,13 +83,15 @@ def test_the_python_block_runs_as_a_script(place: Path) -> None:
     code = code.replace('"train.epochs=2"', f'"train.epochs=2", {small}')
     assert small in code
     (place / "script.py").write_text(code)
-    done = run([sys.executable, "script.py"], place)
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=place, capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     assert "squat" in done.stdout
 
 
-def test_the_files_that_a_run_leaves_are_the_ones_listed(place: Path) -> None:
-    run(["clipshift", "train", "my_videos/", "--out", "runs/files", *SMALL], place)
+def test_the_files_that_a_run_leaves_are_the_ones_listed(place: Path, clipshift: Commands) -> None:
+    assert clipshift.run(["train", "my_videos/", "--out", "runs/files", *SMALL], place).code == 0
     made = {path.name for path in (place / "runs" / "files").iterdir()}
     table = re.search(r"\| file \| what \|\n(.*?)\n\n", README, flags=re.DOTALL)
     assert table is not None

@@ -94,6 +94,35 @@ def test_double_keys_and_broken_files_are_refused(tmp_path: Path) -> None:
         resolve("tsm-r5")
 
 
+def test_a_recipe_follows_its_base_and_bases_do_not_go_round(tmp_path: Path) -> None:
+    for name, text in {
+        "lowest": "train: {epochs: 3, seed: 5}\noptim: {lr: 0.5}\n",
+        "middle": "base: LOW\ntrain: {epochs: 4}\n",
+        "top": "base: MIDDLE\noptim: {lr: 0.25}\n",
+        "round": "base: ROUND\n",
+        "number": "base: 3\n",
+    }.items():
+        for word, file in {"LOW": "lowest", "MIDDLE": "middle", "ROUND": "round"}.items():
+            text = text.replace(word, str(tmp_path / f"{file}.yaml"))  # noqa: PLW2901
+        (tmp_path / f"{name}.yaml").write_text(text)
+    resolved = resolve(tmp_path / "top.yaml")
+    assert (resolved.config.train.epochs, resolved.config.train.seed, resolved.config.optim.lr) == (4, 5, 0.25)
+    assert resolved.origin["train.epochs"] == f"recipe {tmp_path / 'middle.yaml'}"
+    with pytest.raises(ConfigError, match="its own base"):
+        resolve(tmp_path / "round.yaml")
+    with pytest.raises(ConfigError, match="base of a recipe is the name of another"):
+        resolve(tmp_path / "number.yaml")
+
+
+def test_a_section_is_no_value_and_a_value_no_section() -> None:
+    with pytest.raises(ConfigError, match="given a value and used as a section"):
+        resolve(settings=["train=3", "train.epochs=4"])
+    with pytest.raises(ConfigError, match="train: "):
+        resolve(settings=["train=3"])
+    with pytest.raises(ConfigError, match=r"train\.epochs: input should be a valid integer, got \{'more': 4\}"):
+        resolve(settings=["train.epochs.more=4"])
+
+
 def test_yaml_tags_do_not_run_code(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("train: !!python/object/apply:os.system ['echo bad']\n")

@@ -19,7 +19,7 @@ from clipshift.models.online import OnlineRecognizer, OnlineScores, State, check
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.shift import TemporalShift
 from clipshift.models.zoo import ZOO
-from tests.conformance.test_models import CLASSES, CROP, MODELS, NAMES, SEGMENTS, _network
+from tests.conformance.test_models import CLASSES, CROP, KINDS, MODELS, SEGMENTS, _network, of
 
 
 def _causal(model: ModelConfig) -> ModelConfig:
@@ -30,12 +30,12 @@ def _causal(model: ModelConfig) -> ModelConfig:
 
 CAUSAL = [
     name
-    for number, name in enumerate(NAMES)
+    for number, name in enumerate(KINDS)
     if not MODELS[name].temporal_attention
-    and _causal(MODELS[name]) not in [_causal(MODELS[other]) for other in NAMES[:number]]
+    and _causal(MODELS[name]) not in [_causal(MODELS[other]) for other in KINDS[:number]]
 ]
-every_causal = pytest.mark.parametrize("name", CAUSAL)
-few = pytest.mark.parametrize("name", ["tsm-mobilenetv2-online", "tsm test_resnet", "pptsmv2", "tsn convnext_atto"])
+every_causal = of(CAUSAL)
+few = of(["tsm-mobilenetv2-online", "tsm test_resnet", "pptsmv2", "tsn convnext_atto"])
 
 
 def _build(name: str) -> Recognizer:

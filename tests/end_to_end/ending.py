@@ -1,4 +1,6 @@
-"""Trains in child processes that are ended at set places: `python ending.py FILE`, a JSON list of trainings.
+"""Trains in child processes that are ended at set places.
+
+`python -m tests.end_to_end.ending FILE` takes a JSON list of trainings.
 
 A training is the words of its command and where it ends: a place of `PLACES`, how often that is met before, and the
 signal; or nothing. One process imports everything once and forks a child for each, so that an end costs what the
@@ -12,7 +14,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 
 import clipshift.cli
 import clipshift.training.run  # with PyTorch, before the first fork
+from tests.forking import Ended, fork
 
 PLACES = {
     "update": ("clipshift.training.loop", "Trainer", "_step"),
@@ -38,15 +40,6 @@ class End(NamedTuple):
     place: str
     calls: int
     signal: int
-
-
-class Ended(NamedTuple):
-    """How a training ended."""
-
-    code: int
-    """As of `subprocess`: the exit code, or minus the signal's number."""
-    errors: str
-    """What it wrote to stderr."""
 
 
 def meet(place: str, calls: int, action: Callable[[], object]) -> None:
@@ -69,22 +62,15 @@ def meet(place: str, calls: int, action: Callable[[], object]) -> None:
 
 def train(words: list[str], end: End | None) -> Ended:
     """Train in a child of its own."""
-    with tempfile.TemporaryFile() as errors:
-        child = os.fork()
-        if child == 0:
-            os.setsid()
-            os.dup2(errors.fileno(), 2)
-            if end is not None:
-                # The workers, too, as from a terminal, a scheduler, or the kernel that is out of memory.
-                meet(end.place, end.calls, lambda: os.killpg(0, end.signal))
-            try:
-                clipshift.cli.app(words)
-            except SystemExit as exit_:
-                os._exit(int(exit_.code or 0))
-            os._exit(0)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        errors.seek(0)
-        return Ended(code, errors.read().decode())
+
+    def action() -> None:
+        if end is not None:
+            # The workers, too, as from a terminal, a scheduler, or the kernel that is out of memory.
+            meet(end.place, end.calls, lambda: os.killpg(0, end.signal))
+        sys.argv = ["clipshift", *words]
+        clipshift.cli.main()
+
+    return fork(action)
 
 
 def train_and_stop_the_launcher() -> None:
@@ -105,7 +91,7 @@ def train_and_stop_the_launcher() -> None:
 
     if os.environ["RANK"] == "0":
         meet("update", 2, stop)
-    clipshift.cli.app(sys.argv[1:])
+    clipshift.cli.main()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from clipshift.datasets.motion import write_motion_clips
+from tests.forking import ROOT, Ended
 
 KILLS = int(os.environ.get("CLIPSHIFT_KILLS", "6"))
 """The figure in the README is of 20."""
@@ -24,7 +25,7 @@ PLACES = (
 )  # fmt: skip
 """A place of `ending.PLACES`, how often it is met before the kill, and how many workers read the clips, if any."""
 EPOCHS = 8 if KILLS <= 6 else 24
-ENDING = Path(__file__).with_name("ending.py")
+ENDING = ("-m", "tests.end_to_end.ending")
 
 SMALL = (
     "model.backbone=test_resnet", "model.pretrained=false", "model.dropout=0.5", "input.segments=4",
@@ -44,13 +45,6 @@ def hashes(run: Path) -> dict[str, str]:
     last = max(run.glob("checkpoints/update-*"))
     files = [run / "model" / "model.safetensors", last / "state.safetensors"]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files} | {"checkpoint": last.name}
-
-
-class Ended(NamedTuple):
-    """How a training ended: its code as of `subprocess`, and what it wrote to stderr."""
-
-    code: int
-    errors: str
 
 
 class Runs(NamedTuple):
@@ -85,7 +79,9 @@ def runs(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     trainings += [(words(broken), None), (words(whole), None)]
     listed = folder / "trainings.json"
     listed.write_text(json.dumps(trainings), encoding="utf-8")
-    done = subprocess.run([sys.executable, ENDING, listed], capture_output=True, text=True, check=False, timeout=1800)
+    done = subprocess.run(
+        [sys.executable, *ENDING, listed], cwd=ROOT, capture_output=True, text=True, check=False, timeout=1800
+    )
     assert done.returncode == 0, done.stderr
     first, *middle, term, interrupt, last, again = (Ended(*each) for each in json.loads(done.stdout))
     return Runs(whole, first, hashes(whole), broken, middle, [term, interrupt], last, again)
@@ -124,11 +120,13 @@ def test_two_ranks_stopped_by_sigterm_end_in_the_same_bits(clips: Path, tmp_path
 
     def train(run: Path, *program: str | Path) -> subprocess.CompletedProcess[str]:
         words = ["train", str(clips), *SMALL, "train.epochs=3", "data.workers=0", "--out", str(run)]
-        return subprocess.run([*torchrun, *program, *words], capture_output=True, text=True, check=False, timeout=600)
+        return subprocess.run(
+            [*torchrun, *program, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
+        )
 
     whole = train(tmp_path / "whole", "-m", "clipshift")
     assert whole.returncode == 0, whole.stderr
-    stopped = train(tmp_path / "stopped", ENDING)
+    stopped = train(tmp_path / "stopped", *ENDING)
     assert "To go on: clipshift train" in stopped.stderr
     assert not (tmp_path / "stopped" / "finished.json").exists()
     last = train(tmp_path / "stopped", "-m", "clipshift")

@@ -32,11 +32,19 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|false)$", re.IGNORECASE), list("tTfF"))
-_Loader.add_implicit_resolver(
+_FLOAT = (
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
     list("-+.0123456789"),
 )
+_Loader.add_implicit_resolver(*_FLOAT)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts quotes around a text that either version would take for something else."""
+
+
+_Dumper.add_implicit_resolver(*_FLOAT)
 
 
 def read_yaml(text: str) -> Any:  # noqa: ANN401 - whatever the text says
@@ -76,4 +84,4 @@ def _count(value: object, counted: dict[int, int]) -> int:
 
 def write_yaml(value: object) -> str:
     """A value as YAML text, keys in their order."""
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)

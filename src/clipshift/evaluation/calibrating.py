@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Literal
 
 from clipshift.config import Calibration, ModelSpec, Settings
+from clipshift.config.model_spec import MODEL_FOLDER
 from clipshift.errors import DataError, ExportError, RunError, WeightsError
 from clipshift.evaluation.calibration import LEAST_CLIPS, calibrate_scores
 from clipshift.evaluation.evaluator import evaluate
 from clipshift.evaluation.results import Evaluation, load_evaluation, metrics_of
 from clipshift.inference.reference import ModelReference, resolve_model
-from clipshift.models.bundle import MODEL_FOLDER, load_bundle, read_bundle, replace_spec, save_bundle
+from clipshift.models.bundle import load_bundle, read_bundle, replace_spec, save_bundle
 from clipshift.progress import Progress
 
 
