@@ -16,12 +16,13 @@ import yaml
 
 from clipshift._version import __version__
 from clipshift.config import ModelSpec
+from clipshift.config.model_spec import SPEC_FILE, WEIGHTS_FILE
 from clipshift.errors import ConfigError, MissingDependencyError, OutputError
 from clipshift.evaluation.results import METRICS
 from clipshift.files import from_json, to_json, write_whole
 from clipshift.inference.export_folder import EXPORT_FILE, MODEL_FILES, read_export
 from clipshift.inference.reference import ModelReference, resolve_model
-from clipshift.models.bundle import SPEC_FILE, WEIGHTS_FILE, read_bundle
+from clipshift.models.bundle import read_bundle
 from clipshift.weights.hub import PREFIX, hub_error, is_repository, parse_hub_name
 
 CONFIG_FILE = "config.json"
