@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: help install demo test lint types unit fuzz examples clean
+.PHONY: help install demo test quick lint types unit fuzz examples clean
 help:
 	@sed -n 's/^# \{0,3\}//p' Makefile | head -3
 
@@ -42,6 +42,12 @@ PYTEST := $(BIN)/pytest -n auto --dist loadgroup --no-loadscope-reorder
 
 unit: .venv/.installed
 	$(PYTEST)
+
+# What a change most likely breaks, in a minute or two: linters, types, and the tests of the lower rooms and of settings.
+QUICK := tests/cli tests/config tests/datasets tests/evaluation tests/models tests/parallel tests/preprocessing \
+	tests/temporal tests/video tests/weights
+quick: lint
+	$(PYTEST) -m 'not slow' $(QUICK)
 
 # Reads damaged input of every kind; what fails goes to fuzz-findings/ with the command that repeats it.
 FUZZ_CASES ?= 1000

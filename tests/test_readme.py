@@ -15,6 +15,8 @@ import pytest
 from clipshift.datasets.motion import write_motion_clips
 from tests.forking import Commands
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)

@@ -25,6 +25,8 @@ from clipshift.video import decode, probe
 from tests.conftest import MakeExport
 from tests.exporting.making import SETTINGS, noise, save_model
 
+pytestmark = pytest.mark.slow
+
 every_target = pytest.mark.parametrize("target", get_args(Target))
 NEAR = 2e-5
 """Differences of probabilities that rounding explains; `export` itself allows LARGEST_DIFFERENCE."""

@@ -27,6 +27,8 @@ from clipshift.training.run_folder import mark_finished
 from tests.conftest import MakeExport
 from tests.exporting.making import SETTINGS, save_model
 
+pytestmark = pytest.mark.slow
+
 NUMBERS = (
     r"(?s)does not give the numbers of the model; nothing was written.*a probability differs by \d\.\de-0[1-4].*1e-04"
 )

@@ -25,6 +25,8 @@ from clipshift.models import Recognizer
 from clipshift.models.backbones import Activation
 from clipshift.models.engine_form import engine_form
 
+pytestmark = pytest.mark.slow
+
 openvino = pytest.importorskip("openvino")
 pytest.importorskip("nncf")
 

@@ -19,6 +19,8 @@ from clipshift.locks import LOCK_FILE, hold_folder
 from clipshift.training.checkpoint import load_checkpoint
 from clipshift.training.reporting import Reporter, duration, truncate_metrics
 
+pytestmark = pytest.mark.slow
+
 SMALL = (
     "model.backbone=test_resnet", "model.pretrained=false", "model.dropout=0", "input.segments=4", "input.crop=32",
     "input.resize=36", "train.batch_size=4", "data.workers=0", "train.device=cpu", "train.log_every=1",

@@ -33,6 +33,8 @@ from clipshift.weights.loading import load_weights, shift_of_weights
 from clipshift.weights.published import data_sets
 from clipshift.weights.recognition import Asked, recognize
 
+pytestmark = pytest.mark.slow
+
 PADDLE, MMACTION2, MIT = "PaddleVideo", "mmaction2", "MIT temporal-shift-module"
 
 # Of every reference: what the file does not tell, and the name of the network that must be found.
