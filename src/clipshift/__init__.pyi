@@ -18,6 +18,7 @@ from .errors import ExportError as ExportError
 from .errors import MissingDependencyError as MissingDependencyError
 from .errors import OutputError as OutputError
 from .errors import RunError as RunError
+from .errors import ServerError as ServerError
 from .errors import TrainingInterrupted as TrainingInterrupted
 from .errors import UserError as UserError
 from .errors import VideoError as VideoError
@@ -46,6 +47,8 @@ from .inference.predictor import predict as predict
 from .inference.sharding.answering import ShardResult as ShardResult
 from .inference.sharding.answering import predict_shard as predict_shard
 from .inference.sharding.merging import merge_answers as merge_answers
+from .serving.client import AsyncClient as AsyncClient
+from .serving.client import Client as Client
 from .serving.limits import ServerLimits as ServerLimits
 from .serving.server import serve as serve
 from .training.run import TrainResult as TrainResult

@@ -137,6 +137,10 @@ class OutputError(UserError):
         )
 
 
+class ServerError(UserError):
+    """A server cannot be reached, or does not do what it is asked."""
+
+
 class DivergedError(UserError):
     """The loss or a gradient became NaN or infinite."""
 
@@ -149,6 +153,7 @@ _EXTRAS = {
     "nncf": "int8",
     "pyarrow": "parquet",
     "httpx2": "client",
+    "httpcore2": "client",
     "h11": "serve",
     "prometheus_client": "serve",
     "python_multipart": "serve",

@@ -16,6 +16,7 @@ import httpx2
 from clipshift.serving.access import Tokens
 from clipshift.serving.app import make_app
 from clipshift.serving.exchange import Exchange
+from clipshift.serving.fetching import Fetcher
 from clipshift.serving.limits import ServerLimits
 from clipshift.serving.models import EngineSettings
 from clipshift.serving.server import Server, listen
@@ -74,11 +75,13 @@ def running(
     engine: EngineSettings | None = None,
     decoders: int = 1,
     tokens: Tokens | None = None,
+    fetcher: Fetcher | None = None,
     **tls: str,
 ) -> Iterator[Running]:
     """A server of models, whose names are gate, gate1 ..., at a free port."""
     named = {f"gate{number or ''}": str(model) for number, model in enumerate(models)}
-    service = Service(named, limits or ServerLimits(), engine or EngineSettings(threads=1), decoders=decoders)
+    settings = engine or EngineSettings(threads=1)
+    service = Service(named, limits or ServerLimits(), settings, decoders=decoders, fetcher=fetcher)
     listening = listen("127.0.0.1", 0)
     log: list[Exchange] = []
     server = Server(service, listening, make_app(service, tokens=tokens, over=log.append), drain_seconds=5, **tls)

@@ -12,6 +12,7 @@ from clipshift.cli.arguments import Amp, Count, Text, Threads
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
 Positive = Annotated[float, Parameter(validator=Number(gt=0, lte=1_000_000))]
 Flag = Annotated[bool, Parameter(negative=())]
+Hosts = Annotated[list[str], Parameter(name="--url-host", negative=())]
 Pixels = Annotated[int, Parameter(validator=Number(gte=1, lte=2**31))]
 
 
@@ -41,6 +42,7 @@ def serve(  # noqa: PLR0913
     without_token: Flag = False,
     certificate: Text | None = None,
     key: Text | None = None,
+    url_hosts: Hosts | None = None,
 ) -> None:
     """Answer over HTTP what 'clipshift predict' answers, until a signal ends it.
 
@@ -73,6 +75,7 @@ def serve(  # noqa: PLR0913
         without_token: Listen without a token on an address that other machines can reach.
         certificate: File of the certificate for TLS (PEM), with those between it and a known one.
         key: File of its private key; by default in the file of the certificate.
+        url_hosts: Hosts that clips may be fetched from by address, HOST or HOST:PORT; by default none are.
     """
     import clipshift
 
@@ -105,4 +108,5 @@ def serve(  # noqa: PLR0913
         without_token=without_token,
         certificate=certificate,
         key=key,
+        url_hosts=url_hosts,
     )

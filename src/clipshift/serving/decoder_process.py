@@ -47,13 +47,16 @@ def link_of(name: str) -> str:
 
 def run_decoder(connection: Connection, links: str, memory_bytes: int, processor_seconds: int) -> None:
     """Answer requests until the other end is closed."""
+    ending = _EndAfterClip()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, ending.on_signal)
     take_signals()
     connection.send_bytes(json.dumps(confine(memory_bytes)).encode())
-    while True:
+    while not ending.wanted:
         try:
             asked = json.loads(connection.recv_bytes())
             received = recv_handle(connection)
+            ending.busy = True
             connection.send_bytes(BEGUN)
         except (EOFError, OSError):
             return
@@ -68,6 +71,19 @@ def run_decoder(connection: Connection, links: str, memory_bytes: int, processor
                 connection.send_bytes(np.ascontiguousarray(frames_THWC).data.cast("B"))
         except OSError:
             return
+        ending.busy = False
+
+
+class _EndAfterClip:
+    """What SIGTERM means, which may reach all processes of a service: the clip that was begun is finished."""
+
+    busy = False
+    wanted = False
+
+    def on_signal(self, number: int, frame: object) -> None:  # noqa: ARG002 - as Python calls it
+        self.wanted = True
+        if not self.busy:
+            os._exit(0)
 
 
 def _answer(path: Path, wish: Wish) -> tuple[dict[str, Any], np.ndarray | None]:

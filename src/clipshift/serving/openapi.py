@@ -80,11 +80,16 @@ def _predict(models: list[str], limits: ServerLimits) -> Object:
         "Classify a clip", "Prediction", parameters, {400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503}
     )
     video = {"type": "string", "contentMediaType": "application/octet-stream"}
+    address = {"type": "object", "properties": {"url": {"type": "string"}}, "required": ["url"]}
     form = {"type": "object", "properties": {"video": video}, "required": ["video"]}
     operation["requestBody"] = {
         "required": True,
         "description": f"A video, at most {limits.max_megabytes} MiB.",
-        "content": {"multipart/form-data": {"schema": form}, "application/octet-stream": {}},
+        "content": {
+            "multipart/form-data": {"schema": form},
+            "application/octet-stream": {},
+            _JSON: {"schema": address},
+        },
     }
     return operation
 

@@ -21,6 +21,7 @@ from clipshift.inference.predictions import Prediction
 from clipshift.inference.probabilities import classes_of_set, set_threshold
 from clipshift.serving.decoded import Decoded
 from clipshift.serving.exchange import exchange_of
+from clipshift.serving.fetching import MOST_REQUEST
 from clipshift.serving.limits import Refusal
 from clipshift.serving.models import ServedModel
 from clipshift.serving.openapi import describe
@@ -126,6 +127,9 @@ class Predicting:
             Refusal: There is none, or it is too large or too slow.
         """
         kind = request.headers.get("content-type", "")
+        if kind.lower().startswith("application/json"):
+            await self._fetch(request, upload, times)
+            return
         form = FormReader(kind, upload) if kind.lower().startswith("multipart/form-data") else None
         with self._service.uploading, timed(times, "upload"):
             take = upload.write if form is None else form.take
@@ -135,6 +139,14 @@ class Predicting:
             form.finish()
         if not upload.size:
             raise Refusal(400, "The body is empty: it must hold a clip.", path=upload.name)
+        upload.seal()
+
+    async def _fetch(self, request: Request, upload: Upload, times: Times) -> None:
+        service, body = self._service, bytearray()
+        with service.uploading, timed(times, "upload"):
+            await receive_body(request.receive, MOST_REQUEST, announced_length(request), body.extend)
+            work = service.fetcher.fetch(bytes(body), upload, service.limits.body_bytes)
+            await service.while_wanted(request.receive, work)
         upload.seal()
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 import threading
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from clipshift.errors import ConfigError
 from clipshift.serving.access import check_exposure, read_tokens
 from clipshift.serving.app import make_app
 from clipshift.serving.exchange import App, Exchange, log_line
+from clipshift.serving.fetching import Fetcher
 from clipshift.serving.limits import ServerLimits
 from clipshift.serving.models import EngineSettings, parse_names
 from clipshift.serving.service import Service
@@ -90,6 +92,7 @@ def serve(  # noqa: PLR0913
     without_token: bool = False,
     certificate: str | Path | None = None,
     key: str | Path | None = None,
+    url_hosts: Sequence[str] | None = None,
 ) -> None:
     """Answer over HTTP what `predict` answers, until a signal ends it. Linux only.
 
@@ -113,6 +116,7 @@ def serve(  # noqa: PLR0913
         without_token: Listen without a token on an address that other machines can reach.
         certificate: File of the certificate for TLS (PEM), with those between it and a known one.
         key: File of its private key; by default in the file of the certificate.
+        url_hosts: Hosts that clips may be fetched from by address, HOST or HOST:PORT; by default none are.
 
     Raises:
         ConfigError: An option has a value that is not allowed, or the address cannot be listened on.
@@ -126,9 +130,10 @@ def serve(  # noqa: PLR0913
     tokens = read_tokens(token_file)
     check_exposure(host, tokens, without_token=without_token)
     check_certificate(certificate, key)
+    fetcher = Fetcher(url_hosts or ())
     listening = listen(host, port)
     with closing(listening):
-        service = Service(named, limits, engine, decoders=decoders)
+        service = Service(named, limits, engine, decoders=decoders, fetcher=fetcher)
         app = make_app(service, tokens=tokens, over=_log)
         tls = {} if certificate is None else {"ssl_certfile": str(certificate), "ssl_keyfile": key and str(key)}
         server = Server(service, listening, app, drain_seconds=drain_seconds, **tls)

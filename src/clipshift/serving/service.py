@@ -17,6 +17,7 @@ from clipshift.serving.admission import Admission
 from clipshift.serving.batching import engine_threads
 from clipshift.serving.decoded import Decoded, DecodedClip
 from clipshift.serving.decoders import DecoderEvents, Decoders
+from clipshift.serving.fetching import Fetcher
 from clipshift.serving.limits import MEBIBYTE, ClientLeft, HeldBytes, Refusal, ServerLimits
 from clipshift.serving.models import EngineSettings, Models, ServedModel
 from clipshift.serving.uploads import Receive, Upload
@@ -94,6 +95,7 @@ class Service:
         engine: How networks are run.
         decoders: Processes that decode; 0: one a core.
         events: Are told of decoders.
+        fetcher: Fetches clips by address; by default none are.
 
     Raises:
         UserError: A model cannot be loaded.
@@ -107,7 +109,9 @@ class Service:
         *,
         decoders: int = 0,
         events: DecoderEvents | None = None,
+        fetcher: Fetcher | None = None,
     ) -> None:
+        self.fetcher = fetcher or Fetcher(())
         self.limits = limits
         self.threads = engine_threads(engine.thread_count)
         self.models = Models(named, engine, limits, self.threads)
