@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+from av.video.stream import VideoStream
 
 from clipshift.errors import VideoError
-from clipshift.video import Limits, index, open_clip
+from clipshift.video import Limits, index, open_clip, opened_file
+from clipshift.video.index_memory import IndexMemory, Remembered
 from clipshift.video.span import frames_on_display
 from clipshift.video.video_file import VideoFile
 from tests.video.making import decode_all, make_folder, make_video, pictures
@@ -86,6 +89,47 @@ def test_a_span_is_decoded_by_seeking(tmp_path: Path) -> None:
         video = reader.stretch.video
         assert isinstance(video, VideoFile)
         assert video.pictures_decoded <= 10  # of one group of pictures
+
+
+@pytest.mark.parametrize("name", ["b.mp4", "variable.mkv", "broadcast.ts", "mpeg4_b.avi", "whole_decoding.mkv"])
+def test_the_packets_of_a_long_video_are_read_once(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_video(tmp_path / name, pictures(_FRAMES), **_FILES[name])
+    frames = decode_all(path)
+    monkeypatch.setattr(index, "KEEP_BYTES", 0)  # as of a long one
+    monkeypatch.setattr(opened_file, "_MEMORY", IndexMemory())
+    reads: list[Path] = []
+
+    def counted(packets: Iterable[Any], stream: VideoStream, *, limits: Limits, path: Path) -> index.PacketIndex:
+        reads.append(path)
+        return index.build_index(packets, stream, limits=limits, path=path)
+
+    monkeypatch.setattr(opened_file, "build_index", counted)
+    once = 0
+    for start in (0.8, 0.2, 1.0):
+        with open_clip(path, span=(start, start + 0.3)) as reader:
+            first = reader.frame_count and int(frames_on_display(reader.stretch.video.boundaries[:-1], start))
+            for number, picture in enumerate(reader.frames(), first):
+                assert np.array_equal(picture, frames[number])
+        once = once or len(reads)
+        assert len(reads) == once
+    with open_clip(path) as reader:  # whole clips are looked at anew
+        assert len(reads) == 2 * once
+    make_video(path, pictures(_FRAMES, seed=3), **_FILES[name])  # another file of the same name
+    with open_clip(path, span=(0.8, 1.0)) as reader:
+        assert len(reads) == 3 * once
+        picture = reader.read([0])[0]
+    assert any(np.array_equal(picture, other) for other in decode_all(path))
+
+
+def test_what_was_not_used_for_longest_is_forgotten() -> None:
+    memory = IndexMemory(most=25)
+    keys = [(name, 1, 1, Limits()) for name in "abcd"]
+    for key in keys[:2]:
+        memory.put(key, Remembered(index.PacketIndex(packets=10, kept=None), quick=True))
+    memory.get(keys[0])
+    memory.put(keys[2], Remembered(index.PacketIndex(packets=10, kept=None), quick=True))
+    memory.put(keys[3], Remembered(index.PacketIndex(packets=10), quick=True))  # its packets are in memory
+    assert [memory.get(key) is not None for key in keys] == [True, False, True, False]
 
 
 def test_spans_at_and_beyond_the_end(tmp_path: Path) -> None:

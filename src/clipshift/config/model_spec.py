@@ -81,7 +81,7 @@ class ModelSpec(Section):
 
     @model_validator(mode="after")
     def _clips_fit_the_sampling(self) -> Self:
-        most = MOST_CLIPS.get(self.input.sampling)
+        most = None if self.input.rate is not None else MOST_CLIPS.get(self.input.sampling)
         if most is not None and self.clips > most:
             raise ValueError(f"clips ({self.clips}) are more than input.sampling={self.input.sampling} knows ({most})")
         return self

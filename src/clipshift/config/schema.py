@@ -94,6 +94,10 @@ class InputConfig(Section):
     published systems), or scaled in width as players show them (`apply`), before everything else."""
     segments: Frames = 8
     """Frames per clip: the video is cut into as many equal parts and one frame is taken from each."""
+    rate: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Frames a second that the network sees, by the times at which they are shown: a window of `segments` ticks, at a
+    random place in training, in the middle in a test; `sampling` and `augment.sampling` have no part in it then. None:
+    frames are spread over the whole clip, as published."""
     sampling: Sampling = "middle"
     """The frame of each part in a test: its `middle`; the same in floating point (`middle_float`: mmaction2, MIT);
     that or, of videos with at most `segments` frames, always the first one (`middle_or_first`: PaddleVideo's left);
@@ -214,6 +218,9 @@ class DataConfig(ReadingConfig):
     """Share of the groups of clips held out for validation when the data set brings no split of its own."""
     split_seed: Annotated[int, Field(ge=0)] = 0
     """Seed of that split."""
+    rate_from_spans: bool = False
+    """Of lists of spans, where nobody sets `input.rate`: it becomes the one at which `input.segments` frames last as
+    long as the median span."""
     max_bad: Fraction = 0.01
     """Training stops when more than this share of the training clips turned out unreadable."""
     workers: Annotated[int, Field(ge=0, le=1024)] | Literal["auto"] = "auto"
@@ -406,7 +413,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _clips_fit_the_sampling(self) -> Self:
-        most = MOST_CLIPS.get(self.input.sampling)
+        most = None if self.input.rate is not None else MOST_CLIPS.get(self.input.sampling)
         if most is not None and self.evaluate.clips > most:
             raise ValueError(
                 f"input.sampling={self.input.sampling} knows at most {most} evaluate.clips; middle knows any"

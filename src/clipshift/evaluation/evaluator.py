@@ -257,7 +257,11 @@ def describe_protocol(settings: InputConfig, protocol: EvaluateConfig, average: 
     crops = "1 center crop" if protocol.crops == "center" else f"{VIEWS[protocol.crops]} crops"
     # Three crops have the whole short side, as published.
     side = settings.resize if protocol.crops == "three" else settings.crop
-    frames = f"{settings.segments} frames" + ("" if settings.sampling == "middle" else f" ({settings.sampling})")
+    frames = f"{settings.segments} frames"
+    if settings.rate is not None:
+        frames += f" at {settings.rate:g} a second"
+    elif settings.sampling != "middle":
+        frames += f" ({settings.sampling})"
     shape = "" if settings.aspect == "keep" else " at 4:3"
     return f"{frames}, {clips} x {crops} of {side} px from short side {settings.resize} px{shape}" + (
         f", {average} averaged over them" if many else ""

@@ -57,7 +57,7 @@ def with_protocol(spec: ModelSpec, name: str) -> ModelSpec:
     `dense`: then they are the middles of the parts.
 
     Raises:
-        ConfigError: There is no such protocol, or it takes a number of frames that the model cannot take.
+        ConfigError: There is no such protocol, or it takes frames that the model cannot take.
     """
     protocol = PROTOCOLS.get(name)
     if protocol is None:
@@ -70,6 +70,13 @@ def with_protocol(spec: ModelSpec, name: str) -> ModelSpec:
             where=f"protocol {name}",
             got=f"a {spec.model.architecture} of {own.segments} frames",
             allowed=[known for known, other in PROTOCOLS.items() if other.segments is None],
+        )
+    if own.rate is not None and protocol.sampling is not None:
+        raise ConfigError(
+            "The model sees frames at a rate of its own; this protocol spreads others over the video.",
+            where=f"protocol {name}",
+            got=f"input.rate={own.rate:g}",
+            allowed=[known for known, other in PROTOCOLS.items() if other.sampling is None and other.segments is None],
         )
     sampling = protocol.sampling or ("middle" if own.sampling == "dense" else own.sampling)
     return spec.model_copy(

@@ -24,7 +24,7 @@ from clipshift.inference.predictor import Model, load
 from clipshift.inference.scorer import one_line
 from clipshift.inference.sources import find_clips_of
 from clipshift.parallel.prefetch import pick_threads
-from clipshift.preprocessing.sampling import frame_sets
+from clipshift.preprocessing.windows import choose_test_frames
 
 JSON_FILE, CHART_FILE = "benchmark.json", "benchmark.png"
 _MOST_CLIPS = 32
@@ -231,9 +231,9 @@ def _read(model: Model, clip: Clip) -> np.ndarray:
     """The first set of frames of a clip."""
     settings = model.spec.input
     with clip.open(model.spec.reading, square_pixels=settings.pixel_aspect == "apply") as reader:
-        indices = frame_sets(settings.sampling, reader.info.frames, settings.segments)[0]
+        video, [indices] = choose_test_frames(reader, settings)
         wanted = sorted(set(indices))
-        frames_THWC = reader.read(wanted)
+        frames_THWC = video.read(wanted)
     return frames_THWC[[wanted.index(index) for index in indices]]
 
 

@@ -20,7 +20,7 @@ from clipshift.inference.engines.streaming import Stepper, StreamingSession
 from clipshift.inference.export_folder import Export
 from clipshift.inference.scorer import ScoredClip, average_views, one_line, score_concurrently, score_in_batches
 from clipshift.parallel.prefetch import Reserve, prefetch_within
-from clipshift.preprocessing.sampling import frame_sets
+from clipshift.preprocessing.windows import choose_test_frames, sets_of_array
 from clipshift.video import check_video
 
 _MOST_BYTES = 1024**3
@@ -113,7 +113,8 @@ class ExportScorer:
         """Score one decoded video: logits float32 (K,)."""
         self.check_views(protocol)
         check_video(frames_THWC)
-        sets = (frames_THWC[indices] for indices in self._sets(len(frames_THWC), protocol.clips))
+        chosen = sets_of_array(len(frames_THWC), self.spec.input, protocol.clips)
+        sets = (frames_THWC[indices] for indices in chosen)
         views = (view for frames in sets for view in self.inputs(frames))
         return average_views((self.session.run(view[None])[0] for view in views), self.export.spec.average)
 
@@ -139,18 +140,14 @@ class ExportScorer:
                 remedy="use the trained model, or export again with --crops",
             )
 
-    def _sets(self, frames: int, clips: int) -> list[list[int]]:
-        settings = self.export.spec.input
-        return frame_sets(settings.sampling, frames, settings.segments, clips)
-
     def _read(self, clip: Clip, clips: int, reserve: Reserve) -> tuple[np.ndarray, ...]:
         with clip.open(self.spec.reading, square_pixels=self.spec.input.pixel_aspect == "apply") as reader:
-            sets = self._sets(reader.info.frames, clips)
+            video, sets = choose_test_frames(reader, self.spec.input, clips)
             wanted = sorted({index for indices in sets for index in indices})
             alone = sets == [wanted]  # as most often; every other way copies the frames
             frames = len(wanted) + (0 if alone else sum(map(len, sets)))
             reserve(frames * reader.info.width * reader.info.height * 3)
-            frames_THWC = reader.read(wanted)
+            frames_THWC = video.read(wanted)
         if alone:
             return self.inputs(frames_THWC)
         where = {index: position for position, index in enumerate(wanted)}

@@ -101,6 +101,15 @@ def _follows(before: float, time: float, rate: float) -> bool:
     return abs(time - before - 1 / rate) < 0.5 / rate
 
 
+def rate_of(model: Model, rate: float | None = None) -> float:
+    """The rate at which a model is to see frames: the told one, else its own (`input.rate`).
+
+    Raises:
+        ConfigError: None was told and the model has none, or it is not above 0.
+    """
+    return check_rate(model.spec.input.rate if rate is None else rate)
+
+
 def check_rate(rate: float | None) -> float:
     """The rate at which a network is to see frames.
 

@@ -12,8 +12,8 @@ from clipshift.config import Crops, InputConfig, ReadingConfig
 from clipshift.datasets.clip import Clip
 from clipshift.errors import VideoError
 from clipshift.parallel.prefetch import prefetch
-from clipshift.preprocessing.sampling import frame_sets
 from clipshift.preprocessing.transforms import evaluation_views
+from clipshift.preprocessing.windows import choose_test_frames, sets_of_array
 from clipshift.video import check_video
 
 _PIECE_BYTES = 128 * 1024 * 1024
@@ -31,7 +31,7 @@ class ReadClip:
 
 
 def read_views(clip: Clip, settings: InputConfig, data: ReadingConfig, *, crops: Crops, clips: int = 1) -> torch.Tensor:
-    """Reads the test views of one clip: the frames that `settings.sampling` takes, scaled and cropped.
+    """Reads the test views of one clip: the frames that `settings` take, scaled and cropped.
 
     Args:
         clip: The clip.
@@ -50,11 +50,14 @@ def read_views(clip: Clip, settings: InputConfig, data: ReadingConfig, *, crops:
     with clip.open(data, square_pixels=settings.pixel_aspect == "apply") as reader:
         # Large frames of many sets are decoded and scaled piece by piece: the scaled ones are small.
         piece = max(1, _PIECE_BYTES // (reader.info.width * reader.info.height * 3))
-        return _views(reader.read, reader.info.frames, settings, crops=crops, clips=clips, piece=piece)
+        video, sets = choose_test_frames(reader, settings, clips)
+        return _views(video.read, sets, settings, crops=crops, piece=piece)
 
 
 def views_of_frames(frames_THWC: np.ndarray, settings: InputConfig, *, crops: Crops, clips: int = 1) -> torch.Tensor:
     """The test views of a whole decoded video: of the frames that `read_views` would decode.
+
+    An array has no times: with `settings.rate` its frames count as having come at that rate.
 
     Args:
         frames_THWC: All its frames, uint8 (T, H, W, 3), RGB.
@@ -75,20 +78,18 @@ def views_of_frames(frames_THWC: np.ndarray, settings: InputConfig, *, crops: Cr
     def read(indices: Sequence[int]) -> np.ndarray:
         return np.asarray(frames_THWC[list(indices)])
 
-    return _views(read, frames, settings, crops=crops, clips=clips, piece=frames)
+    return _views(read, sets_of_array(frames, settings, clips), settings, crops=crops, piece=frames)
 
 
 def _views(
     read: Callable[[Sequence[int]], np.ndarray],
-    frames: int,
+    sets: list[list[int]],
     settings: InputConfig,
     *,
     crops: Crops,
-    clips: int,
     piece: int,
 ) -> torch.Tensor:
     """The views of all sets of frames; every frame is read once, `piece` frames at a time."""
-    sets = frame_sets(settings.sampling, frames, settings.segments, clips)
     wanted = sorted({index for indices in sets for index in indices})
     pieces = [wanted[i : i + piece] for i in range(0, len(wanted), piece)]
     views_VTCHW = torch.cat([evaluation_views(read(indices), settings, crops) for indices in pieces], dim=1)

@@ -14,6 +14,7 @@ from clipshift.config import ModelSpec, ReadingConfig
 from clipshift.datasets.clip import Clip
 from clipshift.errors import VideoError
 from clipshift.preprocessing.sampling import frame_sets
+from clipshift.preprocessing.windows import spread_windows
 from clipshift.video import ClipInfo
 from clipshift.video.reader import Stretch
 
@@ -31,6 +32,8 @@ class Wish:
     max_seconds: float
     frame_bytes: int
     """The most that all frames together may have."""
+    rate: float | None = None
+    """Frames a second, where the model has a rate."""
 
     @classmethod
     def of(cls, spec: ModelSpec, clips: int, frame_bytes: int) -> Wish:
@@ -45,11 +48,21 @@ class Wish:
             max_frames=reading.max_frames,
             max_seconds=reading.max_seconds,
             frame_bytes=frame_bytes,
+            rate=settings.rate,
         )
 
-    def frames(self, frames: int) -> list[int]:
-        """The indices that all sets of a video with so many frames hold, ascending."""
-        sets = frame_sets(self.sampling, frames, self.segments, self.clips)  # type: ignore[arg-type]
+    def frames(self, frames: int, boundaries: np.ndarray | None) -> list[int]:
+        """The indices that all sets of a video with so many frames hold, ascending.
+
+        Args:
+            frames: Number of frames.
+            boundaries: When they begin, and the last one ends, float64 (frames + 1,); None where there is no rate.
+        """
+        if self.rate is None or boundaries is None:
+            sets = frame_sets(self.sampling, frames, self.segments, self.clips)  # type: ignore[arg-type]
+        else:
+            end = float(boundaries[-1])
+            sets = spread_windows(boundaries, 0.0, end, rate=self.rate, segments=self.segments, clips=self.clips)
         return sorted({index for indices in sets for index in indices})
 
 
@@ -66,6 +79,8 @@ class Decoded:
     info: ClipInfo
     indices: tuple[int, ...]
     frames_THWC: np.ndarray  # noqa: N815
+    boundaries: np.ndarray | None = None
+    """When all frames begin, and the last one ends, seconds, float64 (frames + 1,); None where nobody asked."""
 
     @property
     def times(self) -> list[float | None]:
@@ -111,11 +126,14 @@ class DecodedReader:
 
     @property
     def boundaries(self) -> np.ndarray:
-        """When frames begin and the last one ends, at the clip's mean rate."""
-        frames, seconds = self.info.frames, self.info.seconds
-        if not seconds:
-            raise VideoError("The clip does not say how long it lasts.")
-        return np.arange(frames + 1, dtype=np.float64) * (seconds / frames)
+        """When frames begin and the last one ends.
+
+        Raises:
+            VideoError: Nobody asked for it when it was decoded.
+        """
+        if self._decoded.boundaries is None:
+            raise VideoError("The times of the clip's frames are not known.")
+        return self._decoded.boundaries
 
     @property
     def stretch(self) -> Stretch:

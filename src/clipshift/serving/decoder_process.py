@@ -63,12 +63,12 @@ def run_decoder(connection: Connection, links: str, memory_bytes: int, processor
         os.dup2(received, CLIP_DESCRIPTOR)
         os.close(received)
         allow_processor_seconds(processor_seconds)
-        header, frames_THWC = _answer(Path(links) / asked["link"], Wish(**asked["wish"]))
+        header, arrays = _answer(Path(links) / asked["link"], Wish(**asked["wish"]))
         os.close(CLIP_DESCRIPTOR)
         try:
             connection.send_bytes(json.dumps(header).encode())
-            if frames_THWC is not None:
-                connection.send_bytes(np.ascontiguousarray(frames_THWC).data.cast("B"))
+            for array in arrays:
+                connection.send_bytes(np.ascontiguousarray(array).data.cast("B"))
         except OSError:
             return
         ending.busy = False
@@ -86,23 +86,24 @@ class _EndAfterClip:
             os._exit(0)
 
 
-def _answer(path: Path, wish: Wish) -> tuple[dict[str, Any], np.ndarray | None]:
+def _answer(path: Path, wish: Wish) -> tuple[dict[str, Any], tuple[np.ndarray, ...]]:
     try:
         return _decode(path, wish)
     except UserError as error:
         kind = "video" if isinstance(error, VideoError) else "request"
-        return {"kind": kind, "what": error.what, "got": error.got}, None
+        return {"kind": kind, "what": error.what, "got": error.got}, ()
     except MemoryError:
-        return {"kind": "video", "what": "The clip needs more memory than a decoder has.", "got": None}, None
+        return {"kind": "video", "what": "The clip needs more memory than a decoder has.", "got": None}, ()
     except Exception:  # a bug: it is told where people look, and the next clip is decoded
-        return {"kind": "bug", "what": traceback.format_exc()[-4000:], "got": None}, None
+        return {"kind": "bug", "what": traceback.format_exc()[-4000:], "got": None}, ()
 
 
-def _decode(path: Path, wish: Wish) -> tuple[dict[str, Any], np.ndarray]:
+def _decode(path: Path, wish: Wish) -> tuple[dict[str, Any], tuple[np.ndarray, ...]]:
     limits = Limits(max_pixels=wish.max_pixels, max_frames=wish.max_frames, max_seconds=wish.max_seconds)
     with open_clip(path, limits=limits, square_pixels=wish.square_pixels) as reader:
         info = reader.info
-        wanted = wish.frames(info.frames)
+        boundaries = None if wish.rate is None else reader.boundaries
+        wanted = wish.frames(info.frames, boundaries)
         needed = len(wanted) * info.width * info.height * 3
         if needed > wish.frame_bytes:
             raise VideoError(
@@ -122,4 +123,5 @@ def _decode(path: Path, wish: Wish) -> tuple[dict[str, Any], np.ndarray]:
         "pixel_aspect": info.pixel_aspect,
         "video_streams": info.video_streams,
     }
-    return {"kind": "frames", "info": facts, "shape": list(frames_THWC.shape)}, frames_THWC
+    header = {"kind": "frames", "info": facts, "shape": list(frames_THWC.shape)}
+    return header, (frames_THWC,) if boundaries is None else (boundaries, frames_THWC)

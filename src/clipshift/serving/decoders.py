@@ -146,13 +146,22 @@ class Decoder:
             or (height, width) != (info.height, info.width)
         ):
             raise ValueError("sizes")
-        indices = tuple(wish.frames(info.frames))
+        boundaries = None if wish.rate is None else self._receive_times(info.frames)
+        indices = tuple(wish.frames(info.frames, boundaries))
         if frames != len(indices) or frames * height * width * 3 > wish.frame_bytes:
             raise ValueError("number of frames")
         frames_THWC = np.empty(shape, dtype=np.uint8)
         if self._connection.recv_bytes_into(frames_THWC.data.cast("B")) != frames_THWC.nbytes:
             raise ValueError("number of bytes")
-        return Decoded(info, indices, frames_THWC)
+        return Decoded(info, indices, frames_THWC, boundaries)
+
+    def _receive_times(self, frames: int) -> np.ndarray:
+        boundaries = np.empty(frames + 1, dtype=np.float64)
+        if self._connection.recv_bytes_into(boundaries.data.cast("B")) != boundaries.nbytes:
+            raise ValueError("number of times")
+        if not np.isfinite(boundaries).all() or (np.diff(boundaries) < 0).any():
+            raise ValueError("times")
+        return boundaries
 
     def _death(self) -> DecoderDied:
         self._connection.close()

@@ -25,7 +25,7 @@ from clipshift.training.stages.finishing import TrainResult, finish
 from clipshift.training.stages.job import Job
 from clipshift.training.stages.objective import Others, find_others
 from clipshift.training.stages.preparing import prepare
-from clipshift.training.start import follow_weights, starting_weights
+from clipshift.training.start import follow_spans, follow_weights, starting_weights
 
 __all__ = ["TrainResult", "train"]
 
@@ -80,6 +80,7 @@ def train(
         _set_up_pytorch(resolved.config, ranks)
         # All that can fail without a run folder does so before one is claimed: with `overwrite`, that ends a run.
         dataset = read_data(data, resolved.config)
+        resolved = follow_spans(resolved, dataset)
         others = find_others(resolved.config, dataset.classes)
         ranks.on_rank_zero(lambda: held.claim(overwrite=overwrite))
         reporter = Reporter(run, speaks=ranks.first)

@@ -15,8 +15,8 @@ from torch.utils.data import Dataset
 from clipshift.config import AugmentConfig, Config
 from clipshift.datasets.clip import Clip, Manifest, some
 from clipshift.errors import ConfigError, VideoError
-from clipshift.preprocessing.sampling import training_frames
 from clipshift.preprocessing.transforms import training_clip
+from clipshift.preprocessing.windows import choose_training_frames
 
 Key = tuple[int, int]
 """Epoch, and index into the manifest; of a clip that an epoch has again, another number in the epoch's place."""
@@ -140,8 +140,8 @@ class TrainingClips(Dataset[Sample]):
         began = time.thread_time()
         random = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, index, _SAMPLE_TAG]))
         with clip.open(self.data, square_pixels=self.input.pixel_aspect == "apply") as reader:
-            wanted = training_frames(self.augment.sampling, reader.frame_count, self.input.segments, random)
-            frames_THWC = reader.read(wanted)
+            video, wanted = choose_training_frames(reader, self.augment.sampling, self.input, random)
+            frames_THWC = video.read(wanted)
         decoded = time.thread_time()
         mirrors = all(self._partners[label] is not None for label in _labels_of(clip))
         pixels, mirrored = training_clip(frames_THWC, self.input, self.augment, random, mirrors=mirrors)

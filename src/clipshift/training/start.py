@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 
 import torch
 
 from clipshift.config import Config, Resolved
 from clipshift.config.schema import ModelConfig
 from clipshift.datasets import DataSet
+from clipshift.datasets.spans import BACKGROUND
 from clipshift.errors import DataError
 from clipshift.inference.views import prefetch_views
 from clipshift.models.paddle_backbones import PADDLE_WEIGHTS
@@ -19,6 +21,9 @@ from clipshift.training.distributed import Ranks
 from clipshift.training.probe import fit_linear_probe
 from clipshift.training.reporting import Reporter
 from clipshift.weights.loading import find_weights, load_weights, shift_of_weights
+
+MEDIAN_SPAN = "median span"
+"""Where a rate comes from that nobody chose."""
 
 
 def starting_weights(model: ModelConfig, weights: str | Path | None) -> Path | None:
@@ -58,6 +63,29 @@ def follow_weights(resolved: Resolved, weights: Path | None) -> Resolved:
     model = config.model.model_copy(update={"shift": config.model.shift.model_copy(update=adopted)})
     origin = {**resolved.origin, **{f"model.shift.{key}": f"weights {weights.name}" for key in adopted}}
     return Resolved(config.model_copy(update={"model": model}), origin)
+
+
+def follow_spans(resolved: Resolved, dataset: DataSet) -> Resolved:
+    """Settings with a rate at which a network sees spans whole, where they ask for it and nobody chose another one.
+
+    With `data.rate_from_spans` it is `input.segments` by the median length of the training spans, to three digits.
+
+    Args:
+        resolved: Settings and where they come from.
+        dataset: The data; those without spans change nothing.
+    """
+    config = resolved.config
+    lengths = [
+        segment.duration
+        for video in dataset.train.videos
+        for segment in video.segments
+        if segment.label != BACKGROUND and segment.duration > 0
+    ]
+    if not lengths or not config.data.rate_from_spans or "input.rate" in resolved.origin:
+        return resolved
+    rate = min(1000.0, float(f"{config.input.segments / median(lengths):.3g}"))
+    settings = config.input.model_copy(update={"rate": rate})
+    return Resolved(config.model_copy(update={"input": settings}), {**resolved.origin, "input.rate": MEDIAN_SPAN})
 
 
 def starting_network(

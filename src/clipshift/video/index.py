@@ -9,6 +9,7 @@ from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 import av
+import numpy as np
 
 from clipshift.video.bitstream import Irregular, PacketFacts, Scanner, make_scanner
 
@@ -185,23 +186,20 @@ def build_index(
     return index
 
 
-def frame_stamps(index: PacketIndex, stream: VideoStream) -> list[int | None]:
-    """When each frame is shown, in units of the stream's time base; of a regular index.
+def frame_stamps(index: PacketIndex, stream: VideoStream) -> np.ndarray:
+    """When each frame is shown, in units of the stream's time base, int64; of a regular index.
 
     Formats that store no times of presentation (AVI) have ticks in the order of decoding: a picture is shown a constant
-    delay after its turn, so that the n-th frame has the n-th tick.
+    delay after its turn, so that the n-th frame has the n-th tick. `UNKNOWN` stands for a time that a packet lacks.
     """
+    shown = np.array(index.shown, dtype=np.int64)
     if not _TIMED.isdisjoint(stream.container.format.name.split(",")):
-        return [_known(index.times[packet]) for packet in index.shown]
+        return np.asarray(np.array(index.times, dtype=np.int64)[shown])
     if index.kept is not None:
-        ticks = [packet.dts for packet in (index.kept[number] for number in index.shown)]
+        ticks = [UNKNOWN if (tick := packet.dts) is None else tick for packet in index.kept]
     else:
-        ticks = [_known(index.decoding_times[packet]) for packet in index.shown]
-    return sorted(ticks, key=lambda tick: UNKNOWN if tick is None else tick)
-
-
-def _known(stamp: int) -> int | None:
-    return None if stamp == UNKNOWN else stamp
+        ticks = list(index.decoding_times)
+    return np.sort(np.array(ticks, dtype=np.int64)[shown])
 
 
 def _batches(packets: Iterable[Packet[VideoStream]]) -> Iterator[list[Packet[VideoStream]]]:

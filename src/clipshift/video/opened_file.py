@@ -23,6 +23,7 @@ from clipshift.video.containers import (
 )
 from clipshift.video.decoder import REMEDY
 from clipshift.video.index import PacketIndex, build_index
+from clipshift.video.index_memory import IndexMemory, Key, Remembered, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +47,7 @@ class OpenedFile:
         index: Its packets.
         again: Opens another container of the file in the same way.
         video_streams: How many the file has.
+        quick: Whether its header was enough to open it.
     """
 
     container: InputContainer
@@ -53,39 +55,58 @@ class OpenedFile:
     index: PacketIndex
     again: Callable[[], InputContainer]
     video_streams: int
+    quick: bool
 
 
-def open_file(path: Path, limits: Limits) -> OpenedFile:
+_MEMORY = IndexMemory()
+
+
+def open_file(path: Path, limits: Limits, *, remember: bool = False) -> OpenedFile:
     """Opens a file and reads its packets; of its frames none is decoded where they prove not to be needed.
 
     Args:
         path: The file.
         limits: What is too large to be read.
+        remember: Whether what the packets tell may come from an earlier opening of this file, and is kept for later
+            ones.
 
     Raises:
         VideoError: It is no video, is damaged, or exceeds the limits.
     """
+    key = key_of(path, limits) if remember else None
+    known = None if key is None else _MEMORY.get(key)
     structure = read_structure(path)
+    if known is not None:
+        return _open_once(path, structure, limits, quick=known.quick, index=known.index)
     if structure.kind in TELLING:
         opened = _open_once(path, structure, limits, quick=True)
         if opened.index.irregular is None and opened.stream.average_rate:
-            return opened
+            return _remembered(opened, key)
         opened.container.close()
-    return _open_once(path, structure, limits, quick=False)
+    return _remembered(_open_once(path, structure, limits, quick=False), key)
 
 
-def _open_once(path: Path, structure: Structure, limits: Limits, *, quick: bool) -> OpenedFile:
+def _remembered(opened: OpenedFile, key: Key | None) -> OpenedFile:
+    if key is not None:
+        _MEMORY.put(key, Remembered(opened.index, opened.quick))
+    return opened
+
+
+def _open_once(
+    path: Path, structure: Structure, limits: Limits, *, quick: bool, index: PacketIndex | None = None
+) -> OpenedFile:
     again = partial(open_container, path, structure, limits, quick=quick)
     container = again()
     try:
         videos = video_streams(container, path)
         if quick and len(videos) > 1:  # which one is meant, their first frames tell
             container.close()
-            return _open_once(path, structure, limits, quick=False)
+            return _open_once(path, structure, limits, quick=False, index=index)
         stream = choose_video(container, videos)
         check_header(stream, container, path, limits)
-        index = _read_index(container, stream, structure, limits, path)
-        return OpenedFile(container, stream, index, again, len(videos))
+        if index is None:
+            index = _read_index(container, stream, structure, limits, path)
+        return OpenedFile(container, stream, index, again, len(videos), quick)
     except BaseException:
         container.close()
         raise

@@ -80,7 +80,7 @@ def open_clip(
         # A pipe or a device could be read without end.
         raise VideoError("The path is neither a file nor a folder.", where=path)
     else:
-        reader = VideoFile(path, limits=limits, threads=threads, square_pixels=square_pixels)
+        reader = VideoFile(path, limits=limits, threads=threads, square_pixels=square_pixels, remember=span is not None)
     return reader if span is None else _part_of(reader, span, path)
 
 

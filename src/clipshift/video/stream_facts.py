@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clipshift.video.index import UNKNOWN
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from fractions import Fraction
 
     from av.video.stream import VideoStream
@@ -45,13 +45,11 @@ def read_facts(opened: OpenedFile, frames: int) -> StreamFacts:
     return StreamFacts(fps, seconds, stream.codec_context.codec.canonical_name, opened.video_streams)
 
 
-def frame_boundaries(
-    stamps: Sequence[int | None], unit: Fraction | None, facts: StreamFacts, frames: int
-) -> np.ndarray:
+def frame_boundaries(stamps: np.ndarray, unit: Fraction | None, facts: StreamFacts, frames: int) -> np.ndarray:
     """When frames begin, and the last one ends.
 
     Args:
-        stamps: The frames' times in units of the time base; None where one is not known.
+        stamps: The frames' times in units of the time base, int64; `UNKNOWN` where one is not known.
         unit: The time base, in seconds.
         facts: Of the clip.
         frames: How many there are.
@@ -61,12 +59,11 @@ def frame_boundaries(
         the order of the frames.
     """
     fps, seconds = facts.fps, facts.seconds
-    known = [stamp for stamp in stamps if stamp is not None]
-    if unit is None or len(known) != frames or any(one >= other for one, other in pairwise(known)):
+    if unit is None or len(stamps) != frames or (stamps == UNKNOWN).any() or (np.diff(stamps) <= 0).any():
         step = (seconds / frames if seconds else 0.0) or 1 / (fps or _NO_RATE)
         return np.arange(frames + 1, dtype=np.float64) * step
-    # From whole numbers, so that times of one file never differ by where the counting began.
-    begins = np.array([float((stamp - known[0]) * unit) for stamp in known])
+    # Whole numbers up to the last division: each time is the nearest float, wherever the counting of a file began.
+    begins = (stamps - stamps[0]) * unit.numerator / unit.denominator
     step = begins[-1] / (frames - 1) if frames > 1 else 1 / (fps or _NO_RATE)
     return np.append(begins, seconds if seconds is not None and seconds > begins[-1] else begins[-1] + step)
 

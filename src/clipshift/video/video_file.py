@@ -20,7 +20,7 @@ import numpy as np
 
 from clipshift.errors import VideoError
 from clipshift.video.decoder import FrameDecoder
-from clipshift.video.index import frame_stamps
+from clipshift.video.index import UNKNOWN, frame_stamps
 from clipshift.video.opened_file import Contexts, open_file
 from clipshift.video.packet_source import PacketSource
 from clipshift.video.pictures import Pictures
@@ -48,9 +48,11 @@ class VideoFile:
         irregular: Why frames are decoded from the first packet on; None where the short ways are taken.
     """
 
-    def __init__(self, path: Path, *, limits: Limits, threads: int, square_pixels: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, limits: Limits, threads: int, square_pixels: bool = False, remember: bool = False
+    ) -> None:
         self._path = path
-        opened = open_file(path, limits)
+        opened = open_file(path, limits, remember=remember)
         self._container: InputContainer | None = opened.container
         self._source: PacketSource | None = None
         try:
@@ -64,7 +66,7 @@ class VideoFile:
             pixels = stream.codec_context.width * stream.codec_context.height
             self._together = max(1, min(8, _PIXELS_TOGETHER // pixels))
             self.irregular = index.irregular
-            self._decoded_times: list[int | None] = []
+            self._decoded_times: list[int] = []
             self._boundaries: np.ndarray | None = None
             self._frame_count = self._count(self._decoder, index)
             self._stream_facts = read_facts(opened, self._frame_count)
@@ -106,7 +108,9 @@ class VideoFile:
         if self._boundaries is None:
             if self._source is None:
                 raise ValueError("the clip is closed")
-            stamps = self._decoded_times or frame_stamps(self._source.index, self._stream)
+            stamps = np.array(self._decoded_times, dtype=np.int64)
+            if self.irregular is None:
+                stamps = frame_stamps(self._source.index, self._stream)
             self._boundaries = frame_boundaries(stamps, self._stream.time_base, self._stream_facts, self._frame_count)
         return self._boundaries
 
@@ -198,7 +202,7 @@ class VideoFile:
             with closing(decoder.all_frames()) as frames:
                 for frame in frames:
                     self._pictures.check(frame)
-                    self._decoded_times.append(frame.pts)
+                    self._decoded_times.append(UNKNOWN if frame.pts is None else frame.pts)
                     count += 1
         if count == 0:
             raise VideoError("The video has no frames.", where=self._path, got=f"{index.packets} packets")

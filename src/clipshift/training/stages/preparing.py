@@ -22,7 +22,7 @@ from clipshift.training.samples import BadSample, TrainingClips
 from clipshift.training.stages.data import check_validation, record_clips, say_data
 from clipshift.training.stages.job import Job, Run
 from clipshift.training.stages.objective import Others, build_objective
-from clipshift.training.start import starting_network
+from clipshift.training.start import MEDIAN_SPAN, starting_network
 
 
 def prepare(job: Job, others: Others) -> Run:
@@ -111,6 +111,21 @@ def _say_what_is_trained(job: Job) -> None:
     say_data(job)
     if any(source.startswith("weights ") for source in job.resolved.origin.values()):
         job.reporter.say(f"The temporal shift is that of the weights: {job.config.model.shift}.")
+    _say_rate(job)
+
+
+def _say_rate(job: Job) -> None:
+    settings = job.config.input
+    if settings.rate is not None:
+        why = ", the median length of the spans" if job.resolved.origin.get("input.rate") == MEDIAN_SPAN else ""
+        job.reporter.say(
+            f"The network sees {settings.rate:g} frames a second: {settings.segments} in "
+            f"{settings.segments / settings.rate:.3g} s{why} (input.rate={settings.rate:g})."
+        )
+    elif job.dataset.train.videos:
+        job.reporter.say(
+            "Note: frames are spread over each span, whatever its length; for streams, set input.rate, frames a second."
+        )
 
 
 def _say_training(run: Run) -> None:
