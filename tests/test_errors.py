@@ -43,3 +43,13 @@ def test_errors_with_arguments_of_their_own_cross_processes() -> None:
 @pytest.mark.parametrize("name", [name for name in vars(errors) if name.endswith("Error")])
 def test_every_error_is_a_user_error(name: str) -> None:
     assert issubclass(getattr(errors, name), UserError)
+
+
+def test_line_breaks_in_what_is_quoted_make_no_lines() -> None:
+    odd = "a" + "\n" * 1000 + "b"
+    error = UserError(odd, where=odd, got=odd, allowed=[odd], remedy=odd)
+    assert len(str(error).split("\n")) == 10, "six of the sentence, one of each of the others"
+    assert str(UserError("Two differ.\n  one\n  two", where="a\nb")).split("\n") == [
+        "Two differ.", "  one", "  two", "  where:   a\\nb",
+    ]  # fmt: skip
+    assert error.where == odd, "programs get it as it is"

@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from clipshift.files import append_line, path_bytes, printable, sha256_of_file, sync, to_json, write_whole
+from clipshift.files import (
+    append_line,
+    is_partial,
+    path_bytes,
+    printable,
+    sha256_of_file,
+    sync,
+    to_json,
+    write_together,
+    write_whole,
+)
 
 ODD = "b\udcffd \u2028 \u00e9 \x1b[31m \u202e"
 
@@ -26,6 +36,29 @@ def test_a_file_is_written_whole_and_nothing_else_is_left(content: str | bytes |
     write_whole(tmp_path / "a", content)
     assert (tmp_path / "a").read_bytes() == b"one\ntwo\n"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_files_that_belong_together_are_all_written_before_one_has_its_name(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old a")
+    (tmp_path / "b").mkdir()  # no file can have this name
+    with pytest.raises(OSError, match="missing"):
+        write_together([(tmp_path / "a", "new"), (tmp_path / "missing" / "c", "new")])
+    assert (tmp_path / "a").read_text() == "old a"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+    with pytest.raises(OSError, match="b"):
+        write_together([(tmp_path / "a", "first"), (tmp_path / "b", "x"), (tmp_path / "a", "last")])
+    assert (tmp_path / "a").read_text() == "first"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+    write_together([(tmp_path / "a", "first"), (tmp_path / "c", "c"), (tmp_path / "a", "last")])
+    assert {path.name: path.read_text() for path in tmp_path.iterdir() if path.is_file()} == {"a": "last", "c": "c"}
+
+
+def test_what_a_killed_process_left_is_known_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+    monkeypatch.setattr(Path, "replace", lambda self, _: names.append(self.name))
+    write_whole(tmp_path / "run.json", "{}")
+    assert is_partial(names[0])
+    assert not is_partial("run.json")
 
 
 def test_what_fails_half_way_leaves_the_old_file(tmp_path: Path) -> None:

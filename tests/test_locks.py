@@ -147,3 +147,17 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: py
     with pytest.raises(RunError, match="cannot be locked") as caught:
         holding(tmp_path)
     assert caught.value.got == "Read-only file system"
+
+
+def test_a_note_that_cannot_be_closed_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Network file systems write only when a file is closed, and a full one says so then."""
+    close = os.close
+
+    def full(descriptor: int) -> None:
+        close(descriptor)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with hold_folder(tmp_path, doing="trains in this folder", error=RunError):
+        monkeypatch.setattr(os, "close", full)
+    monkeypatch.undo()
+    holding(tmp_path)

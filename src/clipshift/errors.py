@@ -41,13 +41,13 @@ class UserError(Exception):
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        lines = [self.what]
+        lines = [_folded(self.what, most_lines=_MOST_LINES)]
         for name in ("where", "got", "allowed"):
             value = getattr(self, name)
             if value is not None:
-                lines.append(f"  {name + ':':9}{value}")
+                lines.append(f"  {name + ':':9}{_folded(value)}")
         if self.remedy is not None:
-            lines.append(f"  {'do:':9}{self.remedy}")
+            lines.append(f"  {'do:':9}{_folded(self.remedy)}")
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -61,6 +61,8 @@ _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 20
 _LONGEST = 2000
 _LONGEST_LINE = 4096
 """Letters: a path may have so many."""
+_MOST_LINES = 6
+"""Of the sentence that says what is wrong, which may go on with a list."""
 
 
 def _bounded(text: str) -> str:
@@ -68,6 +70,12 @@ def _bounded(text: str) -> str:
     if len(text) <= _LONGEST_LINE:
         return text
     return "\n".join(line if len(line) <= _LONGEST_LINE else line[:_LONGEST_LINE] + " ..." for line in text.split("\n"))
+
+
+def _folded(text: str, *, most_lines: int = 1) -> str:
+    """A text of at most so many lines: names that are quoted may hold line breaks."""
+    *lines, rest = text.split("\n", most_lines - 1)
+    return "\n".join([*lines, rest.replace("\n", "\\n")])
 
 
 def _shown(value: object) -> str:

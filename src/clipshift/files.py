@@ -57,6 +57,42 @@ def write_whole(path: Path, content: str | bytes | Iterable[str]) -> None:
         raise
 
 
+def write_together(contents: Iterable[tuple[Path, str]]) -> None:
+    """Write files that belong together: all are on the disk before the first takes its name.
+
+    A disk that is full leaves the old ones. Whoever must not see old ones beside new ones names a file twice: first
+    with what says that the others are not to be read, last with what it says in the end.
+
+    Args:
+        contents: Files and their text, in the order in which they take their names; their folders are there.
+
+    Raises:
+        OSError: One cannot be written, and all are as they were; or one cannot take its name.
+    """
+    waiting: list[tuple[Path, Path]] = []
+    try:
+        for number, (path, content) in enumerate(contents):
+            real = Path(os.path.realpath(path))
+            partial = real.with_name(f".{real.name}.{os.getpid()}-{number}.partial")
+            waiting.append((partial, real))
+            _write(partial, content)
+            sync(partial)
+        for partial, real in waiting:
+            partial.replace(real)
+        for folder in {real.parent for _, real in waiting}:
+            sync(folder)
+    except BaseException:
+        for partial, _ in waiting:
+            with suppress(OSError):
+                partial.unlink()
+        raise
+
+
+def is_partial(name: str) -> bool:
+    """Whether a file of this name is what a process that was killed left of a file that it wrote."""
+    return name.startswith(".") and name.endswith(".partial")
+
+
 def _write(path: Path, content: str | bytes | Iterable[str]) -> None:
     if isinstance(content, bytes):
         path.write_bytes(content)

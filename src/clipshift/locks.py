@@ -216,7 +216,8 @@ def _give_back(path: Path, descriptor: int) -> None:
             path.unlink()
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
-    os.close(descriptor)
+    with suppress(OSError):  # the note does not matter any more; network file systems write it only now
+        os.close(descriptor)
     if removable and os.name == "nt":
         with suppress(OSError):
             path.unlink()

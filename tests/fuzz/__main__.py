@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, Queue
 
-from tests.fuzz.cases import KINDS, Outcome
+from tests.fuzz.cases import KINDS, Kind, Outcome
 
 LONGEST = 240
 """Seconds by the clock after which a case counts as one without an end."""
 
 
-SHORT = {"video": 400, "frames": 100, "list": 150, "data": 150, "config": 150, "weights": 40, "model": 15, "run": 2,
-         "checkpoint": 5, "command": 12}  # fmt: skip
-"""Cases of the run that the tests make: half a minute of CPU time."""
+SHORT = {"video": 400, "frames": 100, "list": 150, "data": 150, "config": 150, "weights": 40, "model": 15,
+         "run": 2, "checkpoint": 5, "command": 12}  # fmt: skip
+"""Cases of the run that the tests make: half a minute of CPU time. The other kinds need samples that take longer."""
 
 
 _MOST_CONCEALED = 0.01
@@ -87,10 +87,11 @@ class Worker(threading.Thread):
         log = (self.folder.parent / f"{self.folder.name}.log").read_text(encoding="utf-8", errors="replace")[-4000:]
         return Outcome(f"died: code {code}" if ready else "died: no end", log, 0, 0)
 
-    def make_samples(self, *, torch: bool) -> None:
+    def make_samples(self, kinds: list[Kind]) -> None:
         """Have the child make what is damaged later."""
         self._start()
-        line, _ = self._ask("samples", int(torch))
+        needed = max(2 if kind.exports else int(kind.torch) for kind in kinds)
+        line, _ = self._ask("samples", needed, seconds=4 * LONGEST)
         if not line:
             raise RuntimeError("the samples cannot be made: see above")
 
@@ -104,14 +105,14 @@ class Worker(threading.Thread):
             )
             errors.close()
 
-    def _ask(self, kind: str, number: int) -> tuple[str, bool]:
+    def _ask(self, kind: str, number: int, seconds: float = LONGEST) -> tuple[str, bool]:
         """What the child says, and whether it said anything or ended in time."""
         assert self.child is not None
         assert self.child.stdin is not None
         assert self.child.stdout is not None
         self.child.stdin.write(f"{kind} {number}\n")
         self.child.stdin.flush()
-        ready, _, _ = select.select([self.child.stdout], [], [], LONGEST)
+        ready, _, _ = select.select([self.child.stdout], [], [], seconds)
         return self.child.stdout.readline() if ready else "", bool(ready)
 
 
@@ -160,7 +161,7 @@ def main() -> int:
         for kind, number in planned(options):
             queue.put((kind, number))
         workers = [Worker(options, queue, Path(scratch) / f"worker{number}") for number in range(options.workers)]
-        workers[0].make_samples(torch=any(KINDS[kind].torch for kind in options.kinds))
+        workers[0].make_samples([KINDS[kind] for kind in {kind for kind, _ in planned(options)}])
         for worker in workers:
             worker.start()
         deadline = time.monotonic() + options.minutes * 60
@@ -175,7 +176,7 @@ def main() -> int:
 def planned(options: argparse.Namespace) -> list[tuple[str, int]]:
     """Kinds and numbers of the cases, the kinds in turns so that all get their share of the minutes."""
     if options.short:
-        return [(kind, number) for kind in options.kinds for number in range(SHORT[kind])]
+        return [(kind, number) for kind in options.kinds for number in range(SHORT.get(kind, 0))]
     numbers = range(options.first, options.first + options.cases)
     return [(kind, number) for number in numbers for kind in options.kinds]
 

@@ -10,6 +10,8 @@ import contextlib
 import hashlib
 import io
 import json
+import platform
+import re
 import shutil
 import traceback
 from collections.abc import Callable
@@ -22,7 +24,7 @@ import av
 import numpy as np
 
 from tests.fuzz import commands, watch
-from tests.fuzz.mutate_containers import damaged
+from tests.fuzz.mutate_containers import EXTREMES, damaged
 from tests.fuzz.mutate_text import VALUES, WORDS, damaged_text, damaged_value
 from tests.fuzz.samples import SMALL, read_json
 from tests.video.making import decode_all
@@ -43,12 +45,14 @@ class Kind:
         make: Makes a damaged input.
         read: Reads it; raises `UserError`, or anything else for a fault.
         torch: Whether that needs PyTorch and the trained samples.
+        exports: Whether that needs the exports for OpenVINO and PyTorch, too.
         seconds: CPU time that a case may take.
     """
 
     make: Make
     read: Callable[[Any], object]
     torch: bool = False
+    exports: bool = False
     seconds: float = watch.MOST_SECONDS
 
 
@@ -80,6 +84,7 @@ def random_of(kind: str, seed: int, number: int) -> Random:
 
 def warm(kind: str, samples: Path, folder: Path) -> None:
     """Import and set up what the kind's reader needs, which is neither measured nor forbidden."""
+    platform.processor()  # runs `uname`, the first time
     if KINDS[kind].torch:
         import clipshift
 
@@ -375,12 +380,15 @@ def _damaged_archive(data: bytes, random: Random) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w") as new:
         names = old.namelist()
-        hit = random.choice([name for name in names if name.endswith((".pkl", ".npy"))] * 5 + names)
+        hit = random.choice([name for name in names if name.endswith((".pkl", ".npy", ".json"))] * 5 + names)
         for name in names:
             content = old.read(name)
             what = random.random()
             if name == hit:
-                content = damaged(content, random)
+                if name.endswith(".json") and random.random() < 0.7:
+                    content = json.dumps(damaged_value(json.loads(content), random)).encode()
+                else:
+                    content = damaged(content, random)
                 if what < 0.1:
                     name = random.choice(("../x", "/x", "archive/data/0", "archive/data.pkl", "\\x", name))  # noqa: PLW2901
                 elif what < 0.15:
@@ -412,7 +420,7 @@ def _resigned(folder: Path, described: Any) -> str:  # noqa: ANN401
         described["weights_sha256"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     if isinstance(described, dict) and "description_sha256" in described:
         if isinstance(described.get("files"), dict):
-            for name in ("model.onnx", "model.pt2"):
+            for name in described["files"]:
                 if (folder / name).is_file():
                     described["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         del described["description_sha256"]
@@ -438,6 +446,51 @@ def _make_model(random: Random, samples: Path, folder: Path) -> object:
     elif what < 0.05:
         (model / "model.json").write_text(random.choice(("[" * 100_000, '{"format": 1' + "0" * 5000 + "}", "1", '"a"')))
     return model, samples / "trained" / "clips" / "val"
+
+
+def _make_openvino(random: Random, samples: Path, folder: Path) -> object:
+    """An export for OpenVINO with damage to its description, its graph (XML) or its weights."""
+    model = Path(shutil.copytree(samples / "exports" / "openvino", folder / "model"))
+    graph, weights = model / "model.xml", model / "model.bin"
+    what = random.random()
+    if what < 0.6:
+        graph.write_bytes(_damaged_attributes(graph.read_text(encoding="utf-8"), random))
+    elif what < 0.8:
+        graph.write_bytes(damaged_text(graph.read_text(encoding="utf-8"), random))
+    else:
+        weights.write_bytes(damaged(weights.read_bytes(), random))
+    return _described_again(model, random), samples / "trained" / "clips" / "val"
+
+
+def _damaged_attributes(text: str, random: Random) -> bytes:
+    """XML in which up to three attributes or texts are others."""
+    for _ in range(random.choice((1, 1, 1, 2, 3))):
+        places = [match.span(1) for match in re.finditer(r'="([^"<>]*)"|(?<=>)([^<>\n]+)(?=<)', text) if match[1]]
+        start, end = random.choice(places)
+        value = random.choice((*map(str, EXTREMES), "-1", text[slice(*random.choice(places))], random.choice(WORDS)))
+        escaped = value.replace("&", "&amp;").replace("<", "&lt;") if random.random() < 0.9 else value
+        text = text[:start] + escaped.replace('"', "&quot;") + text[end:]
+    return text.encode(errors="surrogateescape")
+
+
+def _make_torch(random: Random, samples: Path, folder: Path) -> object:
+    """A program of `torch.export` with damage to its file, the entries of it, or the values in these."""
+    model = Path(shutil.copytree(samples / "exports" / "torch", folder / "model"))
+    program = model / "model.pt2"
+    data = program.read_bytes()
+    program.write_bytes(_damaged_archive(data, random) if random.random() < 0.8 else damaged(data, random))
+    return _described_again(model, random), samples / "trained" / "clips" / "val"
+
+
+def _described_again(model: Path, random: Random) -> Path:
+    """The model with a description whose checksums are right; in some cases they are not, or it is damaged, too."""
+    what = random.random()
+    if what > 0.1:
+        described = read_json(model / "model.json")
+        if what > 0.8:
+            described = damaged_value(described, random)
+        (model / "model.json").write_text(_resigned(model, described), encoding="utf-8")
+    return model
 
 
 def _read_model(made: tuple[Path, Path]) -> object:
@@ -536,6 +589,8 @@ KINDS: dict[str, Kind] = {
     "config": Kind(_make_config, _read_config),
     "weights": Kind(_make_weights, _read_weights, torch=True),
     "model": Kind(_make_model, _read_model, torch=True),
+    "openvino": Kind(_make_openvino, _read_model, torch=True, exports=True),
+    "torch": Kind(_make_torch, _read_model, torch=True, exports=True),
     "run": Kind(_make_run, _read_run, torch=True, seconds=30),
     "checkpoint": Kind(_make_checkpoint, _read_checkpoint, torch=True, seconds=60),
     "command": Kind(commands.make, commands.run, torch=True, seconds=60),

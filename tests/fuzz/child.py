@@ -1,6 +1,7 @@
 """A process that runs cases one after the other: reads `KIND NUMBER` a line, writes an outcome as JSON a line.
 
-The line `samples 0` has it make the samples first, with `samples 1` also those that need PyTorch.
+The line `samples 0` has it make the samples first, with `samples 1` also those that need PyTorch, with `samples 2` also
+the exports.
 
 What a damaged file does to the process (a crash, no end, all memory) ends this process and not the campaign.
 """
@@ -34,7 +35,7 @@ def main(seed: int, samples: Path, folder: Path) -> None:
     for line in sys.stdin:
         kind, number = line.split()
         if kind == "samples":
-            make_missing(samples, torch=number == "1")
+            make_missing(samples, torch=number >= "1", exports=number == "2")
             print("{}", file=answers, flush=True)
             continue
         if kind not in warmed:

@@ -69,8 +69,20 @@ def make(random: Random, samples: Path, folder: Path) -> object:
                   "input.resize=36", "train.epochs=1", "data.workers=0", "train.threads=1"]  # fmt: skip
     if command in {"frames", "repack"} and "--workers" not in words:
         words += ["--workers", "0"]
+    _tame(words, folder)
     (folder / "words.txt").write_text(repr(words), encoding="utf-8", errors="backslashreplace")
     return [word for word in words if "\0" not in word], folder
+
+
+def _tame(words: list[str], folder: Path) -> None:
+    """Keep a command line from starting processes, and from writing where it is told to outside of its folder."""
+    for place, option in enumerate(words[:-1]):
+        value = words[place + 1]
+        if option == "--workers" and value.lstrip("-").isdigit() and value != "0":
+            words[place + 1] = "0"
+        inside = Path(os.path.realpath(folder / os.path.expanduser(value.replace("\0", ""))))  # noqa: PTH111 - never fails
+        if option in {"--to", "--out", "--json"} and not inside.is_relative_to(os.path.realpath(folder)):
+            words[place + 1] = "out"
 
 
 def _any_word(random: Random) -> str:
@@ -82,7 +94,8 @@ def run(made: tuple[list[str], Path]) -> object:
     from clipshift import cli
 
     words, folder = made
-    arguments, here = sys.argv, Path.cwd()
+    arguments, here, given = sys.argv, Path.cwd(), sys.stdin
+    sys.stdin = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     sys.argv = ["clipshift", *words]
     os.chdir(folder)
     out, err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
@@ -97,6 +110,6 @@ def run(made: tuple[list[str], Path]) -> object:
             raise RuntimeError(f"exit code {end.code}: {said}") from None
         return end.code
     finally:
-        sys.argv = arguments
+        sys.argv, sys.stdin = arguments, given
         os.chdir(here)
     raise RuntimeError("no exit code")

@@ -1,9 +1,11 @@
-"""Faults of the file system: every write, fsync, renaming and creation of a command fails once.
+"""Faults of the file system: every write, fsync, closing, renaming, creation and deletion of a command fails once.
 
     PYTHONPATH=src python -m tests.fuzz.disk_faults --most 20
 
-After each the command has said so in a few lines and exit code 2 (or went well: some files may fail), what was valid is
-valid still, and the same command again does its work.
+After each the command has said so in a few lines and exit code 2 (or went well, with the right result: some files may
+fail), what was valid is valid still, and the same command again does its work.
+
+This process loads PyTorch once; each command runs in a copy of it.
 """
 
 from __future__ import annotations
@@ -12,21 +14,62 @@ import argparse
 import ctypes
 import errno
 import hashlib
+import io
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from tests.fuzz.samples import SMALL
+from PIL import Image
 
-CODES = (errno.ENOSPC, errno.EIO, errno.EACCES)
+from tests.fuzz.samples import SMALL, make_missing
+
 LIBRARY = "CLIPSHIFT_DISK_FAULTS"
+PUBLISHED = "published.pth"
+LOADED = ("clipshift.training.run", "clipshift.exporting.export", "matplotlib.figure", "torchmetrics",
+          "scipy.signal", "onnxruntime", "onnxscript.rewriter", "openvino", "torch.export",
+          "torch.onnx._internal.exporter._core", "sympy", "networkx", "torch._dynamo")  # fmt: skip
+MANY = 8
+"""Equal calls in a row of which not all fail."""
+SHORT = -1
+"""In place of an error a write takes only half of what it was given; whoever wrote goes on with the rest."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens at a call.
+
+    Attributes:
+        code: The number of the error, or `SHORT`.
+        lasting: Whether it happens at all later calls, too.
+    """
+
+    code: int
+    lasting: bool = False
+
+    def strikes(self, call: str) -> bool:
+        """Whether a system would answer this call so: removing needs no room."""
+        if self.code == SHORT:
+            return "write" in call
+        return self.code != errno.ENOSPC or call not in {"unlink", "rmdir"}
+
+
+FAULTS = {
+    "ENOSPC": Fault(errno.ENOSPC),
+    "EIO": Fault(errno.EIO),
+    "EACCES": Fault(errno.EACCES),
+    "full": Fault(errno.ENOSPC, lasting=True),
+    "short": Fault(SHORT),
+}
 
 
 @dataclass(frozen=True)
@@ -38,12 +81,14 @@ class Command:
         prepare: Puts there what is there before.
         check: Raises where what was valid is not any more; after a fault and after a good end.
         result: What the command makes, to be compared between starts.
+        once: Whether it refuses to do again what is done.
     """
 
     words: tuple[str, ...]
     prepare: Callable[[Path, Path], object]
     check: Callable[[Path], object]
     result: Callable[[Path], str]
+    once: bool = False
 
 
 def _digest(folder: Path, pattern: str) -> str:
@@ -56,6 +101,19 @@ def _half_trained(samples: Path, here: Path) -> None:
     shutil.rmtree(max((here / "run" / "checkpoints").iterdir()))
     (here / "run" / "finished.json").unlink()
     (here / "clips").symlink_to(samples / "trained" / "clips")
+
+
+def _check_begun(here: Path) -> None:
+    """A model that has its name is whole; of checkpoints the newest that was finished is whole."""
+    from clipshift.models.bundle import load_bundle
+    from clipshift.training.checkpoint import load_checkpoint
+
+    if (here / "run" / "model").exists():
+        load_bundle(here / "run" / "model")
+    if (here / "run" / "checkpoints").exists():
+        found = load_checkpoint(here / "run" / "checkpoints")
+        if found is not None and found[3]:
+            raise ValueError(f"checkpoints: {found[3]}")
 
 
 def _check_run(here: Path) -> None:
@@ -89,12 +147,68 @@ def _check_predictions(here: Path) -> None:
 
 def _check_videos(here: Path) -> None:
     """A video that has its name is whole."""
+    _count_frames(here)
+
+
+def _count_frames(here: Path) -> str:
+    """The frames of each video; the bytes are not always the same, because x264 reads memory that it has not set."""
     from clipshift.video import open_clip
 
-    for path in here.glob("out/**/*.mp4"):
-        if not path.name.startswith("."):
+    counts = []
+    for path in sorted(here.glob("out/*/*.mp4")):
+        if not path.parent.name.startswith("."):  # there they are written
             with open_clip(path) as clip:
-                list(clip.frames())
+                counts.append(f"{path.parent.name}: {len(list(clip.frames()))}")
+    return ", ".join(counts)
+
+
+def _check_converted(here: Path) -> None:
+    from clipshift.models.bundle import load_bundle
+
+    if (here / "out").exists():
+        load_bundle(here / "out")
+
+
+def _check_lists(here: Path) -> None:
+    from clipshift.config import DataConfig
+    from clipshift.datasets.manifest import read_dataset
+
+    path = here / "out" / "data.yaml"
+    if path.exists() and "train:" in path.read_text():  # else the lists are being exchanged
+        read_dataset(here / "out" / "data.yaml", DataConfig())
+
+
+def _check_evaluation(here: Path) -> None:
+    from clipshift.evaluation.results import load_evaluation
+
+    if (here / "out" / "metrics.json").exists():
+        load_evaluation(here / "out")
+
+
+def _check_findings(here: Path) -> None:
+    json.loads((here / "old.json").read_text())
+
+
+def _check_nothing(here: Path) -> None:
+    """What is written has no state that could be invalid: it is written again by the same command."""
+
+
+def _clips(samples: Path, here: Path) -> None:
+    (here / "clips").symlink_to(samples / "trained" / "clips")
+
+
+def _published(samples: Path, here: Path) -> None:
+    (here / "weights.pth").symlink_to(samples / PUBLISHED)
+
+
+def _checked(samples: Path, here: Path) -> None:
+    (here / "clips").symlink_to(samples / "trained" / "clips")
+    (here / "old.json").write_text("{}")
+
+
+def _export_to(target: str, pattern: str) -> Command:
+    words = ("export", "run", "--to", target, "--out", "out", "--license", "MIT", "--data", "clips")
+    return Command(words, _model, _check_export, lambda here: _digest(here / "out", pattern), once=True)
 
 
 COMMANDS = {
@@ -108,40 +222,73 @@ COMMANDS = {
         ("repack", "clips", "--to", "out", "--short-side", "32", "--workers", "0"),
         _model,
         _check_videos,
-        lambda here: _digest(here / "out", "**/*.mp4"),
+        _count_frames,
+    ),
+    "frames": Command(
+        ("frames", "clips", "--to", "out", "--short-side", "32", "--workers", "0"),
+        _model,
+        _check_nothing,
+        lambda here: _digest(here / "out", "**/*.jpg"),
     ),
     "train": Command(
+        ("train", "clips", *SMALL, "--out", "run"),
+        _clips,
+        _check_begun,
+        lambda here: _digest(here / "run", "model/*.safetensors"),
+    ),
+    "resume": Command(
         ("train", "clips", *SMALL, "--out", "run"),
         _half_trained,
         _check_run,
         lambda here: _digest(here / "run", "model/*.safetensors"),
     ),
-    "export": Command(
-        ("export", "run", "--to", "onnx", "--out", "out", "--license", "MIT", "--data", "clips"),
+    "onnx": _export_to("onnx", "*.onnx"),
+    "openvino": _export_to("openvino", "*.bin"),
+    "torch": _export_to("torch", "README.md"),
+    "evaluate": Command(
+        ("evaluate", "run", "clips", "--out", "out", "--device", "cpu"),
         _model,
-        _check_export,
-        lambda here: _digest(here / "out", "*.onnx"),
+        _check_evaluation,
+        lambda here: _digest(here / "out", "predictions.jsonl"),
+    ),
+    "convert": Command(
+        ("convert", "weights.pth", "--to", "out"),
+        _published,
+        _check_converted,
+        lambda here: _digest(here / "out", "*.safetensors"),
+        once=True,
+    ),
+    "lists": Command(
+        ("lists", "clips", "--to", "out"), _clips, _check_lists, lambda here: _digest(here / "out", "[!.]*")
+    ),
+    "check": Command(
+        ("check", "clips", "--json", "old.json"), _checked, _check_findings, lambda here: _digest(here, "old.json")
     ),
 }
 
 
-def run(command: Command, here: Path, *, at: int, code: int = 0) -> tuple[int, str, int]:
+def run(command: Command, here: Path, *, at: int, fault: Fault | None = None) -> tuple[int, str, list[str]]:
     """Run a command in a copy of this process in which a call fails; its exit code, what it said, and the calls."""
-    said, count = here.parent / "said.txt", here.parent / "calls.txt"
+    said, listed = here.parent / "said.txt", here.parent / "calls.txt"
+    listed.unlink(missing_ok=True)
     pid = os.fork()
     if pid == 0:
         ended = 70
+        library = ctypes.CDLL(os.environ[LIBRARY])
+        library.calls.restype = ctypes.c_char_p
         try:
+            (here / "temporary").mkdir(exist_ok=True)  # what is written there fails, too
+            tempfile.tempdir = str(here / "temporary")
+            os.environ["TMPDIR"] = tempfile.tempdir
             os.chdir(here)
             out = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(out, 1)
             os.dup2(out, 2)
             sys.argv = ["clipshift", *command.words]
-            library = ctypes.CDLL(os.environ[LIBRARY])
-            library.calls.restype = ctypes.c_long
             from clipshift import cli
 
-            library.arm(str(here).encode(), ctypes.c_long(at), code, 0)
+            code, lasting = (fault.code, fault.lasting) if fault is not None else (0, False)
+            library.arm(str(here).encode(), ctypes.c_long(at), code, int(lasting))
             try:
                 cli.main()
             except SystemExit as end:
@@ -151,41 +298,69 @@ def run(command: Command, here: Path, *, at: int, code: int = 0) -> tuple[int, s
 
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
             calls = library.calls()
             library.arm(b"", ctypes.c_long(0), 0, 0)
-            count.write_text(str(calls))
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError):
+                    stream.flush()
+            listed.write_bytes(calls.replace(str(here).encode() + b"/", b""))
             os._exit(ended)
     _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status), said.read_text(errors="replace"), int(count.read_text())
+    calls = listed.read_text(errors="replace").splitlines() if listed.exists() else []
+    return os.waitstatus_to_exitcode(status), said.read_text(errors="replace"), calls
 
 
-def judge(command: Command, samples: Path, scratch: Path, *, at: int, code: int, right: str) -> str | None:
+def judge(command: Command, samples: Path, scratch: Path, *, at: int, fault: Fault, right: str) -> str | None:
     """Let one call fail; what is wrong then, or None."""
+    here = _fresh(command, samples, scratch)
+    ended, said, calls = run(command, here, at=at, fault=fault)
+    where = calls[at - 1] if at <= len(calls) else "no call"
+    error = said[said.find("error: ") :] if "error: " in said else ""
+    if "Traceback" in said or ended not in {0, 1, 2} or (ended == 2 and not 0 < len(error.splitlines()) <= 8):
+        return f"{where}: exit code {ended}: {said[-3000:]}"
+    if fault.code == SHORT and ended != 0:
+        return f"{where}: exit code {ended}: {said[-1500:]}"
+    try:
+        command.check(here)
+    except Exception as error:
+        return f"{where}: exit code {ended}; what was valid is not any more: {type(error).__name__}: {error}"
+    if ended == 0 and command.result(here) != right:
+        return f"{where}: exit code 0, and another result: {command.result(here)}, {said[-1500:]}"
+    if ended == 0 and command.once:
+        return None
+    ended, said, _ = run(command, here, at=0)
+    if ended != 0 or command.result(here) != right:
+        return f"{where}: the same command again: exit code {ended}, {command.result(here)}: {said[-1500:]}"
+    return None
+
+
+def make_inputs(samples: Path) -> None:
+    """Make the samples, and a file of weights as timm's networks have it."""
+    make_missing(samples, torch=True)
+    if not (samples / PUBLISHED).exists():
+        import timm
+        import torch
+
+        torch.save(timm.create_model("mobilenetv2_100", num_classes=3).state_dict(), samples / PUBLISHED)
+
+
+def _fresh(command: Command, samples: Path, scratch: Path) -> Path:
     here = scratch / "here"
     shutil.rmtree(here, ignore_errors=True)
     here.mkdir()
     command.prepare(samples, here)
-    ended, said, _ = run(command, here, at=at, code=code)
-    error = said[said.find("error: ") :] if "error: " in said else ""
-    if "Traceback" in said or ended not in {0, 1, 2} or (ended == 2 and not 0 < len(error.splitlines()) <= 8):
-        return f"exit code {ended}: {said[-1500:]}"
-    try:
-        command.check(here)
-    except Exception as error:
-        return f"what was valid is not any more: {type(error).__name__}: {error}"
-    ended, said, _ = run(command, here, at=0)
-    if ended != 0 or command.result(here) != right:
-        return f"the same command again: exit code {ended}, {command.result(here)}: {said[-1500:]}"
-    return None
+    return here
 
 
 def main() -> int:
     """Go through the calls of the commands; 1 if a fault was found."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.disk_faults", description="Lets writes fail.")
     parser.add_argument("--commands", nargs="+", choices=tuple(COMMANDS), default=list(COMMANDS))
+    parser.add_argument("--faults", nargs="+", choices=tuple(FAULTS), default=list(FAULTS))
     parser.add_argument("--most", type=int, default=0, help="calls of each command; 0: all")
+    parser.add_argument("--first", type=int, default=1, help="number of the first call that fails")
+    parser.add_argument("--all", action="store_true", help="each fault at each call, not one of them in turn")
+    parser.add_argument("--show", action="store_true", help="name the calls, and let none fail")
     parser.add_argument("--samples", type=Path, help="folder of the samples; made if it is not there")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -193,34 +368,70 @@ def main() -> int:
             return start_again(Path(folder))
         samples = (options.samples or Path(folder) / "samples").resolve()
         # In a process of its own: where PyTorch has answered, processes that are forked have no PyTorch.
-        make = (
-            "import sys, pathlib, tests.fuzz.samples as made; made.make_missing(pathlib.Path(sys.argv[1]), torch=True)"
-        )
+        make = "import sys, pathlib, tests.fuzz.disk_faults as faults; faults.make_inputs(pathlib.Path(sys.argv[1]))"
         subprocess.run([sys.executable, "-c", make, str(samples)], check=True)
-        import_module("clipshift.training.run")  # once for all that are forked
-        bad = sum(go_through(name, samples, Path(folder).resolve(), options.most) for name in options.commands)
+        for name in LOADED:
+            with suppress(ModuleNotFoundError):  # an engine may be missing
+                import_module(name)  # once for all that are forked
+        _draw_nothing()
+        bad = sum(go_through(name, samples, Path(folder).resolve(), options) for name in options.commands)
     return int(bad > 0)
 
 
-def go_through(name: str, samples: Path, scratch: Path, most: int) -> int:
-    """Let calls of a command fail, spread evenly over all; how many faults there were."""
-    command, here = COMMANDS[name], scratch / "here"
-    shutil.rmtree(here, ignore_errors=True)
-    here.mkdir()
-    command.prepare(samples, here)
+def distinct(calls: list[str]) -> list[int]:
+    """Numbers of the calls, from 1; of many equal ones in a row the first two, one in the middle, and the last."""
+    chosen: list[int] = []
+    for _, row in itertools.groupby(range(len(calls)), key=calls.__getitem__):
+        numbers = [number + 1 for number in row]
+        chosen += numbers if len(numbers) <= MANY else [*numbers[:2], numbers[len(numbers) // 2], numbers[-1]]
+    return chosen
+
+
+def spread(numbers: list[int], most: int) -> list[int]:
+    """At most so many of the numbers, spread evenly; 0: all."""
+    if not most or most >= len(numbers):
+        return numbers
+    return [numbers[n * (len(numbers) - 1) // max(1, most - 1)] for n in range(most)]
+
+
+def _draw_nothing() -> None:
+    """Reports get blank plots: drawing is half of the time of a small training, and writes nothing."""
+    from clipshift.evaluation.report import canvas, page
+
+    blank = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(blank, "png")
+    for module in (canvas, page):
+        module.render = lambda *_: blank.getvalue()  # type: ignore[attr-defined]
+
+
+def go_through(name: str, samples: Path, scratch: Path, options: argparse.Namespace) -> int:
+    """Let calls of a command fail, spread evenly over all, with each fault; how many times something was wrong."""
+    command, began = COMMANDS[name], time.monotonic()
+    here = _fresh(command, samples, scratch)
     ended, said, calls = run(command, here, at=0)
     if ended != 0 or not calls:
-        raise RuntimeError(f"{name} without a fault: exit code {ended}, {calls} calls, {said}")
+        raise RuntimeError(f"{name} without a fault: exit code {ended}, {len(calls)} calls, {said}")
+    command.check(here)
     right = command.result(here)
-    chosen = range(1, calls + 1) if not most else sorted({1 + n * (calls - 1) // max(1, most - 1) for n in range(most)})
-    bad = 0
-    for at in chosen:
-        code = CODES[at % len(CODES)]
-        wrong = judge(command, samples, scratch, at=at, code=code, right=right)
-        if wrong is not None:
-            bad += 1
-            sys.stdout.write(f"{name}, call {at} of {calls}, {errno.errorcode[code]}: {wrong}\n\n")
-    sys.stdout.write(f"{name}: {len(chosen)} of {calls} calls failed, {bad} times something was wrong\n")
+    chosen = spread(distinct(calls), options.most)
+    tried = bad = 0
+    if options.show:
+        sys.stdout.write("\n".join([f"{name}:", *calls, ""]))
+        chosen = []
+    for at in [at for at in chosen if at >= options.first]:
+        fitting = [word for word in options.faults if FAULTS[word].strikes(calls[at - 1].split()[0])]
+        for word in fitting if options.all else fitting[at % len(fitting) :][:1]:
+            tried += 1
+            wrong = judge(command, samples, scratch, at=at, fault=FAULTS[word], right=right)
+            if wrong is not None:
+                bad += 1
+                sys.stdout.write(f"{name}, call {at} of {len(calls)}, {word}: {wrong}\n\n")
+                sys.stdout.flush()
+    seconds = time.monotonic() - began
+    sys.stdout.write(
+        f"{name}: {len(chosen)} of {len(calls)} calls, {tried} faults, "
+        f"{bad} times something was wrong, {seconds:.0f} s\n"
+    )
     sys.stdout.flush()
     return bad
 

@@ -140,13 +140,29 @@ def make_trained(folder: Path) -> None:
     clipshift.export(folder / "run", to="onnx", out=folder / "export", data=clips / "val", license="Apache-2.0")
 
 
-def make_missing(folder: Path, *, torch: bool) -> None:
-    """Make those samples that are not there."""
+def make_exports(folder: Path, run: Path, clips: Path) -> None:
+    """The run's exports for the other engines; needs PyTorch and OpenVINO."""
+    import clipshift
+
+    for target in ("openvino", "torch"):
+        clipshift.export(run, to=target, out=folder / target, data=clips, license="Apache-2.0")
+
+
+def make_missing(folder: Path, *, torch: bool, exports: bool = False) -> None:
+    """Make those samples that are not there.
+
+    Args:
+        folder: Of the samples.
+        torch: Also those that need PyTorch.
+        exports: Also the exports for OpenVINO and PyTorch, which need all the others.
+    """
     if not (folder / "settings").exists():
         make_samples(folder)
     if torch and not (folder / "trained" / "export").exists():
         make_weights(folder / "weights")
         make_trained(folder / "trained")
+    if exports and not (folder / "exports" / "torch").exists():
+        make_exports(folder / "exports", folder / "trained" / "run", folder / "trained" / "clips" / "val")
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever is in it

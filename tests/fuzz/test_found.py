@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -195,3 +197,49 @@ def test_a_log_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "train.log").mkdir()
     with pytest.raises(RunError, match="cannot be written"), reporter.logging_to_file():
         pass
+
+
+def test_links_that_may_not_be_looked_at_are_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `/proc/1/cwd`: here a link to itself stands for it, which the system does not follow either."""
+    from clipshift.config import ReadingConfig
+    from clipshift.datasets import folders
+    from clipshift.inference.sources import find_clips
+
+    for name in ("up", "down"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "clip.mp4").write_bytes(b"no video")
+    for place in (tmp_path, tmp_path / "up"):
+        (place / "forbidden").symlink_to("forbidden")
+    assert [path.name for path in folders.subfolders(tmp_path)] == ["down", "up"]
+    assert folders.file_names(tmp_path / "up") == ["clip.mp4"]
+    found = folders.find_clips(tmp_path, "img_{:05d}.jpg")
+    assert ([path.parent.name for path in found.clips], found.ignored) == (["down", "up"], ["forbidden"] * 2)
+    assert [clip.path.parent.name for clip in find_clips([tmp_path], ReadingConfig())] == ["down", "up"]
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.ENOSPC, errno.EIO, errno.EMFILE], ids=errno.errorcode.get)
+def test_what_the_system_refuses_is_said_in_a_few_lines(
+    code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from clipshift.cli import entry
+
+    def refused(_: object) -> None:
+        raise OSError(code, os.strerror(code), "some/file")
+
+    monkeypatch.setattr(entry, "app", refused)
+    with pytest.raises(SystemExit) as end:
+        entry.main()
+    said = capsys.readouterr().err
+    assert (end.value.code, said.splitlines()[1:]) == (2, ["  where:   some/file", f"  got:     {os.strerror(code)}"])
+
+
+def test_a_start_that_was_killed_while_it_wrote_is_no_strange_folder(tmp_path: Path) -> None:
+    from clipshift.training.run_folder import RunFolder
+
+    (tmp_path / ".run.json.123.partial").write_text("{")
+    (tmp_path / "train.log").write_text("")
+    with RunFolder(tmp_path) as folder:
+        folder.claim(overwrite=False)
+    (tmp_path / "notes.txt").write_text("")
+    with RunFolder(tmp_path) as folder, pytest.raises(RunError, match="not of a clipshift run"):
+        folder.claim(overwrite=False)

@@ -364,6 +364,21 @@ def test_no_pickle_is_read_from_a_program(exported: MakeExport, tmp_path: Path) 
     assert not marker.exists()
 
 
+@pytest.mark.parametrize("spoil", ["no archive", "a number for a tree", "an archive in an archive"])
+def test_a_program_that_is_none(spoil: str, exported: MakeExport, tmp_path: Path) -> None:
+    """PyTorch's reader ends with errors of all kinds."""
+    folder, program = exported("torch").folder, tmp_path / "model.pt2"
+    with zipfile.ZipFile(folder / "model.pt2") as right, zipfile.ZipFile(program, "w") as wrong:
+        for name in right.namelist():
+            tree = spoil == "a number for a tree" and name.endswith(".json")
+            place = f"deep/{name}" if spoil == "an archive in an archive" else name
+            wrong.writestr(place, b"1" if tree else right.read(name))
+    if spoil == "no archive":
+        program.write_bytes(program.read_bytes()[:-100])
+    with pytest.raises(ExportError, match="PyTorch cannot read the file"):
+        TorchSession(program, read_export(folder), ONE_THREAD)
+
+
 @pytest.mark.parametrize(("choice", "width"), [("ignore", 96), ("apply", 192)])
 def test_frames_reach_the_engine_with_the_pixels_of_the_model(
     choice: str, width: int, exported: MakeExport, tmp_path: Path

@@ -13,6 +13,15 @@ from clipshift.cli.arguments import with_standard_input
 from clipshift.console import complain, flush_stdout, give_up_stdout, prepare_streams
 from clipshift.errors import MissingDependencyError, OutputError, TrainingInterrupted, UserError
 
+_REFUSALS = {
+    errno.ENAMETOOLONG: "A name is longer than the system allows.",
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "The system does not allow this access."),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "There is no room left."),
+    **dict.fromkeys((errno.EIO, errno.ESTALE), "The disk or file system has failed."),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "Too many files are open."),
+}
+"""What the system answers where no part of clipshift could say more: never a bug."""
+
 
 def main() -> NoReturn:
     """Run the command line; user errors end in a few lines, bugs keep their traceback."""
@@ -50,8 +59,8 @@ def _known(error: Exception) -> UserError | None:
         return error
     if isinstance(error, ModuleNotFoundError):
         return MissingDependencyError.of(error)
-    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-        return UserError("A name is longer than the system allows.", got=error.filename)
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        return UserError(_REFUSALS[error.errno], where=error.filename2 or error.filename, got=error.strerror)
     return None
 
 

@@ -53,6 +53,14 @@ def is_left_out(name: str) -> bool:
     return name.startswith(".") or name.lower() in _OF_SYSTEMS
 
 
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one that may be looked at."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to where this user may not look
+        return False
+
+
 def find_clips(folder: Path, frame_pattern: str) -> Found:
     """Finds the videos and frame folders at any depth; links are followed, loops of links are not.
 
@@ -80,7 +88,7 @@ def subfolders(folder: Path) -> list[Path]:
     Raises:
         DataError: The folder cannot be listed.
     """
-    return [Path(entry.path) for entry in _entries(folder) if entry.is_dir() and not is_left_out(entry.name)]
+    return [Path(entry.path) for entry in _entries(folder) if is_folder(entry) and not is_left_out(entry.name)]
 
 
 def file_names(folder: Path) -> list[str]:
@@ -89,7 +97,7 @@ def file_names(folder: Path) -> list[str]:
     Raises:
         DataError: The folder cannot be listed.
     """
-    return [entry.name for entry in _entries(folder) if entry.is_file() and not is_left_out(entry.name)]
+    return [entry.name for entry in _entries(folder) if _is_file(entry) and not is_left_out(entry.name)]
 
 
 def read_class_folders(
@@ -227,7 +235,7 @@ def _walk(folder: Path, frame_name: re.Pattern[str], found: Found, seen: set[str
     for entry in _entries(folder):
         if is_left_out(entry.name):
             found.ignored.append(entry.name)
-        elif entry.is_dir():
+        elif is_folder(entry):
             inside = Path(entry.path)
             names = [item.name for item in _entries(inside) if not is_left_out(item.name)]
             if _holds_frames(names, frame_name):
@@ -248,6 +256,14 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise DataError("The folder cannot be listed.", where=folder, got=error.strerror or error) from error
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file, or a link to one that may be looked at."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def _holds_frames(names: Sequence[str], frame_name: re.Pattern[str]) -> bool:

@@ -15,7 +15,7 @@ from clipshift.datasets.clip import Clip, absolute, plural, shown, some
 from clipshift.datasets.folders import CLASSES_FILE
 from clipshift.datasets.manifest import read_parts
 from clipshift.errors import DataError
-from clipshift.files import printable, to_json, write_whole
+from clipshift.files import printable, to_json, write_together
 from clipshift.locks import hold_folder
 
 ListFormat = Literal["clipshift", "mmaction2", "paddlevideo"]
@@ -117,18 +117,21 @@ def write_parts(
     lists = {name: folder / f"{name}{suffix}" for name in parts}
     content: dict[str, object] = {} if root == folder else {"root": str(root)}
     content |= {name: path.name for name, path in lists.items()} | {"classes": CLASSES_FILE}
+    texts = {lists[name]: [_line(clip, classes, root, form) for clip in clips] for name, clips in parts.items()}
+    texts[folder / CLASSES_FILE] = list(classes)
+    if form == "paddlevideo":
+        texts[folder / LABEL_MAP] = [f"{index} {name.replace(' ', '_')}" for index, name in enumerate(classes)]
+    described = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # A data.yaml that describes nothing until everything is there: half a data set is never read as a whole one.
-        write_whole(folder / DATA_FILE, _MARK)
-        for name, clips in parts.items():
-            lines = [_line(clip, classes, root, form) for clip in clips]
-            write_whole(lists[name], "".join(f"{line}\n" for line in lines))
-        write_whole(folder / CLASSES_FILE, "".join(f"{name}\n" for name in classes))
-        if form == "paddlevideo":
-            numbered = [f"{index} {name.replace(' ', '_')}\n" for index, name in enumerate(classes)]
-            write_whole(folder / LABEL_MAP, "".join(numbered))
-        write_whole(folder / DATA_FILE, _MARK + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        write_together(
+            [
+                (folder / DATA_FILE, _MARK),
+                *((path, "".join(f"{line}\n" for line in lines)) for path, lines in texts.items()),
+                (folder / DATA_FILE, _MARK + described),
+            ]
+        )
     except (OSError, UnicodeEncodeError) as error:
         raise DataError("The lists cannot be written.", where=folder, got=error) from error
     counts = {name: len(clips) for name, clips in parts.items()}

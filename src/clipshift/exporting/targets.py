@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clipshift.errors import ExportError, MissingDependencyError
+from clipshift.files import sync
 from clipshift.inference.export_folder import METADATA_KEY, Export, Precision, Target
 from clipshift.models.recognizer import Recognizer
 
@@ -139,7 +140,10 @@ def give_name(staging: Path, out: Path) -> None:
     """Let a finished folder take its place."""
     if out.exists():
         out.rmdir()  # it was empty; if it no longer is, this fails and nothing is lost
+    for path in (*staging.iterdir(), staging):
+        sync(path)  # what has its name is whole, also after a crash of the machine
     staging.rename(out)
+    sync(out.parent)
 
 
 def _installed(package: str) -> bool:

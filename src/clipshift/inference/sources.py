@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clipshift.config import ReadingConfig
 from clipshift.datasets.clip import Clip, fragment, split_fragment
-from clipshift.datasets.folders import is_frame_folder, is_left_out
+from clipshift.datasets.folders import is_folder, is_frame_folder, is_left_out
 from clipshift.datasets.lists import LIST_SUFFIXES, stream_clips
 from clipshift.errors import DataError, UserError
 from clipshift.video import is_video_file
@@ -149,9 +149,9 @@ def _clips_below(folder: Path, reading: ReadingConfig, above: frozenset[str] = f
         yield Clip(path=folder.absolute(), name=str(folder), label=None)
         return
     with os.scandir(folder) as entries:
-        ordered = sorted((entry.name, entry.is_dir()) for entry in entries if not is_left_out(entry.name))
-    for name, is_folder in ordered:
-        if is_folder:
+        ordered = sorted((entry.name, is_folder(entry)) for entry in entries if not is_left_out(entry.name))
+    for name, below in ordered:
+        if below:
             yield from _clips_below(folder / name, reading, above | {real})
         elif is_video_file(folder / name):
             yield Clip(path=(folder / name).absolute(), name=str(folder / name), label=None)

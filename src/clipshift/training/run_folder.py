@@ -20,7 +20,7 @@ from clipshift._version import __version__
 from clipshift.config import Config, Resolved, describe, flatten, save_config
 from clipshift.datasets.manifest import DataSet
 from clipshift.errors import RunError, UserError
-from clipshift.files import from_json, path_bytes, sha256_of_file, to_json, write_whole
+from clipshift.files import from_json, is_partial, path_bytes, sha256_of_file, to_json, write_whole
 from clipshift.locks import LOCK_FILE, hold
 from clipshift.parallel.prefetch import available_cores
 
@@ -139,7 +139,7 @@ def _check_folder(out: Path) -> None:
         raise RunError("The output folder is a file.", where=out, remedy="choose another folder with --out")
     if not out.is_dir() or (out / IDENTITY).is_file():
         return
-    found = sorted(path.name for path in out.iterdir())
+    found = sorted(path.name for path in out.iterdir() if not is_partial(path.name))
     if set(found) - _LEFTOVERS:
         raise RunError(
             "The output folder holds files, but not of a clipshift run.",

@@ -16,6 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from clipshift.files import write_whole
+
 _NAME_LENGTH = 28
 _PALETTE = 256  # colors
 _FAMILIES = (
@@ -79,7 +81,7 @@ def save_plots(folder: Path, plots: Sequence[Plot]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{plot.name}.png" for plot in plots]
     for path, plot in zip(paths, plots, strict=True):
-        path.write_bytes(render(plot))
+        write_whole(path, render(plot))
     return paths
 
 
