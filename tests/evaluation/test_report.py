@@ -190,6 +190,17 @@ def test_damaged_files_are_said_and_the_rest_is_shown(tmp_path: Path) -> None:
     assert page.ids == {"confusion", "classes", "clips", "data", "bad", "settings", "next"}
 
 
+def test_a_batch_that_was_half_written_is_said(tmp_path: Path) -> None:
+    """Where the end of an archive is whole, NumPy notices only at the arrays, with errors of other libraries."""
+    run = make_run(tmp_path / "run")
+    path = run / "training_batch.npz"
+    whole = path.read_bytes()
+    places = range(0, len(whole), len(whole) // 6)
+    for content in (*(whole[:place] for place in places), *(whole[:place] + whole[place + 40 :] for place in places)):
+        path.write_bytes(content)
+        assert [note.split()[0] for note in read_run(run).notes] == ["training_batch.npz"]
+
+
 def test_a_folder_without_a_run_is_a_run_error(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(RunError, match="nothing to report"):

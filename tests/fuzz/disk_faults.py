@@ -108,7 +108,7 @@ def _check_begun(here: Path) -> None:
     from clipshift.models.bundle import load_bundle
     from clipshift.training.checkpoint import load_checkpoint
 
-    if (here / "run" / "model").exists():
+    if (here / "run" / "model" / "model.json").exists():
         load_bundle(here / "run" / "model")
     if (here / "run" / "checkpoints").exists():
         found = load_checkpoint(here / "run" / "checkpoints")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import platform
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import torch
 
 from clipshift._version import __version__
@@ -220,7 +222,18 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_file(path: Path, text: str) -> None:
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays as an `.npz` file, whole.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # type: ignore[arg-type] - numpy's types take the names for its own options
+    write_file(path, file.getvalue())
+
+
+def write_file(path: Path, text: str | bytes) -> None:
     """Write a small file so that a reader sees the old or the new one, never half of it.
 
     Raises:

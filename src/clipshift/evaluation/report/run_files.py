@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +83,7 @@ def read_run(folder: Path) -> RunFiles:
             return read(path)
         except RunError as error:
             notes.append(f"{name} cannot be read: {error.got or error.what}")
-        except (OSError, ValueError, KeyError, yaml.YAMLError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, yaml.YAMLError) as error:
             notes.append(f"{name} cannot be read: {type(error).__name__}: {error}")
         return missing
 
@@ -122,8 +121,11 @@ def _read_lines(path: Path) -> list[Json]:
 
 
 def _read_batch(path: Path) -> SavedBatch:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        clips, labels = arrays["clips"], arrays["labels"]
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            clips, labels = arrays["clips"], arrays["labels"]
+    except Exception as error:  # NumPy, its archive and what decompresses it have no common class of errors
+        raise ValueError(f"no arrays: {type(error).__name__}: {error}") from error
     if clips.dtype != np.uint8 or clips.ndim != 5 or clips.shape[2] != 3 or labels.shape != clips.shape[:1]:
         raise ValueError(f"clips uint8 (B, T, 3, H, W) and labels (B,) expected, got {clips.shape}, {labels.shape}")
     return SavedBatch(clips, [int(label) for label in labels])

@@ -76,7 +76,7 @@ def _train_one_epoch(run: Run, stop: StopRequest) -> Meter:
 def _keep_first(batch: Batch, path: Path) -> None:
     """For the report: up to four clips as the network sees them; of clips with several labels, the first of each."""
     labels = batch["labels"][:4]
-    np.savez(path, clips=batch["clips"][:4].numpy(), labels=(labels if labels.ndim == 1 else labels.argmax(1)).numpy())
+    write_arrays(path, clips=batch["clips"][:4].numpy(), labels=(labels if labels.ndim == 1 else labels.argmax(1)).numpy())
 
 
 def _keep_diverged(run: Run, group: list[Batch]) -> Path:
@@ -85,7 +85,7 @@ def _keep_diverged(run: Run, group: list[Batch]) -> Path:
     clips = np.concatenate([batch["clips"].numpy() for batch in group])
     labels = np.concatenate([batch["labels"].numpy() for batch in group])
     names = [run.job.dataset.train.clips[index].name for batch in group for index in batch["indices"].tolist()]
-    np.savez(path, clips=clips, labels=labels, names=np.array(names))
+    write_arrays(path, clips=clips, labels=labels, names=np.array(names))
     return path
 
 
