@@ -229,7 +229,7 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
         RunError: It cannot be written.
     """
     file = io.BytesIO()
-    np.savez(file, **arrays)  # type: ignore[arg-type] - numpy's types take the names for its own options
+    np.savez(file, **arrays)  # type: ignore[arg-type]  # its types take the names for options of its own
     write_file(path, file.getvalue())
 
 
