@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from clipshift.errors import OutputError
+
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -86,6 +88,38 @@ def write_together(contents: Iterable[tuple[Path, str]]) -> None:
             with suppress(OSError):
                 partial.unlink()
         raise
+
+
+def check_replaceable(path: str | Path, *, inputs: Iterable[str | Path], marks: Iterable[bytes]) -> None:
+    """See that writing a file named by a user destroys none of the inputs, and no file that is not of the same kind.
+
+    Args:
+        path: The file to be written, which may be there; a device or a pipe always may.
+        inputs: Names of what is read; those that are no files are passed over.
+        marks: What clipshift's files of this kind hold, in their first 64 KiB: one of these.
+
+    Raises:
+        OutputError: It does.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            return
+        same = next((name for name in inputs if os.path.isfile(name) and path.samefile(name)), None)  # noqa: PTH113 - any name
+        with path.open("rb") as file:
+            head = file.read(1 << 16)
+    except (OSError, ValueError):  # what cannot be looked at is said when it is written
+        return
+    if same is not None:
+        raise OutputError(
+            "The file for the output is an input.", where=path, got=same, remedy="name another file: this one is kept"
+        )
+    if head.strip() and not any(mark in head for mark in marks):
+        raise OutputError(
+            "The file for the output is there, and holds something else.",
+            where=path,
+            remedy="name another file, or delete this one",
+        )
 
 
 def is_partial(name: str) -> bool:

@@ -17,7 +17,7 @@ import torch
 from clipshift.config import DataConfig, resolve
 from clipshift.datasets.lists import gives_labels
 from clipshift.datasets.manifest import read_dataset
-from clipshift.errors import ConfigError, DataError, ExportError, RunError, UserError, WeightsError
+from clipshift.errors import ConfigError, DataError, ExportError, OutputError, RunError, UserError, WeightsError
 from clipshift.evaluation.results import METRICS, PREDICTIONS, load_evaluation
 from clipshift.files import from_json
 from clipshift.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
@@ -243,3 +243,60 @@ def test_a_start_that_was_killed_while_it_wrote_is_no_strange_folder(tmp_path: P
     (tmp_path / "notes.txt").write_text("")
     with RunFolder(tmp_path) as folder, pytest.raises(RunError, match="not of a clipshift run"):
         folder.claim(overwrite=False)
+
+
+def test_an_output_never_replaces_an_input_or_a_file_of_another_kind(tmp_path: Path) -> None:
+    from clipshift.cli.check import check
+    from clipshift.cli.predict import predict
+
+    video, listed, old = tmp_path / "clip.mp4", tmp_path / "clips.jsonl", tmp_path / "old.jsonl"
+    video.write_bytes(b"a video")
+    listed.write_text('{"path": "clip.mp4", "error": "as a list may say"}\n')
+    old.write_text('{"path": "clip.mp4", "label": "up"}\n')
+    kept = {path: path.read_bytes() for path in (video, listed, old)}
+    for file, what in ((video, "is an input"), (listed, "is an input"), (old, "holds something else")):
+        with pytest.raises(OutputError, match=what):
+            predict("model", str(video), str(listed), json_file=str(file))
+        with pytest.raises(OutputError, match="is an input" if file == listed else "holds something else"):
+            check(str(listed), json_file=str(file))
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_a_run_that_holds_what_is_read_is_not_replaced(tmp_path: Path) -> None:
+    from clipshift.training.run_folder import RunFolder
+
+    for name in ("run.json", "model/model.json"):
+        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name).write_text("{}")
+    with RunFolder(tmp_path / "run") as folder:
+        with pytest.raises(RunError, match="holds what this training reads"):
+            folder.claim(overwrite=True, inputs=["kinetics400", tmp_path / "run" / "model"])
+        folder.claim(overwrite=True, inputs=["kinetics400", tmp_path])
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_fusion_does_not_replace_its_parts(tmp_path: Path) -> None:
+    import clipshift
+
+    for name in ("one", "two"):
+        make_evaluation(tmp_path / name, ["up", "down", "still"]).save(tmp_path / name)
+    before = (tmp_path / "one" / METRICS).read_text()
+    with pytest.raises(ConfigError, match="holds scores that it is made of"):
+        clipshift.fuse([tmp_path / "one", tmp_path / "two" / METRICS], out=tmp_path / "one")
+    assert (tmp_path / "one" / METRICS).read_text() == before
+    clipshift.fuse([tmp_path / "one", tmp_path / "two"], out=tmp_path / "three")
+
+
+def test_a_list_is_not_replaced_by_a_part_of_itself(tmp_path: Path) -> None:
+    from clipshift import write_lists
+
+    for label in ("up", "down"):
+        (tmp_path / "clips" / label).mkdir(parents=True)
+        for number in range(4):
+            (tmp_path / "clips" / label / f"{number}.mp4").write_bytes(b"no video")
+    written = write_lists(tmp_path / "clips", tmp_path / "lists")
+    before = written.lists["train"].read_text()
+    with pytest.raises(DataError, match="one of those that would be replaced"):
+        write_lists(written.lists["train"], tmp_path / "lists")
+    assert written.lists["train"].read_text() == before
+    assert write_lists(written.data, tmp_path / "lists").lists["train"].read_text() == before

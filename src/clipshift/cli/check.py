@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from clipshift.cli.arguments import Text
 from clipshift.console import progress_bar, say
 from clipshift.errors import OutputError
-from clipshift.files import to_json, write_whole
+from clipshift.files import check_replaceable, to_json, write_whole
 
 
 def check(data: str, *settings: str, json_file: Annotated[Text | None, Parameter(name="--json")] = None) -> None:
@@ -26,6 +26,8 @@ def check(data: str, *settings: str, json_file: Annotated[Text | None, Parameter
     import clipshift
     from clipshift.config import resolve
 
+    if json_file and json_file != "-":
+        check_replaceable(json_file, inputs=[data], marks=[b'"findings"'])
     config = resolve(settings=settings).config
     with progress_bar("checking") as progress:
         report = clipshift.check_data(

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from clipshift.cli.arguments import STANDARD_INPUT, Amp, Count, Crops, Text, Threads, names_and_settings
 from clipshift.console import complain, progress_bar, say
 from clipshift.errors import UserError
+from clipshift.files import check_replaceable
 
 
 def predict(  # noqa: PLR0913
@@ -54,7 +55,7 @@ def predict(  # noqa: PLR0913
     """
     import clipshift
     from clipshift.inference.predictor import pick_mode
-    from clipshift.inference.writing import write_predictions
+    from clipshift.inference.writing import MARKS, write_predictions
 
     names, settings = names_and_settings(sources)
     if not names:
@@ -66,6 +67,8 @@ def predict(  # noqa: PLR0913
     if shard is not None and out is None:
         raise UserError("Shards share a folder for their answers.", where="--shard", remedy="add --out FOLDER")
     names = ["-" if name == STANDARD_INPUT else name for name in names]
+    if json_file not in (None, "-"):
+        check_replaceable(json_file, inputs=[model, *names], marks=MARKS)
     chosen = (pick_mode(names) if out is None else "throughput") if mode == "auto" else mode
     with progress_bar("fetching") as progress:
         loaded = clipshift.load(

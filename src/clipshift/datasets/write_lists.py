@@ -79,6 +79,7 @@ def write_lists(
         VideoError: The frames of a frame folder cannot be counted.
     """
     settings = DataConfig() if settings is None else settings
+    _check_not_replaced(Path(data), absolute(to), form)
     found = read_parts(data, settings, several=multi_label)
     parts = {name: part.clips for name, part in found.parts.items()}
     if form != "clipshift":
@@ -136,6 +137,18 @@ def write_parts(
         raise DataError("The lists cannot be written.", where=folder, got=error) from error
     counts = {name: len(clips) for name, clips in parts.items()}
     return WrittenLists(folder, folder / DATA_FILE, lists, root, counts, tuple(classes))
+
+
+def _check_not_replaced(data: Path, folder: Path, form: ListFormat) -> None:
+    """Raises DataError where a list would be replaced by a part of itself."""
+    suffix = ".jsonl" if form == "clipshift" else ".txt"
+    if data.is_file() and absolute(data) in {folder / f"{part}{suffix}" for part in ("train", "val", "test")}:
+        raise DataError(
+            "The list is one of those that would be replaced.",
+            where=data,
+            got=f"lists for {folder}",
+            remedy="name another folder for the new lists, or the data.yaml beside the list",
+        )
 
 
 def alone(folder: Path) -> AbstractContextManager[None]:

@@ -46,6 +46,8 @@ def fuse(
         RunError: A source cannot be read, or `out` not be written.
     """
     parts = [_part(source) for source in sources]
+    if out is not None:
+        _check_out(Path(out), sources)
     shares = _shares(parts, weights)
     first = parts[0].evaluation
     for part in parts[1:]:
@@ -102,17 +104,33 @@ class _Part:
 def _part(source: str | Path | Evaluation) -> _Part:
     if isinstance(source, Evaluation):
         return _Part(source.model.get("path", source.data) or "evaluation", source)
-    path = Path(source)
-    folder = path.parent if path.name in (PREDICTIONS, METRICS) else path
-    for found in (folder, folder / "evaluation"):
-        if (found / PREDICTIONS).is_file():
-            return _Part(str(source), load_evaluation(found))
+    found = _folder(Path(source))
+    if (found / PREDICTIONS).is_file():
+        return _Part(str(source), load_evaluation(found))
     raise RunError(
         "There are no stored scores.",
         where=source,
         allowed=f"a run folder, or a folder with {PREDICTIONS} and {METRICS}",
         remedy="clipshift evaluate MODEL DATA --out FOLDER writes them",
     )
+
+
+def _check_out(out: Path, sources: Sequence[str | Path | Evaluation]) -> None:
+    """Raises ConfigError where the fusion would replace scores that it is made of."""
+    for source in sources:
+        if not isinstance(source, Evaluation) and out.exists() and _folder(Path(source)).samefile(out):
+            raise ConfigError(
+                "The folder for the fusion holds scores that it is made of.",
+                where=out,
+                got=source,
+                remedy="name another folder with --out",
+            )
+
+
+def _folder(path: Path) -> Path:
+    """Where the scores lie that a path means; the path, where there are none."""
+    folder = path.parent if path.name in (PREDICTIONS, METRICS) else path
+    return next((found for found in (folder, folder / "evaluation") if (found / PREDICTIONS).is_file()), path)
 
 
 def _shares(parts: Sequence[_Part], weights: Sequence[float] | None) -> list[float]:

@@ -12,6 +12,9 @@ from clipshift.errors import OutputError
 from clipshift.files import open_text, printable, to_json
 from clipshift.inference.predictions import Failure, Prediction
 
+MARKS = (b'"probabilities"', b'"error"')
+"""What lines of answers hold; a file without is not replaced by answers."""
+
 
 def write_predictions(
     answers: Iterable[Prediction | Failure], json_file: str | None, *, top: int, say: Callable[[str], object]

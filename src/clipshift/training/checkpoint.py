@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -165,7 +165,11 @@ def _read(path: Path) -> tuple[dict[str, Tensor], TrainingProgress, dict[str, An
         raise ValueError(f"it has format {state['format']}, this version reads {FORMAT}")
     if state["sha256"] != sha256_of_file(path / "state.safetensors"):
         raise ValueError("state.safetensors does not match its checksum")
-    progress = _PROGRESS.validate_python(asdict(TrainingProgress(**state["progress"])))
+    try:
+        progress = _PROGRESS.validate_python(asdict(TrainingProgress(**state["progress"])))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"its progress is not valid: {first['loc'][0]}: {first['msg']}") from error
     if not all(0 <= count <= _MOST_UPDATES for count in (progress.epoch, progress.step, progress.update)):
         raise ValueError("its progress is no number of epochs and updates")
     return load_file(path / "state.safetensors"), progress, state["identity"]

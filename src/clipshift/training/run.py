@@ -82,7 +82,8 @@ def train(
         dataset = read_data(data, resolved.config)
         resolved = follow_spans(resolved, dataset)
         others = find_others(resolved.config, dataset.classes)
-        ranks.on_rank_zero(lambda: held.claim(overwrite=overwrite))
+        read = [data, *([] if start is None else [start]), *resolved.config.distill.teacher]
+        ranks.on_rank_zero(lambda: held.claim(overwrite=overwrite, inputs=read))
         reporter = Reporter(run, speaks=ranks.first)
         with reporter.logging_to_file():
             return _train(Job(run, resolved, start, dataset, ranks, reporter, command), others, stop)

@@ -8,7 +8,7 @@ import json
 import platform
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -90,16 +90,19 @@ class RunFolder:
         if self._out.is_dir():
             self._lock()
 
-    def claim(self, *, overwrite: bool) -> None:
+    def claim(self, *, overwrite: bool, inputs: Iterable[str | Path] = ()) -> None:
         """Make the folder, or accept one that holds a run, which may be continued if it is the same.
 
         Args:
             overwrite: Remove a run that is there.
+            inputs: What the training reads, which must not be removed; names that are no paths are passed over.
 
         Raises:
-            RunError: Another process trains in it, it holds something else, or it cannot be made.
+            RunError: Another process trains in it, it holds something else or an input, or it cannot be made.
         """
         _check_folder(self._out)
+        if overwrite:
+            _check_inputs(self._out, inputs)
         try:
             self._out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -149,6 +152,18 @@ def _check_folder(out: Path) -> None:
             got=", ".join(found[:4]),
             remedy="choose another folder with --out",
         )
+
+
+def _check_inputs(out: Path, inputs: Iterable[str | Path]) -> None:
+    """Raise a RunError where what is read lies in the folder that is to be cleared."""
+    for path in map(Path, inputs):
+        if path.exists() and path.resolve().is_relative_to(out.resolve()):
+            raise RunError(
+                "The run that is to be replaced holds what this training reads.",
+                where=out,
+                got=path,
+                remedy="choose another folder with --out, or copy it elsewhere first",
+            )
 
 
 def check_same_run(out: Path, identity: Mapping[str, Any]) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 
 from clipshift.datasets.clip import plural
 from clipshift.errors import DataError, MissingDependencyError, OutputError
-from clipshift.files import from_json, printable, sync, to_json, write_whole
+from clipshift.files import check_replaceable, from_json, printable, sync, to_json, write_whole
 from clipshift.inference.sharding.manifest import MANIFEST_FILE, read_manifest
 from clipshift.inference.sharding.shard import Shard
+from clipshift.inference.writing import MARKS
 
 ANSWERS_FILE = "answers.jsonl"
 _ROWS_OF_A_GROUP = 10_000
@@ -45,6 +46,7 @@ def merge_answers(folder: str | Path, to: str | Path | None = None) -> Path:
             remedy=f"clipshift predict MODEL VIDEOS --out {folder} --shard {missing[0]}/{manifest.shards}",
         )
     target = folder / ANSWERS_FILE if to is None else Path(to)
+    check_replaceable(target, inputs=parts, marks=(*MARKS, b"PAR1"))
     lines = _checked(_lines_of(parts), manifest.videos, folder)
     try:
         if target.suffix.lower() == ".parquet":

@@ -16,6 +16,7 @@ from clipshift.training.interrupt import StopRequest
 from clipshift.training.loader import Batch, worker_count
 from clipshift.training.loop import StopAsked, train_epoch
 from clipshift.training.reporting import Meter, duration, waiting_advice
+from clipshift.training.run_folder import write_arrays
 from clipshift.training.stages.job import Run
 from clipshift.training.stages.validating import keep_if_best, validate
 
@@ -76,7 +77,9 @@ def _train_one_epoch(run: Run, stop: StopRequest) -> Meter:
 def _keep_first(batch: Batch, path: Path) -> None:
     """For the report: up to four clips as the network sees them; of clips with several labels, the first of each."""
     labels = batch["labels"][:4]
-    write_arrays(path, clips=batch["clips"][:4].numpy(), labels=(labels if labels.ndim == 1 else labels.argmax(1)).numpy())
+    write_arrays(
+        path, clips=batch["clips"][:4].numpy(), labels=(labels if labels.ndim == 1 else labels.argmax(1)).numpy()
+    )
 
 
 def _keep_diverged(run: Run, group: list[Batch]) -> Path:
