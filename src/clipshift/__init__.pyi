@@ -51,6 +51,8 @@ from .serving.client import AsyncClient as AsyncClient
 from .serving.client import Client as Client
 from .serving.limits import ServerLimits as ServerLimits
 from .serving.server import serve as serve
+from .timelines.making import timeline as timeline
+from .timelines.result import Timeline as Timeline
 from .training.run import TrainResult as TrainResult
 from .training.run import train as train
 from .weights.convert import Conversion as Conversion

@@ -31,6 +31,17 @@ def test_spikes_are_left_out() -> None:
     assert (fitted.classes["a"].hits, fitted.classes["a"].false_events) == (6, 0)
 
 
+def test_a_lag_that_fits_is_found() -> None:
+    there = video(0.9)
+    late = ScoredVideo(there.times + 3, there.probabilities, there.truth, there.duration + 3)
+    assert fit_rules([late], ["background", "a"], threshold=0.9).classes["a"].f1 == 0
+    fitted = fit_rules([late], ["background", "a"], threshold=0.9, lags=[1.0, 2.0, 3.0, 4.0])
+    assert fitted.rules.lag == 3
+    assert fitted.classes["a"].hits >= 5  # of the first one, the beginning of a window is not full
+    with pytest.raises(ValueError, match="lags"):
+        fit_rules([late], ["a"], lags=[-1.0])
+
+
 def test_of_equal_rules_the_one_at_hand_stays() -> None:
     base = EventRules(classes={"a": EventRule(enter=0.45, leave=0.2)})
     assert fit_rules([video(0.9)], ["background", "a"], base=base).rules == base

@@ -24,6 +24,7 @@ from clipshift.cli.predict import predict
 from clipshift.cli.push import push
 from clipshift.cli.report import report
 from clipshift.cli.serve import serve
+from clipshift.cli.timeline import timeline
 from clipshift.cli.train import train
 from clipshift.cli.transcode import frames, repack
 from clipshift.cli.verify import verify
@@ -42,6 +43,7 @@ COMMANDS: dict[str, tuple[Callable[..., Any], ...]] = {
         train,
         evaluate,
         predict,
+        timeline,
         merge,
         serve,
         calibrate,

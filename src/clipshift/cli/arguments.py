@@ -44,15 +44,18 @@ Protocol = Literal[
 ]
 
 
-_SETTING = re.compile(r"data\.\w+=.*", re.DOTALL)
+def names_and_settings(words: Iterable[str], sections: tuple[str, ...] = ("data",)) -> tuple[list[str], list[str]]:
+    """Names and settings: the word data.KEY=VALUE is a setting; a file of that name is ./data.KEY=VALUE.
 
-
-def names_and_settings(words: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Names and settings: the word data.KEY=VALUE is a setting; a file of that name is ./data.KEY=VALUE."""
+    Args:
+        words: As they were given.
+        sections: Of the settings.
+    """
+    setting = re.compile(rf"({'|'.join(sections)})\.[^=/]+=.*", re.DOTALL)
     names: list[str] = []
     settings: list[str] = []
     for word in words:
-        (settings if _SETTING.fullmatch(word) else names).append(word)
+        (settings if setting.fullmatch(word) else names).append(word)
     return names, settings
 
 

@@ -2,6 +2,7 @@
 
 from clipshift.config.calibration import Calibration
 from clipshift.config.event_rules import EventRule, EventRules
+from clipshift.config.event_settings import with_events
 from clipshift.config.model_spec import Average, ModelSpec, with_reading
 from clipshift.config.recipes import recipe_names, recipe_path
 from clipshift.config.resolving import Resolved, Settings, load_config, resolve, save_config
@@ -53,5 +54,6 @@ __all__ = [
     "resolve",
     "save_config",
     "setting",
+    "with_events",
     "with_reading",
 ]

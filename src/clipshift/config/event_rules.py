@@ -43,6 +43,9 @@ class EventRules(Section):
     """Rules of single classes, by name."""
     background: tuple[str, ...] = ("background",)
     """Classes that mean that nothing happens; they never make events. A model need not have them."""
+    lag: NonNegative = 0.0
+    """Seconds by which the probabilities come after what they are of: those of a window of 2 seconds are of its middle,
+    a second ago. Events are placed so much earlier, and told no earlier for it."""
     most_gap: Positive = 10.0
     """Seconds from one observation to the next above which something is missing: open events end before the gap."""
 

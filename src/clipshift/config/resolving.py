@@ -62,7 +62,7 @@ def resolve(
         sources += _recipe_sources(recipe)
     if file is not None:
         sources.append((str(file), _read_yaml(Path(file))))
-    sources += [("setting", _parse_setting(item) if isinstance(item, str) else item) for item in settings]
+    sources += [("setting", parse_setting(item) if isinstance(item, str) else item) for item in settings]
     sources += (extra or {}).items()
 
     tree: dict[str, Any] = {}
@@ -122,7 +122,12 @@ def _recipe_sources(recipe: str | Path, above: tuple[Path, ...] = ()) -> list[tu
     return [*sources, (f"recipe {recipe}", values)]
 
 
-def _parse_setting(text: str) -> Mapping[str, Any]:
+def parse_setting(text: str) -> Mapping[str, Any]:
+    """`key=value` as a mapping; the value is YAML.
+
+    Raises:
+        ConfigError: It has another form, or the value is no YAML.
+    """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError("A setting has the form key=value.", got=text, allowed="for example train.epochs=10")

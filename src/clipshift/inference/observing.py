@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clipshift.config import EventRules
 from clipshift.errors import ConfigError
 from clipshift.video.timed import TimedFrame, frames_at_rate
 
@@ -66,7 +67,27 @@ def observe(
         ExportError: It is an export that takes clips, and `window` is false.
         ValueError: The rate is not above 0, or a time is not finite.
     """
-    ticks = frames_at_rate(frames, rate, longest_display=longest_display)
+    return observe_ticks(model, frames_at_rate(frames, rate, longest_display=longest_display), rate, window=window)
+
+
+def observe_ticks(
+    model: Model, ticks: Iterable[TimedFrame], rate: float, *, window: bool = False
+) -> Iterator[Observation]:
+    """Answers as [observe][clipshift.inference.observing.observe] does, to frames that are at the ticks already.
+
+    Args:
+        model: What answers.
+        ticks: A frame each, as of [frames_at_rate][clipshift.video.timed.frames_at_rate].
+        rate: Ticks in a second.
+        window: Whether it answers for a sliding window.
+
+    Yields:
+        One observation a tick.
+
+    Raises:
+        ConfigError: As of `observe`.
+        ExportError: As of `observe`.
+    """
     if window:
         return _by_window(model, ticks, rate)
     return _by_step(model, model.start(), ticks, rate)
@@ -108,6 +129,16 @@ def rate_of(model: Model, rate: float | None = None) -> float:
         ConfigError: None was told and the model has none, or it is not above 0.
     """
     return check_rate(model.spec.input.rate if rate is None else rate)
+
+
+def rules_of(model: Model, rate: float) -> EventRules:
+    """The event rules of a model: its own or, where it has none, the default ones.
+
+    These have a lag of half a window: an answer is of the last `input.segments` ticks, and so of their middle.
+    """
+    if model.spec.events is not None:
+        return model.spec.events
+    return EventRules(lag=(model.spec.input.segments - 1) / 2 / rate)
 
 
 def check_rate(rate: float | None) -> float:

@@ -16,6 +16,8 @@ For each class, in this order:
 4. An event is told as `new` when it has lasted for `shortest`, gaps that were merged included; one that ends earlier
    never was.
 5. After the end of an event that was told, its class starts no run for `cooldown` seconds.
+6. Its start and end are `lag` seconds earlier than those of its runs; until observations have gone on for twice that,
+   by half of the time that they have (a window that is not full yet). What still goes on where they end, ends there.
 
 Times that are equal but for a microsecond count as equal: how 0.7 - 0.4 is rounded does not decide.
 """
@@ -31,10 +33,11 @@ import numpy as np
 
 from clipshift.config.event_rules import EventRule, EventRules
 from clipshift.errors import ConfigError
-from clipshift.temporal.segments import Segment, sort_segments
+from clipshift.temporal.segments import Segment
 
 _TICK = 1e-6
-
+_TOGETHER = 4096
+"""Observations that are checked at once."""
 
 Kind = Literal["new", "update", "end"]
 Reason = Literal["left", "gap", "clock", "finished"]
@@ -117,6 +120,8 @@ class DetectorState:
     _cool_until: np.ndarray
     _open: tuple[_Run, ...]
     _next_id: int
+    _begin: float
+    """Time of the first observation since the start, or since the last break."""
 
     @property
     def open_labels(self) -> tuple[str, ...]:
@@ -150,7 +155,7 @@ def start(rules: EventRules, classes: Sequence[str]) -> DetectorState:
     enter = [math.inf if name in rules.background else rule.enter for name, rule in zip(names, each, strict=True)]
     plan = _Plan(each, np.array(enter), np.array([rule.smoothing for rule in each]))
     nothing = np.zeros(len(names))
-    return DetectorState(names, rules, None, 0, plan, nothing, np.full(len(names), -math.inf), (), 1)
+    return DetectorState(names, rules, None, 0, plan, nothing, np.full(len(names), -math.inf), (), 1, 0.0)
 
 
 def advance(
@@ -224,6 +229,70 @@ def finish(state: DetectorState, end: float | None = None) -> tuple[list[Event],
     return events, replace(state, time=None, _smoothed=np.zeros(len(state.classes)), _cool_until=fresh)
 
 
+@dataclass(frozen=True)
+class FoundEvent:
+    """An event of a whole file.
+
+    Attributes:
+        last: The message of its end.
+        told: Time of the observation that brought its first message about; minus the start, the detector's delay.
+    """
+
+    last: Event
+    told: float
+
+    @property
+    def segment(self) -> Segment:
+        """The event as a segment; its score is the mean."""
+        return self.last.segment()
+
+
+def find_events(
+    times: Sequence[float] | np.ndarray,
+    probabilities: np.ndarray | Sequence[Sequence[float]],
+    rules: EventRules,
+    classes: Sequence[str],
+    *,
+    end: float | None = None,
+) -> list[FoundEvent]:
+    """The events of a whole file, in memory that does not grow with its length.
+
+    Args:
+        times: (observations,), seconds, not falling.
+        probabilities: (observations, classes), in [0, 1]; may be mapped from a file.
+        rules: The rules.
+        classes: Names of the classes, in the order of the probabilities.
+        end: As for `finish`: the end of the file.
+
+    Returns:
+        The events, sorted as segments are.
+
+    Raises:
+        ConfigError: As for `start`.
+        ValueError: As for `start`, `advance_all` and `finish`, or the times fall.
+    """
+    if np.any(np.diff(np.asarray(times, np.float64)) < 0):
+        raise ValueError("the times of a file must not go backwards")
+    state = start(rules, classes)
+    told: dict[int, float] = {}
+    found: list[FoundEvent] = []
+
+    def note(events: list[Event]) -> None:
+        for event in events:
+            if event.kind == "new":
+                told[event.id] = event.time
+            elif event.kind == "end":
+                found.append(FoundEvent(event, told.pop(event.id)))
+
+    for first in range(0, len(times), _TOGETHER):
+        part = slice(first, first + _TOGETHER)
+        events, state = advance_all(state, times[part], probabilities[part])
+        note(events)
+    note(finish(state, end)[0])
+    # Those that are equal in start, end and label cannot be: a class has one event at a time.
+    return sorted(found, key=lambda one: (one.last.start, one.last.end, one.last.label))
+
+
 def find_segments(
     times: Sequence[float] | np.ndarray,
     probabilities: np.ndarray | Sequence[Sequence[float]],
@@ -232,27 +301,12 @@ def find_segments(
     *,
     end: float | None = None,
 ) -> list[Segment]:
-    """The events of a whole file.
-
-    Args:
-        times: (observations,), seconds, not falling.
-        probabilities: (observations, classes), in [0, 1].
-        rules: The rules.
-        classes: Names of the classes, in the order of the probabilities.
-        end: As for `finish`: the end of the file.
+    """The events of a whole file as segments; as [find_events][clipshift.temporal.events.find_events].
 
     Returns:
         The segments, sorted; the score is the mean smoothed probability.
-
-    Raises:
-        ConfigError: As for `start`.
-        ValueError: As for `start`, `advance_all` and `finish`, or the times fall.
     """
-    if np.any(np.diff(np.asarray(times, np.float64)) < 0):
-        raise ValueError("the times of a file must not go backwards")
-    events, state = advance_all(start(rules, classes), times, probabilities)
-    last, _ = finish(state, end)
-    return sort_segments(event.segment() for event in events + last if event.kind == "end")
+    return [one.segment for one in find_events(times, probabilities, rules, classes, end=end)]
 
 
 def _checked(
@@ -281,9 +335,9 @@ def _take(state: DetectorState, time: float, values: np.ndarray) -> tuple[list[E
     events: list[Event] = []
     if state.time is not None and (time < state.time or time - state.time > state.rules.most_gap + _TICK):
         events, state = _broken(state, time)
-        smoothed = values
+        smoothed, state = values, replace(state, _begin=time)
     elif state.time is None:
-        smoothed = values
+        smoothed, state = values, replace(state, _begin=time)
     else:
         smoothed = _smooth(state, time - state.time, values)
     new_events, state = _step(replace(state, _smoothed=smoothed, time=time), time)
@@ -395,4 +449,12 @@ def _broken(state: DetectorState, time: float) -> tuple[list[Event], DetectorSta
 def _event(state: DetectorState, run: _Run, kind: Kind, time: float, reason: Reason | None = None) -> Event:
     number = run.id if run.id is not None else 0
     mean = min(run.total / run.count, run.peak)  # the rounding of a sum must not exceed what was summed
-    return Event(number, kind, state.classes[run.index], run.start, run.end, run.peak, mean, time, reason)
+    start, end = _placed(state, run.start), _placed(state, run.end)
+    if run.on and reason not in {None, "left"}:  # it goes on where the observations end
+        end = run.end
+    return Event(number, kind, state.classes[run.index], start, end, run.peak, mean, time, reason)
+
+
+def _placed(state: DetectorState, time: float) -> float:
+    """When that happened which an observation is of."""
+    return time - min(state.rules.lag, (time - state._begin) / 2) if state.rules.lag else time

@@ -11,7 +11,7 @@ import numpy as np
 
 from clipshift.config.event_rules import EventRule, EventRules
 from clipshift.temporal.events import find_segments
-from clipshift.temporal.segments import Segment, match_segments
+from clipshift.temporal.segments import Segment, match_segments, tiou
 
 Measure = Literal["f1", "false_events"]
 
@@ -91,8 +91,12 @@ def fit_rules(
     recall: float = 0.8,
     least_events: int = 5,
     base: EventRules | None = None,
+    lags: Sequence[float] = (),
 ) -> FittedRules:
-    """Fits a rule to each class.
+    """Fits a rule to each class, and the lag of all.
+
+    The lag comes first: of `lags` and that of `base` the one at which most events are found by the rules of `base`; of
+    equal ones, the one at which what is found overlaps the events most, then the one tried first.
 
     The search starts from the rule of `base` and goes twice through `enter` with `leave`, `smoothing`, `shortest` and
     `merge_gap`, each time over a fixed set of values with the others as they are. A value is taken only where it is
@@ -108,6 +112,7 @@ def fit_rules(
         recall: For `false_events`, in (0, 1].
         least_events: A class with fewer true events keeps the rule of `base`, and the reason is said.
         base: Where to start; by default the default rules.
+        lags: Seconds that are tried as `lag`, besides that of `base`.
 
     Returns:
         The rules and what they reach. That is measured on the same videos, so it is better than on new ones.
@@ -119,7 +124,9 @@ def fit_rules(
         raise ValueError("fitting needs videos, each of a duration above 0")
     if not (0 < threshold <= 1 and 0 < recall <= 1 and least_events >= 1):
         raise ValueError("threshold and recall must be in (0, 1], least_events at least 1")
-    base = base or EventRules()
+    if not all(math.isfinite(lag) and lag >= 0 for lag in lags):
+        raise ValueError(f"lags must be at least 0, got {lags}")
+    base = _with_lag(base or EventRules(), videos, classes, threshold, lags)
     rules, fits = dict(base.classes), {}
     for index, name in enumerate(classes):
         if name in base.background:
@@ -135,6 +142,32 @@ def fit_rules(
     return FittedRules(base.model_copy(update={"classes": rules}), fits)
 
 
+def _with_lag(
+    base: EventRules, videos: Sequence[ScoredVideo], classes: Sequence[str], threshold: float, lags: Sequence[float]
+) -> EventRules:
+    """The rules with the lag at which they find most."""
+
+    def value(rules: EventRules) -> tuple[float, float]:
+        hits = found = events = 0
+        overlaps = 0.0
+        for video in videos:
+            segments = find_segments(video.times, video.probabilities, rules, classes, end=video.duration)
+            found, events = found + len(segments), events + len(video.truth)
+            for label in sorted({one.label for one in video.truth}):
+                here, there = ([one for one in each if one.label == label] for each in (segments, video.truth))
+                hits += sum(one is not None for one in match_segments(here, there, threshold))
+                overlaps += sum(max((tiou(one, other) for other in here), default=0.0) for one in there)
+        return 2 * hits / max(found + events, 1), overlaps
+
+    best, reached = base, value(base) if lags else (0.0, 0.0)
+    for lag in lags:
+        candidate = base.model_copy(update={"lag": float(lag)})
+        now = value(candidate)
+        if now > reached:
+            best, reached = candidate, now
+    return best
+
+
 @dataclass(frozen=True, eq=False)
 class _Task:
     videos: tuple[ScoredVideo, ...]
@@ -147,7 +180,7 @@ class _Task:
 
     def measured(self, rule: EventRule, reason: str | None = None) -> ClassFit:
         """What a rule finds of the class in all videos."""
-        rules = EventRules(default=rule, background=(), most_gap=self.base.most_gap)
+        rules = self.base.model_copy(update={"default": rule, "classes": {}, "background": ()})
         events = hits = predictions = 0
         for video in self.videos:
             scores = np.asarray(video.probabilities)[:, self.index : self.index + 1]

@@ -5,11 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 TICK_TOLERANCE = 1e-6
 """Seconds within which times count as equal: time bases of containers do not hold a third of a second."""
+
+
+class Timed(Protocol):
+    """Something that is shown from a time on, in seconds."""
+
+    @property
+    def time(self) -> float:
+        """Seconds, on the clock of its source."""
+
+
+Shown = TypeVar("Shown", bound=Timed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +40,14 @@ class TimedFrame:
 def frames_at_rate(
     frames: Iterable[TimedFrame], rate: float, *, longest_display: float = math.inf
 ) -> Iterator[TimedFrame]:
+    """The frames on display at the ticks of [shown_at_rate][clipshift.video.timed.shown_at_rate], with their times."""
+    for time, shown in shown_at_rate(frames, rate, longest_display=longest_display):
+        yield TimedFrame(time, shown.frame)
+
+
+def shown_at_rate(
+    frames: Iterable[Shown], rate: float, *, longest_display: float = math.inf
+) -> Iterator[tuple[float, Shown]]:
     """What is on display at the ticks t0 + k / rate, where t0 is the time of the first frame.
 
     At a tick that is the last frame whose time is not after it. So a source with more frames than ticks loses some, one
@@ -38,19 +58,19 @@ def frames_at_rate(
     `longest_display`: what a source that stands still last showed is not what happens meanwhile.
 
     Args:
-        frames: In the order in which they are shown.
+        frames: In the order in which they are shown; decoded pictures are best converted after this choice.
         rate: Ticks in a second, above 0.
         longest_display: Seconds.
 
     Yields:
-        Frames whose times are those of the ticks.
+        The time of a tick, and what is on display at it.
 
     Raises:
         ValueError: The rate is not above 0, or a time is not finite.
     """
     if not (math.isfinite(rate) and rate > 0):
         raise ValueError(f"rate must be above 0, got {rate}")
-    shown: TimedFrame | None = None
+    shown: Shown | None = None
     first, count = 0.0, 0
     for frame in frames:
         if not math.isfinite(frame.time):
@@ -61,10 +81,10 @@ def frames_at_rate(
             if first + count / rate > shown.time + longest_display + TICK_TOLERANCE:
                 shown = None
                 break
-            yield TimedFrame(first + count / rate, shown.frame)
+            yield first + count / rate, shown
             count += 1
         if shown is None:
             first, count = frame.time, 0
         shown = frame
     if shown is not None and first + count / rate <= shown.time + TICK_TOLERANCE:
-        yield TimedFrame(first + count / rate, shown.frame)
+        yield first + count / rate, shown

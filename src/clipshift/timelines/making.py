@@ -1,0 +1,278 @@
+"""`clipshift.timeline`: what happens when, in any number of long videos."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from clipshift.config import Settings, flatten, with_events
+from clipshift.config.resolving import parse_setting
+from clipshift.datasets.clip import Clip
+from clipshift.errors import ConfigError, DataError, OutputError, VideoError
+from clipshift.evaluation.report.lanes import make_lanes
+from clipshift.inference.observing import check_rate, rules_of
+from clipshift.inference.predictions import Failure
+from clipshift.inference.predictor import Model, load
+from clipshift.inference.reference import ModelReference, resolve_model
+from clipshift.inference.scorer import one_line
+from clipshift.inference.sources import find_clips
+from clipshift.inference.video_scores import check_way, score_video
+from clipshift.locks import hold_folder
+from clipshift.parallel.prefetch import available_cores
+from clipshift.parallel.processes import Died, map_processes
+from clipshift.progress import Progress
+from clipshift.temporal import Segment, find_events
+from clipshift.temporal.annotations import Annotation, read_annotations
+from clipshift.timelines.outputs import begin, check_place, finish, give_up, read_timeline
+from clipshift.timelines.result import Cause, Timeline
+
+if TYPE_CHECKING:
+    from clipshift.device import Amp
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A video whose time line is to be made."""
+
+    model: Model
+    video: str
+    place: Path
+    cause: Cause
+    truth: tuple[Segment, ...] | None
+    threads: int
+
+
+def timeline(  # noqa: PLR0913
+    model: str | Path | ModelReference | Model,
+    *videos: str | Path,
+    out: str | Path,
+    rate: float | None = None,
+    window: bool = False,
+    annotations: str | Path | None = None,
+    device: str = "auto",
+    amp: Amp = "fp32",
+    settings: Settings | Sequence[Settings] = (),
+    workers: int | Literal["auto"] = "auto",
+    progress: Progress | None = None,
+) -> list[Timeline | Failure]:
+    """Finds what happens when in long videos, and writes it in all forms: a folder of files for each video.
+
+    Each frame of a video is decoded once, in its turn, and memory does not grow with the length. A causal network takes
+    one frame after the other; any other one needs `window`. The same call again leaves what is finished as it is, and
+    makes what is not. Several videos are worked on at the same time, one a core.
+
+    Args:
+        model: Run folder, model folder, exported model, or published weights by name. Also what `load` returned.
+        videos: Video files, folders, globs and lists. Of one video the files lie in `out`, of several in a folder each
+            with the video's name.
+        out: Folder for the results: new, empty, or of the same call.
+        rate: Frames a second that the network sees, as in its training; by default as the model says.
+        window: Let the network answer for a sliding window of its last frames, which any network can. Costs as many
+            times more as it has frames.
+        annotations: File of what is true, in any form that is read; drawn above what was found.
+        device: auto (a GPU where there is one), cpu, cuda or cuda:N.
+        amp: Precision of a trained model: fp32, bf16 or fp16 (a GPU only); an exported one has its own.
+        settings: Of events, in place of the model's own, such as `"events.default.enter=0.6"`
+            ([EventRules][clipshift.config.event_rules.EventRules]), and of reading, such as `"data.max_seconds=50000"`.
+        workers: Processes, each with a video of its own; `auto`: one a core, on a GPU one. With 0, this one does the
+            work.
+        progress: Called with the seconds of video that are done and all of them; of several, with the number of videos.
+
+    Returns:
+        A time line each, in the order of the videos, or why one could not be read.
+
+    Raises:
+        ConfigError: The network is not causal and `window` is false, there is no rate, or a setting is not valid.
+        DataError: The annotations cannot be read, or there is no video.
+        ExportError: An exported model takes clips and `window` is false, or cannot be run.
+        OutputError: `out` has something else in it, which would be written over, or cannot be written.
+        WeightsError: The model cannot be loaded.
+    """
+    events, reading = split_settings(settings)
+    loaded, identity = _open(model, device, amp, reading)
+    check_way(loaded, window=window)
+    rate = check_rate(rate)
+    rules = with_events(rules_of(loaded, rate), loaded.classes, events)
+    cause = partial(Cause, model=identity, rate=rate, window=window, rules=rules, classes=loaded.classes)
+    truth = None if annotations is None else read_annotations(annotations)
+    clips = list(find_clips(videos, loaded.spec.reading))
+    if not clips:
+        raise DataError("There is no video.", allowed="video files, folders, globs and lists")
+    out = Path(out)
+    places = _places(clips, out)
+    with hold_folder(out, doing="makes time lines in this folder", error=OutputError):
+        jobs = [
+            _job(loaded, clip, place, cause, truth, threads=1 if len(clips) > 1 else 2)
+            for clip, place in zip(clips, places, strict=True)
+        ]
+        return _work(jobs, clips, _processes(workers, jobs, loaded, device), progress)
+
+
+def split_settings(settings: Settings | Sequence[Settings]) -> tuple[list[Settings], list[Settings]]:
+    """Settings of events, and all others.
+
+    Raises:
+        ConfigError: One has not the form key=value.
+    """
+    given = [settings] if isinstance(settings, str | Mapping) else settings
+    events: list[Settings] = []
+    others: list[Settings] = []
+    for one in given:
+        for key, value in flatten(parse_setting(one) if isinstance(one, str) else one).items():
+            (events if key.partition(".")[0] == "events" else others).append({key: value})
+    return events, others
+
+
+def truth_of(path: str | Path, annotations: Iterable[Annotation]) -> tuple[Segment, ...] | None:
+    """What is annotated of a video: by its path, or else its name, with or without the ending; None for nothing."""
+    given = Path(path)
+    for same in (str, lambda one: Path(one).name, lambda one: Path(one).stem):
+        found = [one.segments for one in annotations if same(one.path) == same(str(given))]
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
+def _open(
+    model: str | Path | ModelReference | Model, device: str, amp: Amp, settings: Sequence[Settings]
+) -> tuple[Model, dict[str, str]]:
+    if isinstance(model, Model):
+        if settings:
+            raise ConfigError(
+                "A loaded model has the settings that it was loaded with.", where="settings", got=list(settings)
+            )
+        return model, {} if model.opening is None else resolve_model(model.opening.model).identity()
+    reference = resolve_model(model)
+    named = reference.name if reference.published else reference.folder
+    return load(named, device=device, amp=amp, settings=settings), reference.identity()
+
+
+def _places(clips: Sequence[Clip], out: Path) -> list[Path]:
+    """The folder of each video: `out` for one, else one in it with the video's name.
+
+    Videos of the same name in different folders get their number, too.
+    """
+    if len(clips) == 1:
+        return [out]
+    stems = [clip.path.stem for clip in clips]
+    counts, seen = Counter(name.casefold() for name in stems), Counter[str]()
+    places = []
+    for name in stems:
+        folded = name.casefold()
+        seen[folded] += 1
+        places.append(out / (name if counts[folded] == 1 else f"{name}-{seen[folded]}"))
+    return places
+
+
+def _job(
+    model: Model,
+    clip: Clip,
+    place: Path,
+    cause: partial[Cause],
+    truth: Sequence[Annotation] | None,
+    *,
+    threads: int,
+) -> _Job | Failure:
+    if clip.error is not None:
+        return Failure(clip.name, one_line(VideoError(clip.error.what, got=clip.error.got)) or "")
+    try:
+        facts = clip.path.stat()
+    except OSError as error:
+        return Failure(clip.name, f"The video cannot be read. ({error.strerror})")
+    full = cause(video=str(clip.path), bytes=facts.st_size, modified=facts.st_mtime_ns)
+    marked = None if truth is None else truth_of(clip.path, truth)
+    return _Job(model, clip.name, place, full, marked, threads)
+
+
+def _processes(workers: int | Literal["auto"], jobs: Sequence[_Job | Failure], model: Model, device: str) -> int:
+    """How many processes work; none where one alone is best in this one."""
+    count = sum(isinstance(job, _Job) for job in jobs)
+    if workers != "auto":
+        return min(workers, count)
+    where = getattr(model.scorer, "device", None)
+    on_cpu = device in ("auto", "cpu") and (where is None or where.type == "cpu")
+    cores = min(available_cores(), count)
+    return cores if on_cpu and cores > 1 and model.opening is not None else 0
+
+
+def _work(
+    jobs: Sequence[_Job | Failure], clips: Sequence[Clip], workers: int, progress: Progress | None
+) -> list[Timeline | Failure]:
+    results: list[Timeline | Failure | None] = [None if isinstance(job, _Job) else job for job in jobs]
+    waiting: list[int] = []
+    for number, job in enumerate(jobs):
+        if not isinstance(job, _Job):
+            continue
+        if check_place(job.place, job.cause):
+            results[number] = replace(read_timeline(job.place, job.video), truth=job.truth)
+        else:
+            waiting.append(number)
+    single = progress if len(jobs) == 1 else None
+    work = partial(_numbered, progress=single) if workers < 1 else _numbered
+    numbered = [(number, job) for number in waiting if isinstance(job := jobs[number], _Job)]
+    done = len(jobs) - len(waiting)
+    for (number, job), result in map_processes(work, numbered, workers):
+        if isinstance(result, Died):
+            give_up(job.place, made=False)
+        results[number] = Failure(clips[number].name, result.cause) if isinstance(result, Died) else result
+        done += 1
+        if progress is not None and single is None:
+            progress(done, len(jobs))
+    return [result for result in results if result is not None]
+
+
+def _numbered(numbered: tuple[int, _Job], progress: Progress | None = None) -> Timeline | Failure:
+    return _make(numbered[1], progress)
+
+
+def _make(job: _Job, progress: Progress | None) -> Timeline | Failure:
+    """Makes the time line of a video; what it leaves at an error is nothing."""
+    made = not job.place.exists()
+    started = time.perf_counter()
+    try:
+        scores = score_video(
+            job.model,
+            Path(job.cause.video),
+            job.cause.rate,
+            begin(job.place),
+            window=job.cause.window,
+            longest_display=job.cause.rules.most_gap,
+            threads=job.threads,
+            progress=progress,
+        )
+        classes = job.cause.classes
+        events = find_events(scores.times, scores.probabilities, job.cause.rules, classes, end=scores.seconds)
+        line = Timeline(
+            job.video,
+            job.place,
+            tuple(events),
+            scores.seconds,
+            scores.frames,
+            scores.notes,
+            took=time.perf_counter() - started,
+            truth=job.truth,
+        )
+        lanes = make_lanes(
+            classes,
+            line.segments,
+            job.truth or (),
+            times=scores.times,
+            probabilities=scores.probabilities,
+            seconds=scores.seconds,
+        )
+        finish(line, job.cause, scores, lanes, job.model.engine)
+    except VideoError as error:
+        give_up(job.place, made=made)
+        return Failure(job.video, one_line(error) or "")
+    except OSError as error:
+        give_up(job.place, made=made)
+        raise OutputError.of(error, job.place) from error
+    except BaseException:
+        give_up(job.place, made=made)
+        raise
+    return line
