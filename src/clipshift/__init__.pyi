@@ -52,6 +52,10 @@ from .serving.client import Client as Client
 from .serving.limits import ServerLimits as ServerLimits
 from .serving.server import serve as serve
 from .timelines.making import timeline as timeline
+from .timelines.measuring import EventEvaluation as EventEvaluation
+from .timelines.measuring import FittedEvents as FittedEvents
+from .timelines.measuring import evaluate_events as evaluate_events
+from .timelines.measuring import fit_events as fit_events
 from .timelines.result import Timeline as Timeline
 from .training.run import TrainResult as TrainResult
 from .training.run import train as train

@@ -14,7 +14,7 @@ from clipshift.cli import prepare
 from clipshift.cli.app import COMMANDS, app
 
 FUNCTIONS: dict[str, tuple[Callable[..., Any], ...]] = {
-    "evaluate": (clipshift.evaluate, clipshift.fuse),
+    "evaluate": (clipshift.evaluate, clipshift.fuse),  # and evaluate_events, with other words
     "predict": (clipshift.load, clipshift.predict),
     "merge": (clipshift.merge_answers,),
     "check": (clipshift.check_data,),
@@ -31,6 +31,8 @@ OTHERWISE = {
     "train": {"settings"},  # words of a command; words or mappings of a function
     "evaluate": {"settings", "bad"},  # wrong by default, and in a fusion as in the first of the stored
     "calibrate": {"settings"},
+    "timeline": {"videos", "workers"},  # a command has its settings among the names, and None for auto
+    "fit_events": {"settings", "workers"},
     "export": {"settings"},
     "frames": {"settings"},
     "repack": {"settings"},

@@ -99,7 +99,7 @@ def test_all_files_say_the_same(made: clipshift.Timeline) -> None:
         [read] = read_annotations(made.folder / name)
         assert [one.label for one in read.segments] == [one.label for one in made.segments]
         for one, other in zip(read.segments, made.segments, strict=True):
-            assert (one.start, one.end) == (pytest.approx(other.start, abs=1e-3), pytest.approx(other.end, abs=1e-3))
+            assert [one.start, one.end] == pytest.approx([other.start, other.end], abs=1e-3)
     scores = np.load(made.folder / "scores.npz")
     assert scores["probabilities"].shape == (60, 4)
     np.testing.assert_allclose(scores["times"], np.arange(60) / RATE, atol=1e-9)

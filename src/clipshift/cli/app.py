@@ -17,6 +17,7 @@ from clipshift.cli.convert import convert
 from clipshift.cli.doctor import doctor
 from clipshift.cli.evaluate import evaluate
 from clipshift.cli.export import export
+from clipshift.cli.fit_events import fit_events
 from clipshift.cli.lists import lists
 from clipshift.cli.merge import merge
 from clipshift.cli.models import models
@@ -44,6 +45,7 @@ COMMANDS: dict[str, tuple[Callable[..., Any], ...]] = {
         evaluate,
         predict,
         timeline,
+        fit_events,
         merge,
         serve,
         calibrate,

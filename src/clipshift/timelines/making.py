@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from clipshift.config import Settings, flatten, with_events
+from clipshift.config import EventRules, Settings, flatten, with_events
 from clipshift.config.resolving import parse_setting
 from clipshift.datasets.clip import Clip
 from clipshift.errors import ConfigError, DataError, OutputError, VideoError
@@ -94,23 +94,67 @@ def timeline(  # noqa: PLR0913
         WeightsError: The model cannot be loaded.
     """
     events, reading = split_settings(settings)
-    loaded, identity = _open(model, device, amp, reading)
+    loaded, identity = open_model(model, device, amp, reading)
     check_way(loaded, window=window)
     rate = check_rate(rate)
     rules = with_events(rules_of(loaded, rate), loaded.classes, events)
-    cause = partial(Cause, model=identity, rate=rate, window=window, rules=rules, classes=loaded.classes)
-    truth = None if annotations is None else read_annotations(annotations)
+    marked = None if annotations is None else read_annotations(annotations)
     clips = list(find_clips(videos, loaded.spec.reading))
     if not clips:
         raise DataError("There is no video.", allowed="video files, folders, globs and lists")
     out = Path(out)
-    places = _places(clips, out)
+    cause = partial(Cause, model=identity, rate=rate, window=window, rules=rules, classes=loaded.classes)
+    places = [out] if len(clips) == 1 else _places(clips, out)
+    truth = [None if marked is None else truth_of(clip.path, marked) for clip in clips]
+    return _make_all(loaded, clips, places, cause, truth, out=out, device=device, workers=workers, progress=progress)
+
+
+def make_timelines(  # noqa: PLR0913
+    model: Model,
+    identity: Mapping[str, str],
+    videos: Sequence[Path],
+    *,
+    out: Path,
+    rules: EventRules,
+    rate: float,
+    window: bool,
+    truth: Sequence[Sequence[Segment]],
+    device: str,
+    workers: int | Literal["auto"],
+    progress: Progress | None,
+) -> list[Timeline | Failure]:
+    """The time lines of annotated videos, each in a folder in `out` with the video's name, even of one.
+
+    Arguments, results and errors are as of [timeline][clipshift.timelines.making.timeline]; `truth` is of each video.
+    """
+    check_way(model, window=window)
+    cause = partial(Cause, model=identity, rate=rate, window=window, rules=rules, classes=model.classes)
+    clips = [Clip(path.absolute(), str(path), None) for path in videos]
+    marked = [tuple(segments) for segments in truth]
+    return _make_all(
+        model, clips, _places(clips, out), cause, marked, out=out, device=device, workers=workers, progress=progress
+    )
+
+
+def _make_all(  # noqa: PLR0913
+    model: Model,
+    clips: Sequence[Clip],
+    places: Sequence[Path],
+    cause: partial[Cause],
+    truth: Sequence[tuple[Segment, ...] | None],
+    *,
+    out: Path,
+    device: str,
+    workers: int | Literal["auto"],
+    progress: Progress | None,
+) -> list[Timeline | Failure]:
     with hold_folder(out, doing="makes time lines in this folder", error=OutputError):
+        threads = 1 if len(clips) > 1 else 2
         jobs = [
-            _job(loaded, clip, place, cause, truth, threads=1 if len(clips) > 1 else 2)
-            for clip, place in zip(clips, places, strict=True)
+            _job(model, clip, place, cause, marked, threads=threads)
+            for clip, place, marked in zip(clips, places, truth, strict=True)
         ]
-        return _work(jobs, clips, _processes(workers, jobs, loaded, device), progress)
+        return _work(jobs, clips, _processes(workers, jobs, model, device), progress)
 
 
 def split_settings(settings: Settings | Sequence[Settings]) -> tuple[list[Settings], list[Settings]]:
@@ -138,9 +182,14 @@ def truth_of(path: str | Path, annotations: Iterable[Annotation]) -> tuple[Segme
     return None
 
 
-def _open(
+def open_model(
     model: str | Path | ModelReference | Model, device: str, amp: Amp, settings: Sequence[Settings]
 ) -> tuple[Model, dict[str, str]]:
+    """The model, and what reports say of it.
+
+    Raises:
+        ConfigError: There are settings for a model that is loaded already.
+    """
     if isinstance(model, Model):
         if settings:
             raise ConfigError(
@@ -153,12 +202,7 @@ def _open(
 
 
 def _places(clips: Sequence[Clip], out: Path) -> list[Path]:
-    """The folder of each video: `out` for one, else one in it with the video's name.
-
-    Videos of the same name in different folders get their number, too.
-    """
-    if len(clips) == 1:
-        return [out]
+    """A folder for each video, with its name; those of the same name get their number, too."""
     stems = [clip.path.stem for clip in clips]
     counts, seen = Counter(name.casefold() for name in stems), Counter[str]()
     places = []
@@ -170,13 +214,7 @@ def _places(clips: Sequence[Clip], out: Path) -> list[Path]:
 
 
 def _job(
-    model: Model,
-    clip: Clip,
-    place: Path,
-    cause: partial[Cause],
-    truth: Sequence[Annotation] | None,
-    *,
-    threads: int,
+    model: Model, clip: Clip, place: Path, cause: partial[Cause], truth: tuple[Segment, ...] | None, *, threads: int
 ) -> _Job | Failure:
     if clip.error is not None:
         return Failure(clip.name, one_line(VideoError(clip.error.what, got=clip.error.got)) or "")
@@ -185,8 +223,7 @@ def _job(
     except OSError as error:
         return Failure(clip.name, f"The video cannot be read. ({error.strerror})")
     full = cause(video=str(clip.path), bytes=facts.st_size, modified=facts.st_mtime_ns)
-    marked = None if truth is None else truth_of(clip.path, truth)
-    return _Job(model, clip.name, place, full, marked, threads)
+    return _Job(model, clip.name, place, full, truth, threads)
 
 
 def _processes(workers: int | Literal["auto"], jobs: Sequence[_Job | Failure], model: Model, device: str) -> int:

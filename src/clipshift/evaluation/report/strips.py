@@ -32,13 +32,13 @@ def clip_strip(
             frames_THWC = reader.read(segment_middles(reader.frame_count, frames))
     except VideoError as error:
         return [], error.what
-    return [_jpeg(frame) for frame in frames_THWC], None
+    return [picture_uri(frame) for frame in frames_THWC], None
 
 
 def tensor_strip(clip_TCHW: NDArray[np.uint8], *, frames: int) -> list[str]:
     """At most `frames` pictures of a clip of uint8 (T, 3, H, W) pixels, evenly spread, as data URIs."""
     shown = min(frames, len(clip_TCHW))
-    return [_jpeg(np.moveaxis(clip_TCHW[index], 0, -1)) for index in segment_middles(len(clip_TCHW), shown)]
+    return [picture_uri(np.moveaxis(clip_TCHW[index], 0, -1)) for index in segment_middles(len(clip_TCHW), shown)]
 
 
 def data_uri(content: bytes, kind: str) -> str:
@@ -46,7 +46,8 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _jpeg(frame_HWC: NDArray[Any]) -> str:
+def picture_uri(frame_HWC: NDArray[Any]) -> str:
+    """A frame (H, W, 3) of uint8, RGB, as a small JPEG picture in a data URI."""
     image = Image.fromarray(np.ascontiguousarray(frame_HWC))
     image.thumbnail(_BOX)
     file = io.BytesIO()
