@@ -16,12 +16,13 @@ import pytest
 
 import clipshift
 from clipshift.config import ModelConfig
+from clipshift.datasets.clip import Clip
 from clipshift.datasets.motion_streams import write_motion_streams
 from clipshift.errors import ConfigError, DataError, OutputError
 from clipshift.inference.observing import observe
 from clipshift.temporal import EventRules, Segment, advance, finish, start
 from clipshift.temporal.annotations import read_annotations
-from clipshift.timelines.making import split_settings, truth_of
+from clipshift.timelines.making import _whole, split_settings, truth_of
 from clipshift.timelines.outputs import FILES
 from clipshift.video.long_file import LongFile
 from clipshift.video.timed import TimedFrame
@@ -265,6 +266,16 @@ def test_bad_input(causal: Path, streams: Path, tmp_path: Path) -> None:
     [failed] = clipshift.timeline(causal, tmp_path / "empty", out=out, rate=RATE)
     assert isinstance(failed, clipshift.Failure)
     assert not out.exists()
+
+
+def test_spans_in_lists_mean_their_whole_video_once() -> None:
+    a, b = Path("/a.mp4"), Path("/b.mp4")
+    clips = [
+        Clip(a, "a.mp4#t=1,2", 0, span=(1.0, 2.0)),
+        Clip(b, "b.mp4", 0),
+        Clip(a, "a.mp4#t=3,4", 0, span=(3.0, 4.0)),
+    ]
+    assert [(clip.path, clip.span) for clip in _whole(clips)] == [(a, None), (b, None)]
 
 
 def test_truth_is_found_by_path_name_or_stem(streams: Path) -> None:

@@ -99,7 +99,7 @@ def timeline(  # noqa: PLR0913
     rate = check_rate(rate)
     rules = with_events(rules_of(loaded, rate), loaded.classes, events)
     marked = None if annotations is None else read_annotations(annotations)
-    clips = list(find_clips(videos, loaded.spec.reading))
+    clips = _whole(find_clips(videos, loaded.spec.reading))
     if not clips:
         raise DataError("There is no video.", allowed="video files, folders, globs and lists")
     out = Path(out)
@@ -199,6 +199,17 @@ def open_model(
     reference = resolve_model(model)
     named = reference.name if reference.published else reference.folder
     return load(named, device=device, amp=amp, settings=settings), reference.identity()
+
+
+def _whole(clips: Iterable[Clip]) -> list[Clip]:
+    """The clips; of spans of a video the whole video, once."""
+    found: dict[object, Clip] = {}
+    for number, clip in enumerate(clips):
+        if clip.span is None:
+            found[number] = clip
+        else:
+            found.setdefault(clip.path, Clip(clip.path, str(clip.path), None))
+    return list(found.values())
 
 
 def _places(clips: Sequence[Clip], out: Path) -> list[Path]:
