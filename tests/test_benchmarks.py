@@ -12,6 +12,7 @@ import small_data
 from clipshift.config import DataConfig
 from clipshift.datasets import read_dataset
 from clipshift.datasets.motion import write_motion_clips
+from clipshift.video.long_file import LongFile
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +84,17 @@ def test_a_run_goes_on_and_grows(
     settings[-1] = "train.device=auto"
     with pytest.raises(SystemExit, match="other settings"):
         run("--only", "baseline")
+
+
+def test_a_looped_clip_is_as_long_as_it_says(clips: Path, tmp_path: Path) -> None:
+    from timeline import loop_clip
+
+    clip = next((clips / "val").rglob("*.mp4"))
+    with LongFile(clip) as file:
+        frames, seconds = len(list(file.pictures())), file.end
+    loop_clip(clip, tmp_path / "long.mp4", 5 * seconds)
+    with LongFile(tmp_path / "long.mp4") as file:
+        times = [picture.time for picture in file.pictures()]
+        assert file.left_out == 0
+    assert len(times) == 5 * frames
+    assert times == pytest.approx([k * seconds / frames for k in range(5 * frames)], abs=1e-3)

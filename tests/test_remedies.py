@@ -48,6 +48,8 @@ PRINTED_BY = {
     "models/pretrained.py": ("train",),
     "models/online.py": ("train",),
     "inference/sharding": ("predict",),
+    "inference/video_scores.py": ("timeline", "evaluate", "fit-events"),
+    "timelines/measuring.py": ("evaluate", "fit-events"),
     "datasets/public/splits.py": PREPARE,
     "datasets/public/prepare.py": PREPARE,
     "datasets/public/catalog.py": ("prepare ucf101", "prepare kinetics400"),

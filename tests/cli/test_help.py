@@ -29,7 +29,7 @@ OTHERWISE = {
     "benchmark": {"models"},  # a command has its settings among the names
     "verify": {"exports"},
     "train": {"settings"},  # words of a command; words or mappings of a function
-    "evaluate": {"settings", "bad"},  # wrong by default, and in a fusion as in the first of the stored
+    "evaluate": {"settings", "bad", "data", "out"},  # the command takes annotations, too, and the sources of a fusion
     "calibrate": {"settings"},
     "timeline": {"videos", "workers"},  # a command has its settings among the names, and None for auto
     "fit_events": {"settings", "workers"},
@@ -89,5 +89,5 @@ def test_the_help_lists_every_command_with_its_summary(capsys: pytest.CaptureFix
     for command in ALL:
         assert command.__doc__
         first = " ".join(command.__doc__.split("\n\n")[0].split()).rstrip(".")
-        assert f"{command.__name__} {first[:20]}" in listed
+        assert f"{command.__name__.replace('_', '-')} {first[:20]}" in listed
     assert f"prepare {prepare.app.help}" in listed
