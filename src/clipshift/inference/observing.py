@@ -104,7 +104,6 @@ def _by_step(model: Model, state: StreamState, ticks: Iterable[TimedFrame], rate
 
 
 def _by_window(model: Model, ticks: Iterable[TimedFrame], rate: float) -> Iterator[Observation]:
-    views = model.views(clips=1)
     recent: deque[TimedFrame] = deque(maxlen=model.spec.input.segments)
     for tick in ticks:
         same = not recent or recent[-1].frame.shape == tick.frame.shape
@@ -112,7 +111,7 @@ def _by_window(model: Model, ticks: Iterable[TimedFrame], rate: float) -> Iterat
             recent.clear()
         recent.append(tick)
         if len(recent) == recent.maxlen:
-            logits = model.scorer.frames(np.stack([each.frame for each in recent]), views)
+            logits = model.scorer.one_set(np.stack([each.frame for each in recent]))
             probabilities = model.probabilities(logits)
             yield Observation(tick.time, probabilities, probabilities)
 

@@ -15,7 +15,7 @@ from clipshift.config.resolving import parse_setting
 from clipshift.datasets.clip import Clip
 from clipshift.errors import ConfigError, DataError, OutputError, VideoError
 from clipshift.evaluation.report.lanes import make_lanes
-from clipshift.inference.observing import check_rate, rules_of
+from clipshift.inference.observing import rate_of, rules_of
 from clipshift.inference.predictions import Failure
 from clipshift.inference.predictor import Model, load
 from clipshift.inference.reference import ModelReference, resolve_model
@@ -96,7 +96,7 @@ def timeline(  # noqa: PLR0913
     events, reading = split_settings(settings)
     loaded, identity = open_model(model, device, amp, reading)
     check_way(loaded, window=window)
-    rate = check_rate(rate)
+    rate = rate_of(loaded, rate)
     rules = with_events(rules_of(loaded, rate), loaded.classes, events)
     marked = None if annotations is None else read_annotations(annotations)
     clips = _whole(find_clips(videos, loaded.spec.reading))

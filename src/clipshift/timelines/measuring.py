@@ -15,7 +15,7 @@ from clipshift.config import EventRules, Settings, with_events
 from clipshift.datasets.spans import VideoFinder
 from clipshift.errors import ConfigError, DataError, RunError
 from clipshift.evaluation.event_metrics import EventMetrics, FoundVideo, measure_events
-from clipshift.inference.observing import check_rate, rules_of
+from clipshift.inference.observing import rate_of, rules_of
 from clipshift.inference.predictions import Failure
 from clipshift.inference.predictor import Model
 from clipshift.inference.reference import ModelReference, resolve_model
@@ -270,7 +270,7 @@ def _measure(  # noqa: PLR0913
     notes = choose_subset(read_annotations(annotations), subset, Path(annotations))
     events, reading = split_settings(settings)
     loaded, identity = open_model(model, device, amp, reading)
-    rate = check_rate(rate)
+    rate = rate_of(loaded, rate)
     rules = with_events(rules_of(loaded, rate), loaded.classes, events)
     check_classes(notes, (*loaded.classes, *rules.background), Path(annotations))
     folder = Path(annotations).parent if videos is None else Path(videos)
