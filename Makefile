@@ -57,14 +57,17 @@ fuzz: .venv/.installed
 	$(BIN)/python -m tests.fuzz --cases $(FUZZ_CASES) --seed $(FUZZ_SEED) --workers $(FUZZ_WORKERS)
 	PYTHONPATH=src $(BIN)/python -m tests.fuzz.disk_faults
 
-# The programs in other languages, with what they need; Debian and Ubuntu, as root. `make test` tries them where it is there.
+# The programs in other languages and an RTSP server, with what they need; Debian and Ubuntu, as root. `make test` tries
+# them where it is there.
 EXAMPLES_NEED := cmake g++ pkg-config nlohmann-json3-dev libavcodec-dev libavformat-dev libavutil-dev libswscale-dev \
-	chromium chromium-driver
+	chromium chromium-driver \
+	python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-rtsp gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
+	gstreamer1.0-plugins-bad
 examples: .venv/.installed
 	dpkg --status $(EXAMPLES_NEED) >/dev/null 2>&1 || apt-get install --yes --no-install-recommends $(EXAMPLES_NEED)
 	npm ci --prefix examples/web --no-fund --no-audit
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'selenium>=4.20'
-	$(BIN)/pytest tests/examples
+	$(BIN)/pytest tests/examples tests/video/live/test_rtsp.py
 
 clean:
 	rm -rf .venv build dist demo .mypy_cache .ruff_cache .pytest_cache

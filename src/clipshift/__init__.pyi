@@ -57,7 +57,11 @@ from .timelines.measuring import FittedEvents as FittedEvents
 from .timelines.measuring import evaluate_events as evaluate_events
 from .timelines.measuring import fit_events as fit_events
 from .timelines.result import Timeline as Timeline
+from .timelines.watching import StreamEvent as StreamEvent
+from .timelines.watching import StreamStatus as StreamStatus
+from .timelines.watching import stream as stream
 from .training.run import TrainResult as TrainResult
 from .training.run import train as train
+from .video.live import Stop as Stop
 from .weights.convert import Conversion as Conversion
 from .weights.convert import convert as convert

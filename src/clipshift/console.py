@@ -6,10 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn
+from types import TracebackType
+from typing import Any, NoReturn, Self
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import Progress
+from rich.text import Text
 
 from clipshift.errors import OutputError
 from clipshift.files import printable
@@ -84,6 +87,37 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as live:
         task = live.add_task(title, total=None, visible=False)
         yield lambda done, total: live.update(task, completed=done, total=total, visible=True)
+
+
+class LiveLine:
+    """A line on a terminal that changes, below all that is printed meanwhile; nothing elsewhere. A context manager."""
+
+    def __init__(self) -> None:
+        console = stderr_console()
+        self._live = Live(console=console, transient=True, refresh_per_second=5) if console.is_terminal else None
+
+    def show(self, text: str) -> None:
+        """What the line says from now on."""
+        if self._live is not None:
+            self._live.update(Text(printable(text), no_wrap=True, overflow="ellipsis"))
+
+    def log(self, text: str) -> None:
+        """Print a line that stays, on standard error."""
+        if self._live is None:
+            complain(text)
+        else:
+            self._live.console.print(printable(text))
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
 
 
 def prepare_streams() -> None:

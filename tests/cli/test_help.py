@@ -28,6 +28,7 @@ OTHERWISE = {
     "predict": {"mode"},  # auto is of the command, which knows how many videos there are
     "benchmark": {"models"},  # a command has its settings among the names
     "verify": {"exports"},
+    "stream": {"settings"},
     "train": {"settings"},  # words of a command; words or mappings of a function
     "evaluate": {"settings", "bad", "data", "out"},  # the command takes annotations, too, and the sources of a fusion
     "calibrate": {"settings"},

@@ -241,6 +241,6 @@ def test_the_page_does_what_it_says(
     frames = frames_of(6, 40, 40)
     first: dict[str, Any] = {"frames": frames}
     second: dict[str, Any] = {"frames": frames}
-    exec(blocks[0], first)  # noqa: S102 - the page of this repository
-    exec(blocks[1], second)  # noqa: S102
+    exec(blocks[1], first)  # noqa: S102 - the page of this repository
+    exec(blocks[2], second)  # noqa: S102
     np.testing.assert_allclose(second["probabilities"][0], first["scores"].probabilities, atol=2e-6)

@@ -25,6 +25,7 @@ from clipshift.cli.predict import predict
 from clipshift.cli.push import push
 from clipshift.cli.report import report
 from clipshift.cli.serve import serve
+from clipshift.cli.stream import stream
 from clipshift.cli.timeline import timeline
 from clipshift.cli.train import train
 from clipshift.cli.transcode import frames, repack
@@ -45,6 +46,7 @@ COMMANDS: dict[str, tuple[Callable[..., Any], ...]] = {
         evaluate,
         predict,
         timeline,
+        stream,
         fit_events,
         merge,
         serve,

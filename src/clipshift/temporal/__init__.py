@@ -13,6 +13,7 @@ from clipshift.temporal.events import (
     find_events,
     find_segments,
     finish,
+    interrupt,
     start,
 )
 from clipshift.temporal.fitting import ClassFit, FittedRules, ScoredVideo, fit_rules
@@ -34,6 +35,7 @@ __all__ = [
     "find_segments",
     "finish",
     "fit_rules",
+    "interrupt",
     "match_segments",
     "overlap",
     "sort_segments",

@@ -202,6 +202,22 @@ def advance_all(
     return events, state
 
 
+def interrupt(state: DetectorState, reason: Literal["gap", "clock"] = "gap") -> tuple[list[Event], DetectorState]:
+    """Ends all open events at the last observation: something is missing after it, however soon the next one comes.
+
+    Args:
+        state: The detector; it stays as it is.
+        reason: What the ends say.
+
+    Returns:
+        The events that ended, and the detector, whose smoothing starts anew; times go on, and so do cool-downs.
+    """
+    if state.time is None:
+        return [], state
+    events, state = _end_all(state, state.time, state.time, reason)
+    return events, replace(state, time=None, breaks=state.breaks + 1, _smoothed=np.zeros(len(state.classes)))
+
+
 def finish(state: DetectorState, end: float | None = None) -> tuple[list[Event], DetectorState]:
     """Ends all open events.
 

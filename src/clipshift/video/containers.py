@@ -104,7 +104,7 @@ def open_container(path: Path, structure: Structure, limits: Limits, *, quick: b
         ) from error
 
 
-def video_streams(container: InputContainer, path: Path) -> list[VideoStream]:
+def video_streams(container: InputContainer, path: Path | str) -> list[VideoStream]:
     """The video streams of a file; pictures that are attached to it, such as a cover, are none.
 
     Raises:

@@ -34,7 +34,7 @@ class Limits:
         """Takes the limits from a configuration."""
         return cls(max_pixels=data.max_pixels, max_frames=data.max_frames, max_seconds=data.max_seconds)
 
-    def check_size(self, path: Path, width: int, height: int) -> None:
+    def check_size(self, path: Path | str, width: int, height: int) -> None:
         """Refuses frames that are too large, or that have no size at all.
 
         Raises:

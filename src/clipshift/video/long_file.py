@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Self
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from clipshift.errors import VideoError
 from clipshift.video.containers import (
@@ -26,11 +25,10 @@ from clipshift.video.containers import (
     demux,
     open_container,
     read_structure,
-    reason,
     video_streams,
 )
 from clipshift.video.limits import Limits
-from clipshift.video.orientation import read_orientation
+from clipshift.video.pictures import Converter, pixel_aspect
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -96,7 +94,7 @@ class LongFile:
         context = self._stream.codec_context
         context.thread_count = threads
         context.options = {"max_pixels": decoder_pixels(self._limits)}
-        self._reformatter = VideoReformatter()
+        self._converter = Converter(path)
         self.seconds = self._told_seconds()
         self.end = 0.0
         self.pictures_read = self.left_out = 0
@@ -142,34 +140,18 @@ class LongFile:
         self._stamp = -self._offset
         yield from self.pictures()
 
+    def pixel_aspect(self, picture: Picture) -> Fraction:
+        """Width of a pixel of a picture by its height."""
+        return pixel_aspect(self._stream, picture.frame.width)
+
     def to_rgb(self, picture: Picture) -> np.ndarray:
         """A picture as it is shown, uint8 (H, W, 3), RGB.
 
         Raises:
             VideoError: It cannot be converted, or is to be shown turned by an angle that is not supported.
         """
-        frame = picture.frame
-        width = _square_width(self._stream, frame) if self._square_pixels else frame.width
-        how = None if width == frame.width else "BICUBIC"
-        try:
-            converted = self._reformatter.reformat(
-                frame, width=width, format="rgb24", interpolation=how, threads=1
-            ).to_ndarray()
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise VideoError(
-                "The colors of the video cannot be converted.",
-                where=self._path,
-                got=f"{frame.format.name}: {reason(error)}",
-            ) from error
-        orientation = read_orientation(frame)
-        if orientation is None:
-            raise VideoError(
-                "The video is to be shown turned by an angle that is not supported.",
-                where=self._path,
-                got=f"{-frame.rotation % 360} degrees clockwise",
-                allowed="0, 90, 180 or 270",
-            )
-        return np.ascontiguousarray(orientation.apply(converted))
+        aspect = self.pixel_aspect(picture) if self._square_pixels else None
+        return np.ascontiguousarray(self._converter.to_rgb(picture.frame, aspect))
 
     def close(self) -> None:
         """Gives back the file; may be called twice."""
@@ -291,8 +273,3 @@ def check_is_file(path: Path) -> None:
         got="a folder" if path.is_dir() else "neither a file nor a folder",
         allowed="a video file",
     )
-
-
-def _square_width(stream: VideoStream, frame: VideoFrame) -> int:
-    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
-    return max(1, round(frame.width * aspect)) if aspect > 0 else frame.width

@@ -86,8 +86,8 @@ class Pictures:
 
     def _note_first(self, frame: VideoFrame) -> None:
         self._limits.check_size(self._path, frame.width, frame.height)
-        aspect = _pixel_aspect(self._stream, frame.width)
-        width = _square_width(frame.width, aspect) if self._square_pixels else frame.width
+        aspect = pixel_aspect(self._stream, frame.width)
+        width = square_width(frame.width, aspect) if self._square_pixels else frame.width
         self._limits.check_size(self._path, width, frame.height)
         self._stored, self._width = (frame.width, frame.height), width
         self._pixel_aspect = Fraction(1) if self._square_pixels else aspect
@@ -125,14 +125,67 @@ class Pictures:
         return self._orientation.apply(picture_HWC)
 
 
-def _pixel_aspect(stream: VideoStream, width: int) -> Fraction:
+class Converter:
+    """What makes frames of pictures that may change their size, as those of live sources do.
+
+    Args:
+        source: What they are from, for people.
+    """
+
+    def __init__(self, source: str | Path) -> None:
+        self._source = source
+        self._reformatter = VideoReformatter()
+        self._size = (0, 0)
+        self._orientation = Orientation()
+
+    def to_rgb(self, frame: VideoFrame, aspect: Fraction | None = None) -> np.ndarray:
+        """The frame, uint8 (H, W, 3), RGB; a view.
+
+        Args:
+            frame: The picture.
+            aspect: Width of a pixel by its height, where the picture is to be scaled in width to square ones.
+
+        Raises:
+            VideoError: Its colors cannot be converted, or it is to be shown turned by an angle that is not supported.
+        """
+        width = frame.width if aspect is None else square_width(frame.width, aspect)
+        how = None if width == frame.width else "BICUBIC"
+        try:
+            picture_HWC = self._reformatter.reformat(
+                frame, width, format="rgb24", interpolation=how, threads=1
+            ).to_ndarray()
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise VideoError(
+                "The colors of the video cannot be converted.",
+                where=self._source,
+                got=f"{frame.format.name}: {reason(error)}",
+            ) from error
+        if (frame.width, frame.height) != self._size:
+            # Not for every frame: what PyAV makes to tell it stays in memory, a few bytes each.
+            self._size, self._orientation = (frame.width, frame.height), self._told_orientation(frame)
+        return self._orientation.apply(picture_HWC)
+
+    def _told_orientation(self, frame: VideoFrame) -> Orientation:
+        orientation = read_orientation(frame)
+        if orientation is None:
+            raise VideoError(
+                "The video is to be shown turned by an angle that is not supported.",
+                where=self._source,
+                got=f"{-frame.rotation % 360} degrees clockwise",
+                allowed="0, 90, 180 or 270",
+            )
+        return orientation
+
+
+def pixel_aspect(stream: VideoStream, width: int) -> Fraction:
     """Width of a stored pixel by its height, by the container or else the decoder, once a frame was decoded.
 
     What does not change the width by a whole pixel counts as square: such ratios come from rounding the size.
     """
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
-    return aspect if aspect and aspect > 0 and _square_width(width, aspect) != width else Fraction(1)
+    return aspect if aspect and aspect > 0 and square_width(width, aspect) != width else Fraction(1)
 
 
-def _square_width(width: int, aspect: Fraction) -> int:
+def square_width(width: int, aspect: Fraction) -> int:
+    """The width in square pixels of a picture whose pixels have this width by their height."""
     return max(1, round(width * aspect))
