@@ -18,7 +18,7 @@ from clipshift.config import EventRules, Settings, with_events
 from clipshift.console import flush_stdout
 from clipshift.errors import ConfigError, OutputError, VideoError
 from clipshift.files import append_line, to_json
-from clipshift.inference.observing import Observation, check_rate, observe_ticks, rules_of
+from clipshift.inference.observing import Observation, observe_ticks, rate_of, rules_of
 from clipshift.inference.predictor import Model, load
 from clipshift.inference.video_scores import check_way
 from clipshift.temporal.events import DetectorState, Event, advance, finish, interrupt, start
@@ -156,7 +156,7 @@ def stream(  # noqa: PLR0913 - every one is a choice
     events, reading = split_settings(settings)
     loaded = _loaded(model, reading, device=device, amp=amp, threads=threads, progress=progress)
     check_way(loaded, window=window)
-    seen = check_rate(rate)
+    seen = rate_of(loaded, rate)
     rules = with_events(rules_of(loaded, seen), loaded.classes, events)
     options = SourceOptions(
         # In a video that is written, all frames are wanted.
