@@ -86,7 +86,7 @@ def test_the_python_block_runs_as_a_script(place: Path) -> None:
     assert small in code
     (place / "script.py").write_text(code)
     done = subprocess.run(
-        [sys.executable, "script.py"], cwd=place, capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, "script.py"], cwd=place, capture_output=True, text=True, check=False, timeout=1800
     )
     assert done.returncode == 0, done.stderr
     assert "squat" in done.stdout

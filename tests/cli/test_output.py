@@ -38,10 +38,10 @@ def run(
     if isinstance(stdout, str):
         with open(stdout, "wb") as file:  # noqa: PTH123
             return subprocess.run(
-                command, stdout=file, stderr=subprocess.PIPE, input=given, env=variables, check=False, timeout=120
+                command, stdout=file, stderr=subprocess.PIPE, input=given, env=variables, check=False, timeout=1800
             )
     return subprocess.run(
-        command, stdout=stdout, stderr=subprocess.PIPE, input=given, env=variables, check=False, timeout=120
+        command, stdout=stdout, stderr=subprocess.PIPE, input=given, env=variables, check=False, timeout=1800
     )
 
 
@@ -106,7 +106,7 @@ def test_a_reader_that_goes_away_and_one_that_never_was() -> None:
     command = f"{sys.executable} -m clipshift models"
     for rest in ("| head -n 1; exit ${PIPESTATUS[0]}", ">&-", "<&- >/dev/null 2>&-"):
         shell = f"{command} {rest}"
-        done = subprocess.run(["bash", "-c", shell], capture_output=True, check=False, timeout=60)
+        done = subprocess.run(["bash", "-c", shell], capture_output=True, check=False, timeout=1800)
         assert (done.returncode, done.stderr) == (0, b"")
 
 

@@ -199,7 +199,7 @@ def test_killed_in_the_middle_and_resumed(function: Rewrite, tmp_path: Path) -> 
     for done in (3, 7):
         words = [sys.executable, "-c", KILLED_AFTER, function.__name__, str(data), str(new), str(done)]
         # No process outlives its killed parent: each of them holds the pipe open, whose end is waited for here.
-        killed = subprocess.run(words, stderr=subprocess.PIPE, text=True, check=False, timeout=300)
+        killed = subprocess.run(words, stderr=subprocess.PIPE, text=True, check=False, timeout=1800)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         assert done <= count_lines(new / "done.jsonl") < 12
         # What is in its place is whole, whatever was under way.

@@ -87,7 +87,7 @@ def train_and_stop_the_launcher() -> None:
 
         signal.signal(signal.SIGTERM, handle)
         os.kill(os.getppid(), signal.SIGTERM)
-        assert came.wait(timeout=60)
+        assert came.wait(timeout=1800)
 
     if os.environ["RANK"] == "0":
         meet("update", 2, stop)

@@ -41,7 +41,7 @@ def clipshift(*words: str | Path, code: int = 0) -> str:
 def clipshift_elsewhere(*words: str | Path) -> str:
     """The same in a process that knows nothing of what was done before."""
     command = [sys.executable, "-m", "clipshift", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -169,7 +169,7 @@ def test_clips_without_a_label_and_empty_sets_are_refused(tmp_path: Path) -> Non
 
 def _one_rank(rank: int, root: Path) -> None:
     dist.init_process_group(
-        "gloo", init_method=f"file://{root}/meeting", rank=rank, world_size=2, timeout=timedelta(seconds=90)
+        "gloo", init_method=f"file://{root}/meeting", rank=rank, world_size=2, timeout=timedelta(seconds=1800)
     )
     try:
         clips = make_manifest(root / f"clips{rank}", clips=7, broken=[2])

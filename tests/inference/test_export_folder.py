@@ -8,7 +8,6 @@ import re
 import shutil
 import sys
 import threading
-import time
 import zipfile
 from contextlib import nullcontext
 from fractions import Fraction
@@ -228,7 +227,7 @@ def test_options_that_mean_nothing(exported: MakeExport) -> None:
 
 def test_large_frames_are_read_ahead_within_a_budget(exported: MakeExport, monkeypatch: pytest.MonkeyPatch) -> None:
     export = exported("onnx").export
-    lock, read, answered, most = threading.Lock(), 0, 0, 0
+    changed, read, answered, most = threading.Condition(), 0, 0, 0
 
     class Reader:
         """Of a clip in 4K, so it says."""
@@ -237,9 +236,10 @@ def test_large_frames_are_read_ahead_within_a_budget(exported: MakeExport, monke
 
         def read(self, indices: list[int]) -> np.ndarray:
             nonlocal read, most
-            with lock:
+            with changed:
                 read += 1
                 most = max(most, read - answered)
+                changed.notify_all()
             return np.zeros((len(indices), 1, 1, 3), dtype=np.uint8)
 
     class FakeSession:
@@ -247,8 +247,9 @@ def test_large_frames_are_read_ahead_within_a_budget(exported: MakeExport, monke
 
         def run(self, inputs: np.ndarray) -> np.ndarray:
             nonlocal answered
-            time.sleep(0.002)
-            with lock:
+            with changed:
+                # Nothing is answered before the next clip, if there is one, was read.
+                assert changed.wait_for(lambda: read - answered >= min(2, 40 - answered), timeout=1800)
                 answered += len(inputs)
             return np.zeros((len(inputs), 4), dtype=np.float32)
 
@@ -278,7 +279,7 @@ def test_calls_are_side_by_side_up_to_what_the_engine_takes(
             with lock:
                 running += 1
                 most = max(most, running)
-            together.wait(timeout=60)  # breaks unless two calls meet
+            together.wait(timeout=1800)  # breaks unless two calls meet
             with lock:
                 running -= 1
             return np.full((len(inputs), 4), inputs.mean(), dtype=np.float32)

@@ -180,7 +180,7 @@ def test_networks_side_by_side_give_the_same_answers(
     forward = scorer.network.forward
 
     def meeting(clips_BTCHW: torch.Tensor) -> torch.Tensor:
-        together.wait(timeout=60)  # breaks unless two networks run at the same time
+        together.wait(timeout=1800)  # breaks unless two networks run at the same time
         assert torch.get_num_threads() == 1
         answer: torch.Tensor = forward(clips_BTCHW)
         return answer

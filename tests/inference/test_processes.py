@@ -34,7 +34,7 @@ def answers():
 
 def in_a_fork():
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        return pool.apply_async(answers).get(timeout=100)
+        return pool.apply_async(answers).get(timeout=1800)
 
 for path in sys.argv[3:]:
     model = clipshift.load(path, device="cpu", threads=2, mode="throughput")

@@ -10,12 +10,13 @@ from clipshift.training.reporting import Meter, waiting_advice
 from clipshift.training.samples import ReadingCost
 
 
-def test_the_first_wait_is_no_steady_one() -> None:
-    meter = Meter(time.monotonic() - 10)
+def test_the_first_wait_is_no_steady_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    meter = Meter(started=50.0)
+    monkeypatch.setattr(time, "monotonic", lambda: 60.0)
     for seconds in (6.0, 0.1, 0.1):
         meter.note_wait(seconds)
-    assert meter.waiting == pytest.approx(0.62, abs=0.01)
-    assert meter.steady_waiting == pytest.approx(0.05, abs=0.01)
+    assert meter.waiting == pytest.approx(6.2 / 10)
+    assert meter.steady_waiting == pytest.approx(0.2 / 4)
 
 
 @pytest.mark.parametrize(

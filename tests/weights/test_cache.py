@@ -35,7 +35,7 @@ DATA = random.Random(7).randbytes(600_000)
 DIGEST = hashlib.sha256(DATA).hexdigest()
 OTHER = random.Random(8).randbytes(600_000)
 NAME = "weights.pdparams"
-_LONGEST_WAIT = 60.0
+_LONGEST_WAIT = 1800.0
 """Seconds that a test would wait for what has to come, before it fails."""
 
 Answer = Callable[["Handler"], None]
