@@ -59,7 +59,7 @@ def test_each_cause_has_its_remedy() -> None:
     assert "SIGBUS" in full.cause
     assert "--shm-size" in full.remedy
     assert death_of(die, 3).cause == "it ended by itself with code 3"
-    assert "SIGHUP" in death_of(die, -signal.SIGHUP).cause
+    assert "SIGUSR1" in death_of(die, -signal.SIGUSR1).cause
 
 
 def test_an_exception_before_the_beginning_is_quoted(capfd: pytest.CaptureFixture[str]) -> None:
