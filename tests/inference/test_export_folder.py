@@ -232,6 +232,7 @@ def test_large_frames_are_read_ahead_within_a_budget(exported: MakeExport, monke
     class Reader:
         """Of a clip in 4K, so it says."""
 
+        frame_count = 8
         info = SimpleNamespace(frames=8, width=3840, height=2160)
 
         def read(self, indices: list[int]) -> np.ndarray:
