@@ -21,8 +21,10 @@ from clipshift.datasets.write_lists import write_lists
 from clipshift.errors import DataError
 from clipshift.inference.sources import find_clips, is_one_clip
 from clipshift.temporal import Segment
-from clipshift.temporal.annotations import Annotation, write_annotations
+from clipshift.temporal.annotations import Annotation, read_annotations, write_annotations
+from clipshift.video import open_clip
 from tests.datasets.clips import moving_frames, touch, write_video
+from tests.video.making import make_video
 
 DATA = DataConfig()
 _MARKS = {
@@ -400,3 +402,25 @@ def test_times_in_names() -> None:
         assert split_fragment(name) == (name, None)
     clip = Clip(Path("/v/a.mp4"), "v/a.mp4#t=1,2", 0, span=(1.0, 2.0))
     assert (clip.video_name, clip.source) == ("v/a.mp4", "/v/a.mp4#t=1,2")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json", "a.vtt", "a.srt", "a.eaf"])
+def test_round_trips_of_a_variable_frame_rate_mean_the_same_frames(name: str, tmp_path: Path) -> None:
+    times = np.cumsum(np.random.default_rng(2).integers(5, 90, 40)).tolist()
+    path = make_video(tmp_path / "a.mkv", moving_frames(40), options={"preset": "ultrafast"}, times=times)
+    begins = (np.array(times) - times[0]) / 1000
+    # Marks between the frames, as a person makes them, and at frames.
+    random = np.random.default_rng(4)
+    marks = [tuple(sorted(random.uniform(0, begins[-1], 2))) for _ in range(10)]
+    marks += [(float(begins[one]), float(begins[one + 5])) for one in range(0, 30, 6)]
+    segments = tuple(Segment("x", start, end) for start, end in marks)
+    write_annotations(tmp_path / name, [Annotation("a.mkv", segments)])
+    (found,) = read_annotations(tmp_path / name, video="a.mkv")
+    for one, (start, end) in zip(found.segments, marks, strict=True):
+        assert abs(one.start - start) <= 1e-3
+        assert abs(one.end - end) <= 1e-3
+    for one, (start, end) in zip(found.segments[10:], marks[10:], strict=True):
+        # Times of this file are whole milliseconds, as those of the forms: not a frame is lost.
+        with open_clip(path, span=(start, end)) as before, open_clip(path, span=(one.start, one.end)) as after:
+            assert before.frame_count == after.frame_count == 5
+            assert np.array_equal(before.boundaries, after.boundaries)
