@@ -15,6 +15,7 @@ import clipshift
 from clipshift.config import load_config, resolve
 from clipshift.datasets.motion import write_motion_clips
 from clipshift.errors import DivergedError, RunError, UserError
+from clipshift.evaluation.examination import load_examination
 from clipshift.locks import LOCK_FILE, hold_folder
 from clipshift.training.checkpoint import load_checkpoint
 from clipshift.training.reporting import Reporter, duration, truncate_metrics
@@ -56,6 +57,11 @@ def test_a_run_leaves_everything_that_it_promises(clips: Path, tmp_path: Path) -
     log = (run / "train.log").read_text()
     assert f"clipshift predict {run} CLIP.mp4" in log
     assert "peak learning rate" in log
+    assert "Not calibrated, the temperature stays 1: 8 validation clips" in log
+    examined = load_examination(run / "evaluation")
+    assert (examined.clips, examined.largest, examined.trial("still_probe")) == (8, 2, None)
+    assert "Examined in" in log
+    assert "What did it learn?" in (run / "report.html").read_text()
     # The kept network is the one that was measured.
     again = clipshift.evaluate(run, clips / "val", device="cpu")
     assert again.metrics.top1 == result.evaluation.metrics.top1
@@ -109,7 +115,8 @@ def test_fine_tuning_from_a_run_keeps_its_classifier(clips: Path, tmp_path: Path
 def test_a_new_classifier_starts_from_the_probe_and_a_known_one_is_kept(clips: Path, tmp_path: Path) -> None:
     first = clipshift.train(clips, *SMALL, "train.epochs=1", out=tmp_path / "first")
     settings = (*SMALL, "train.epochs=1", "train.probe=true")
-    clipshift.train(clips, *settings, out=tmp_path / "same", weights=first.run)
+    clipshift.train(clips, *settings, "train.examine=false", out=tmp_path / "same", weights=first.run)
+    assert not (tmp_path / "same" / "evaluation" / "examination.json").exists()
     assert "linear probe" not in (tmp_path / "same" / "train.log").read_text()
 
     other = Path(shutil.copytree(clips, tmp_path / "other"))
@@ -117,6 +124,7 @@ def test_a_new_classifier_starts_from_the_probe_and_a_known_one_is_kept(clips: P
         (other / part / "left_to_right").rename(other / part / "eastward")
     clipshift.train(other, *settings, out=tmp_path / "new", weights=first.run)
     assert "starts from a linear probe, which fits" in (tmp_path / "new" / "train.log").read_text()
+    assert load_examination(tmp_path / "new" / "evaluation").trial("still_probe") is not None
 
 
 def test_an_imbalanced_data_set_with_weights_and_with_balance(clips: Path, tmp_path: Path) -> None:

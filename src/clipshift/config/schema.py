@@ -321,6 +321,9 @@ class TrainConfig(Section):
     precision, is for `multi_label`, where `top1` is the share of clips whose likeliest class is among their labels."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Stop after this many epochs without a better `metric`; 0: never."""
+    examine: bool = True
+    """At the end, look what the kept network has learnt: validation clips without their order, motion and middle, and a
+    linear probe on still frames, for the log and the report (docs/trust.md); not with `multi_label`."""
     checkpoint_minutes: Positive = 10.0
     """A checkpoint is also written within an epoch after this many minutes."""
     log_every: PositiveInt = 10

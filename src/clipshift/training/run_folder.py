@@ -36,6 +36,7 @@ _OPERATIONAL = {
     "data.max_bad",
     "train.checkpoint_minutes",
     "train.device",
+    "train.examine",
     "train.log_every",
     "evaluate.batch_size",
 }

@@ -76,6 +76,7 @@ def write_report(run: str | Path, *, title: str | None = None) -> Path:
         facts=_facts(found),
         notes=found.notes,
         headline=_headline(found),
+        examined=found.examination,
         training=_training(found),
         confusion=_confusion(found),
         classes=_classes(found),

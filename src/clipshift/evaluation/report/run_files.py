@@ -12,6 +12,7 @@ import yaml
 from numpy.typing import NDArray
 
 from clipshift.errors import RunError
+from clipshift.evaluation.examination import EXAMINATION, Examination, load_examination
 from clipshift.evaluation.results import METRICS, Evaluation, load_evaluation
 from clipshift.files import from_json
 
@@ -41,6 +42,7 @@ class RunFiles:
         data: Lines of `data.jsonl`.
         bad_samples: Lines of `bad_samples.jsonl`.
         model: `model/model.json`.
+        examination: `evaluation/examination.json`.
         batch: `training_batch.npz`.
         notes: One sentence for each file that is there but cannot be read.
     """
@@ -54,6 +56,7 @@ class RunFiles:
     data: list[Json]
     bad_samples: list[Json]
     model: Json
+    examination: Examination | None
     batch: SavedBatch | None
     notes: list[str]
 
@@ -99,6 +102,7 @@ def read_run(folder: Path) -> RunFiles:
         data=part("data.jsonl", _read_lines, []),
         bad_samples=part("bad_samples.jsonl", _read_lines, []),
         model=part("model/model.json", _read_json, {}),
+        examination=part(f"evaluation/{EXAMINATION}", lambda path: load_examination(path.parent), None),
         batch=part("training_batch.npz", _read_batch, None),
         notes=list(dict.fromkeys(notes)),
     )
