@@ -140,6 +140,7 @@ def last_epoch(run: Path) -> tuple[Recognizer, ModelSpec]:
     if found is None:
         raise SystemExit(f"{run} has no checkpoint")
     network, spec = load_bundle(run / "model")
+    spec = spec.model_copy(update={"calibration": None, "unknown": None})  # fitted on the best epoch's network
     tensors = found[0]
     prefix = "ema.module." if any(name.startswith("ema.") for name in tensors) else "network."
     network.load_state_dict({name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)})

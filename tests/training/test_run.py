@@ -204,3 +204,19 @@ def test_a_silent_reporter_writes_nothing(tmp_path: Path) -> None:
         phase.advance_to(1)
         reporter.record({"kind": "step"})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_with_enough_validation_clips_is_calibrated_and_remembers_its_clips(tmp_path: Path) -> None:
+    data = write_motion_clips(tmp_path / "clips", clips_per_class=2, validation_per_class=5, frames=6, size=40)
+    run = clipshift.train(data, *SMALL, "train.epochs=1", out=tmp_path / "run").run
+    model = clipshift.load(run, device="cpu")
+    assert model.spec.calibration is not None
+    assert model.spec.unknown is not None
+    assert (model.spec.unknown.clips, model.spec.unknown.remembered) == (20, 8)
+    log = (run / "train.log").read_text()
+    assert f"Calibrated: temperature {model.spec.temperature:.3g} from 20 clips" in log
+    assert "Clips are unknown that are unlike all of 8 training clips" in log
+    known = [model.predict(path) for path in sorted((data / "val").rglob("*.mp4"))]
+    assert not any(answer.unknown for answer in known)  # of 20 clips, the least familiar one is the threshold
+    learnt = model.predict(min((data / "train").rglob("*.mp4")))
+    assert learnt.familiarity == pytest.approx(1, abs=1e-4)

@@ -23,6 +23,7 @@ from clipshift.config.schema import (
     TrainSampling,
 )
 from clipshift.config.text import describe, flatten, setting
+from clipshift.config.unknown_rule import UnknownRule
 
 __all__ = [
     "MOST_CLIPS",
@@ -46,6 +47,7 @@ __all__ = [
     "ShiftConfig",
     "TrainConfig",
     "TrainSampling",
+    "UnknownRule",
     "describe",
     "flatten",
     "load_config",

@@ -19,6 +19,7 @@ from clipshift.config.schema import (
     ReadingConfig,
     Section,
 )
+from clipshift.config.unknown_rule import UnknownRule
 from clipshift.errors import ConfigError
 
 Average = Literal["logits", "probabilities"]
@@ -58,6 +59,8 @@ class ModelSpec(Section):
     """How its probabilities become events, as fitted on long videos; None: by the default rules."""
     calibration: Calibration | None = None
     """How sure it may be; None: nothing was fitted, and the temperature is 1."""
+    unknown: UnknownRule | None = None
+    """When a clip is none of the classes; None: never. What it compares with lies in `known_clips.safetensors`."""
     provenance: dict[str, str | int | float] = Field(default_factory=dict)
     """Where the model comes from: run, data, epoch, accuracy, source of converted weights ..."""
 

@@ -14,6 +14,7 @@ from clipshift.errors import DataError, ExportError, RunError, WeightsError
 from clipshift.evaluation.calibration import LEAST_CLIPS, calibrate_scores
 from clipshift.evaluation.evaluator import evaluate
 from clipshift.evaluation.results import Evaluation, load_evaluation, metrics_of
+from clipshift.inference.known_clips import load_known_clips, save_known_clips
 from clipshift.inference.reference import ModelReference, resolve_model
 from clipshift.models.bundle import load_bundle, read_bundle, replace_spec, save_bundle
 from clipshift.progress import Progress
@@ -102,6 +103,8 @@ def calibrate(
         else:
             network, spec = load_bundle(reference.folder)
             save_bundle(folder, network, _calibrated(spec, calibration))
+            if spec.unknown is not None:
+                save_known_clips(folder, load_known_clips(reference.folder, spec.unknown))
     except OSError as error:
         raise RunError("The model cannot be written.", where=folder, got=error.strerror or error) from error
     return Calibrated(folder, calibration, with_temperature(evaluation, calibration.temperature))

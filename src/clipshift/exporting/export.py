@@ -178,7 +178,8 @@ def export(  # noqa: PLR0913
     _check_out(out)
     _check_trained(model)
     trained = _read_trained(model, settings)
-    spec = trained.spec
+    # The file gives no features, so nothing would be compared with the clips that the model remembers.
+    spec = trained.spec.model_copy(update={"unknown": None})
     if crops is not None:
         spec = spec.model_copy(update={"crops": crops})
     if streaming:
@@ -214,6 +215,8 @@ def export(  # noqa: PLR0913
     notes = []
     if trained.reference.run is not None and is_unfinished(trained.reference.run):
         notes.append("the training of this model is not finished: this is the best of its epochs so far")
+    if trained.spec.unknown is not None:
+        notes.append("an export does not tell unknown clips, as the model does: every clip gets one of its classes")
     if source == GENERATED:
         notes.append("no clips of your own were at hand for the check; name some with --data")
     return Exported(out, description, tuple(notes))

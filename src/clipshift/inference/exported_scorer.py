@@ -118,6 +118,10 @@ class ExportScorer:
         views = (view for frames in sets for view in self.inputs(frames))
         return average_views((self.session.run(view[None])[0] for view in views), self.export.spec.average)
 
+    def familiar_frames(self, frames_THWC: np.ndarray, protocol: EvaluateConfig) -> tuple[np.ndarray, float | None]:
+        """The same, and None: exported files give no features."""
+        return self.frames(frames_THWC, protocol), None
+
     def one_set(self, frames_THWC: np.ndarray) -> np.ndarray:
         """Score exactly these T frames: logits float32 (K,)."""
         return np.asarray(self.sets(frames_THWC[None])[0])

@@ -15,14 +15,16 @@ from threading import Semaphore
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from clipshift.config import Average, EvaluateConfig, InputConfig, ModelSpec, ReadingConfig
 from clipshift.datasets.clip import Clip
 from clipshift.device import Amp, autocast, cast_weights
 from clipshift.errors import ConfigError
 from clipshift.inference.engines.torch_program import begin_answer
+from clipshift.inference.known_clips import KnownClips
 from clipshift.inference.network_stepper import NetworkStepper
-from clipshift.inference.scorer import ScoredClip, average_views, one_line, score_concurrently, score_in_batches
+from clipshift.inference.scorer import ScoredClip, ViewAverage, one_line, score_concurrently, score_in_batches
 from clipshift.inference.views import prefetch_views, read_views, views_of_frames
 from clipshift.models.folding import inference_form
 from clipshift.models.online import check_causal
@@ -73,6 +75,7 @@ def score_stream(
     protocol: EvaluateConfig,
     *,
     average: Average = "logits",
+    measured: bool = False,
     workers: int,
 ) -> Iterator[ScoredClip]:
     """Score clips in their order, reading ahead of the network, in memory that does not grow with their number.
@@ -88,6 +91,7 @@ def score_stream(
         data: Limits and names for reading the clips.
         protocol: Crops, clips and batch size.
         average: What is averaged over the views.
+        measured: Whether the engine gives (B, K + 1), with the familiarity behind the logits.
         workers: Threads that read ahead; 0 reads in this one.
 
     Returns:
@@ -105,11 +109,11 @@ def score_stream(
     def run(batch: list[Tensor]) -> np.ndarray:
         return np.asarray(engine(torch.stack(batch)).float().cpu())
 
-    return score_in_batches(views(), run, batch_size=protocol.batch_size, average=average)
+    return score_in_batches(views(), run, batch_size=protocol.batch_size, average=average, measured=measured)
 
 
 def _stream_concurrently(
-    engine: Engine, clips: Iterable[Clip], spec: ModelSpec, protocol: EvaluateConfig, workers: int
+    engine: Engine, clips: Iterable[Clip], spec: ModelSpec, protocol: EvaluateConfig, workers: int, measured: bool
 ) -> Iterator[ScoredClip]:
     """Score clips in their order, as many at once as PyTorch has threads, with one thread for each.
 
@@ -125,7 +129,7 @@ def _stream_concurrently(
     def score(clip: Clip) -> ScoredClip:
         torch.set_num_threads(1)  # of this thread, and of those that are new to PyTorch
         read = partial(read_views, clip, spec.input, spec.reading, crops=protocol.crops, clips=protocol.clips)
-        return score_concurrently(read, run, clip, spec.average)
+        return score_concurrently(read, run, clip, spec.average, measured)
 
     try:
         yield from prefetch(score, clips, workers)
@@ -144,6 +148,7 @@ class NetworkScorer:
         device: Where it is.
         amp: Precision of the forward pass.
         as_trained: Run `network` itself, to compare others with it.
+        known: What it remembers of the clips that it has learnt from; None: no clip is unknown.
     """
 
     network: nn.Module
@@ -151,6 +156,7 @@ class NetworkScorer:
     device: torch.device
     amp: Amp = "fp32"
     as_trained: bool = False
+    known: KnownClips | None = None
 
     def with_spec(self, spec: ModelSpec) -> NetworkScorer:
         """The same network with another description: other frames, views or limits."""
@@ -169,19 +175,40 @@ class NetworkScorer:
         """
         engine, spec = self._engine, self.spec
         if self.device.type == "cpu" and protocol.batch_size == 1 and min(workers, torch.get_num_threads()) > 1:
-            return _stream_concurrently(engine, clips, spec, protocol, workers)
-        return score_stream(engine, clips, spec.input, spec.reading, protocol, average=spec.average, workers=workers)
+            return _stream_concurrently(engine, clips, spec, protocol, workers, self._measures)
+        return score_stream(
+            engine,
+            clips,
+            spec.input,
+            spec.reading,
+            protocol,
+            average=spec.average,
+            measured=self._measures,
+            workers=workers,
+        )
 
     def frames(self, frames_THWC: np.ndarray, protocol: EvaluateConfig) -> np.ndarray:
         """Score one decoded video: logits float32 (K,)."""
+        return self.familiar_frames(frames_THWC, protocol)[0]
+
+    def familiar_frames(self, frames_THWC: np.ndarray, protocol: EvaluateConfig) -> tuple[np.ndarray, float | None]:
+        """The same, and the familiarity, where the model remembers clips."""
         return self._score(views_of_frames(frames_THWC, self.spec.input, crops=protocol.crops, clips=protocol.clips))
 
     def one_set(self, frames_THWC: np.ndarray) -> np.ndarray:
         """Score exactly these T frames: logits float32 (K,), averaged over the crops."""
-        return self._score(evaluation_views(frames_THWC, self.spec.input, self.spec.crops))
+        return self._score(evaluation_views(frames_THWC, self.spec.input, self.spec.crops))[0]
 
-    def _score(self, views_VTCHW: Tensor) -> np.ndarray:
-        return average_views(self._engine(views_VTCHW).float().cpu().numpy(), self.spec.average)
+    def _score(self, views_VTCHW: Tensor) -> tuple[np.ndarray, float | None]:
+        scores = ViewAverage(self.spec.average, self._measures)
+        for row in self._engine(views_VTCHW).float().cpu().numpy():
+            scores.add(row)
+        return scores.result(), scores.familiarity
+
+    @property
+    def _measures(self) -> bool:
+        """Whether the engine gives the familiarity behind the logits."""
+        return self.known is not None
 
     @cached_property
     def stepper(self) -> NetworkStepper:
@@ -206,7 +233,28 @@ class NetworkScorer:
 
     @cached_property
     def _engine(self) -> Engine:
-        return network_engine(self._running, self.spec.input, self.device, self.amp)
+        running = self._running
+        if self.known is not None and isinstance(running, Recognizer):
+            running = _FamiliarityMeasuring(running, self.known).to(self.device)
+        return network_engine(running, self.spec.input, self.device, self.amp)
+
+
+class _FamiliarityMeasuring(nn.Module):
+    """From clips (B, T, 3, H, W) to (B, K + 1): the logits, and the familiarity behind them."""
+
+    remembered: Tensor
+
+    def __init__(self, network: Recognizer, known: KnownClips) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("remembered", torch.from_numpy(known.features.copy()))
+
+    def forward(self, clips_BTCHW: Tensor) -> Tensor:
+        features_BTD = self.network.features(clips_BTCHW)
+        logits_BK = self.network.classify(features_BTD)
+        unit_BD = F.normalize(features_BTD.float().mean(dim=1), dim=1)
+        nearest_B = (unit_BD @ self.remembered.T).amax(dim=1)
+        return torch.cat([logits_BK.float(), nearest_B[:, None]], dim=1)
 
 
 @contextmanager

@@ -52,6 +52,7 @@ def _open_trained(
         import torch
 
         from clipshift.device import check_amp, pick_device
+        from clipshift.inference.known_clips import load_known_clips
         from clipshift.inference.network_scorer import NetworkScorer
         from clipshift.models.bundle import load_bundle
     except ModuleNotFoundError as error:
@@ -62,4 +63,5 @@ def _open_trained(
     chosen = pick_device(device)
     check_amp(chosen, amp)
     network, spec = load_bundle(reference.folder)
-    return NetworkScorer(network.to(chosen).eval(), with_reading(spec, settings), chosen, amp)
+    known = None if spec.unknown is None else load_known_clips(reference.folder, spec.unknown)
+    return NetworkScorer(network.to(chosen).eval(), with_reading(spec, settings), chosen, amp, known=known)

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+UNKNOWN = "unknown"
+"""The answer for a video that is unlike all that the model has learnt from."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -18,6 +21,8 @@ class Prediction:
         probabilities: float32 `(K,)` in [0, 1], with sum 1 unless the model gives a video several labels.
         coverage: The rate at which `class_set` holds the right class, where one was asked for; else None.
         class_set: These classes, best first.
+        familiarity: Cosine with the nearest clip that the model has learnt from; None where it remembers none.
+        unknown: Whether that is too little, so that the video is none of the classes.
     """
 
     path: str
@@ -25,11 +30,13 @@ class Prediction:
     probabilities: np.ndarray
     coverage: float | None = None
     class_set: tuple[str, ...] = ()
+    familiarity: float | None = None
+    unknown: bool = False
 
     @property
     def label(self) -> str:
-        """The most probable class."""
-        return self.top(1)[0][0]
+        """The most probable class, or `unknown`."""
+        return UNKNOWN if self.unknown else self.top(1)[0][0]
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """The most probable classes with their probabilities, best first; never more than there are classes."""
@@ -40,6 +47,8 @@ class Prediction:
         """All classes and probabilities, best first, and the set of classes where one was asked for."""
         ranked = {name: round(chance, 6) for name, chance in self.top(len(self.classes))}
         answer: dict[str, Any] = {"path": self.path, "label": self.label, "probabilities": ranked}
+        if self.familiarity is not None:
+            answer |= {"unknown": self.unknown, "familiarity": round(self.familiarity, 6)}
         if self.coverage is not None:
             answer |= {"coverage": self.coverage, "class_set": list(self.class_set)}
         return answer

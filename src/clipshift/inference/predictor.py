@@ -106,9 +106,8 @@ class Model:
                 model is not calibrated for `coverage`.
         """
         if isinstance(video, np.ndarray):
-            threshold = self._threshold(coverage)
-            logits = self.scorer.frames(video, self.views(crops, clips))
-            return self._prediction("frames", logits, coverage, threshold)
+            logits, familiarity = self.scorer.familiar_frames(video, self.views(crops, clips))
+            return self.answer("frames", logits, familiarity, coverage)
         if not isinstance(video, str | Path):
             raise VideoError(
                 "This is not a video.",
@@ -149,7 +148,8 @@ class Model:
             ConfigError: An option has a value that is not allowed, or not with the model's sampling; or the model is
                 not calibrated for `coverage`.
         """
-        self._threshold(coverage)
+        if coverage is not None:
+            set_threshold(self.spec, coverage)  # it raises before anything is read
         if isinstance(sources, str | Path):
             sources = [sources]
         found, views = find_clips(sources, self.spec.reading), self.views(crops, clips, batch_size)
@@ -169,22 +169,37 @@ class Model:
         Yields:
             As `predict_many`.
         """
-        threshold = self._threshold(coverage)
         for scored in self.scorer.stream(clips, views, workers=workers):
             if scored.logits is None:
                 yield Failure(scored.clip.name, scored.error or "")
             else:
-                yield self._prediction(scored.clip.name, scored.logits, coverage, threshold)
+                yield self.answer(scored.clip.name, scored.logits, scored.familiarity, coverage)
 
-    def _threshold(self, coverage: float | None) -> float:
-        return 0.0 if coverage is None else set_threshold(self.spec, coverage)
+    def answer(
+        self, path: str, logits: np.ndarray, familiarity: float | None = None, coverage: float | None = None
+    ) -> Prediction:
+        """What scores mean: probabilities, the set of classes that was asked for, and whether a video is unknown.
 
-    def _prediction(self, path: str, logits: np.ndarray, coverage: float | None, threshold: float) -> Prediction:
-        chances = self.probabilities(logits)
-        if coverage is None:
-            return Prediction(path, self.classes, chances)
-        inside = classes_of_set(chances, threshold)
-        return Prediction(path, self.classes, chances, coverage, tuple(self.classes[index] for index in inside))
+        Args:
+            path: What was asked for.
+            logits: float32 (K,), of a [ScoredClip][clipshift.inference.scorer.ScoredClip].
+            familiarity: Of the same.
+            coverage: As for `predict`.
+
+        Raises:
+            ConfigError: The model is not calibrated for `coverage`.
+        """
+        chances, rule = self.probabilities(logits), self.spec.unknown
+        inside = () if coverage is None else classes_of_set(chances, set_threshold(self.spec, coverage))
+        return Prediction(
+            path,
+            self.classes,
+            chances,
+            coverage,
+            tuple(self.classes[index] for index in inside),
+            familiarity,
+            unknown=rule is not None and familiarity is not None and familiarity < rule.threshold,
+        )
 
     def start(self, streams: int = 1) -> StreamState:
         """Begin streams, whose frames [step][clipshift.inference.predictor.Model.step] takes one at a time.

@@ -34,6 +34,8 @@ class ScoredClip:
     """float32 (K,), averaged over the views; the logarithms of the probabilities where these are averaged."""
     error: str | None
     """One line."""
+    familiarity: float | None = None
+    """Of the clip, averaged over the views, where the model remembers clips."""
 
 
 class Scorer(Protocol):
@@ -60,6 +62,9 @@ class Scorer(Protocol):
             VideoError: The array is not a video.
         """
 
+    def familiar_frames(self, frames_THWC: np.ndarray, protocol: EvaluateConfig) -> tuple[np.ndarray, float | None]:
+        """The same as `frames`, and the familiarity, where the model remembers clips."""
+
     def one_set(self, frames_THWC: np.ndarray) -> np.ndarray:
         """Score exactly these frames, as many as the model takes, uint8 (T, H, W, 3): logits float32 (K,)."""
 
@@ -82,7 +87,10 @@ class ViewAverage:
     """
 
     average: Average = "logits"
+    measured: bool = False
+    """Whether behind the logits of a view stands its familiarity; averaged as it is."""
     views: int = 0
+    _familiarity: float = 0.0
     _total: np.ndarray | None = field(default=None, repr=False)
 
     def add(self, logits: np.ndarray) -> None:
@@ -90,6 +98,9 @@ class ViewAverage:
         # Double precision: the average does not depend on which views shared a batch.
         logits = logits.astype(np.float64)
         self.views += 1
+        if self.measured:
+            self._familiarity += float(logits[-1])
+            logits = logits[:-1]
         if self.average == "logits":
             self._total = logits if self._total is None else self._total + logits
         else:
@@ -109,6 +120,11 @@ class ViewAverage:
         total = self._total / self.views if self.average == "logits" else self._total - math.log(self.views)
         return np.asarray(total, dtype=np.float32)
 
+    @property
+    def familiarity(self) -> float | None:
+        """The averaged familiarity, where it is measured."""
+        return self._familiarity / self.views if self.measured and self.views else None
+
 
 View = TypeVar("View", bound="np.ndarray | Tensor")
 
@@ -119,6 +135,7 @@ def score_in_batches(
     *,
     batch_size: int,
     average: Average,
+    measured: bool = False,
 ) -> Iterator[ScoredClip]:
     """Score clips in their order, in memory that does not grow with their number.
 
@@ -129,6 +146,7 @@ def score_in_batches(
         run: From views of one shape, at most `batch_size`, to logits (B, K).
         batch_size: Views in one forward pass.
         average: What is averaged over a video's views.
+        measured: Whether `run` gives (B, K + 1), with the familiarity behind the logits.
 
     Yields:
         Every clip with its logits or its error.
@@ -146,7 +164,7 @@ def score_in_batches(
     with closing(reading):
         read = UntilError(reading)
         for clip, views, error in read:
-            video = _Pending(clip, len(views), error, ViewAverage(average))
+            video = _Pending(clip, len(views), error, ViewAverage(average, measured))
             pending.append(video)
             for view in views:
                 if waiting and waiting[0][1].shape != view.shape:
@@ -163,7 +181,11 @@ def score_in_batches(
 
 
 def score_concurrently(
-    read: Callable[[], Iterable[View]], run: Callable[[list[View]], np.ndarray], clip: Clip, average: Average
+    read: Callable[[], Iterable[View]],
+    run: Callable[[list[View]], np.ndarray],
+    clip: Clip,
+    average: Average,
+    measured: bool = False,
 ) -> ScoredClip:
     """Score one clip in the thread that calls, with a forward pass for each view.
 
@@ -172,12 +194,16 @@ def score_concurrently(
         run: From one view to logits (1, K); called from several threads.
         clip: Whose views they are.
         average: What is averaged over them.
+        measured: As for `score_in_batches`.
     """
     try:
         views = read()
     except VideoError as error:
         return ScoredClip(clip, None, one_line(error))
-    return ScoredClip(clip, average_views((run([view])[0] for view in views), average), None)
+    scores = ViewAverage(average, measured)
+    for view in views:
+        scores.add(run([view])[0])
+    return ScoredClip(clip, scores.result(), None, scores.familiarity)
 
 
 @dataclass
@@ -194,7 +220,8 @@ class _Pending:
         return self.scores.views == self.views
 
     def result(self) -> ScoredClip:
-        return ScoredClip(self.clip, self.scores.result() if self.views else None, self.error)
+        logits = self.scores.result() if self.views else None
+        return ScoredClip(self.clip, logits, self.error, self.scores.familiarity)
 
 
 def average_views(logits_VK: Iterable[np.ndarray], average: Average) -> np.ndarray:

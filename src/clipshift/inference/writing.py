@@ -10,7 +10,7 @@ from typing import TextIO
 
 from clipshift.errors import OutputError
 from clipshift.files import open_text, printable, to_json
-from clipshift.inference.predictions import Failure, Prediction
+from clipshift.inference.predictions import UNKNOWN, Failure, Prediction
 
 MARKS = (b'"probabilities"', b'"error"')
 """What lines of answers hold; a file without is not replaced by answers."""
@@ -66,10 +66,12 @@ def _line(answer: Prediction | Failure, file: TextIO) -> str:
 def as_text(answer: Prediction | Failure, top: int) -> str:
     """One line: the path, then the best classes and their probabilities, or why it failed.
 
-    Where a set of classes was asked for, it stands in braces before them.
+    Where a set of classes was asked for, it stands in braces before them; of an unknown video they are the nearest.
     """
     if isinstance(answer, Failure):
         return f"{printable(answer.path)}: ERROR {answer.error}"
     chances = ", ".join(f"{name} {chance:.1%}" for name, chance in answer.top(top))
     asked = "" if answer.coverage is None else f"{{{', '.join(answer.class_set)}}}  "
+    if answer.unknown:
+        chances = f"{UNKNOWN} (nearest: {chances})"
     return f"{printable(answer.path)}: {asked}{chances}"

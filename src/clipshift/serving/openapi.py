@@ -153,6 +153,8 @@ _SCHEMAS: Object = {
             "path": _TEXT,
             "label": _TEXT,
             "probabilities": {"type": "object", "additionalProperties": {"type": "number"}},
+            "unknown": {"type": "boolean"},
+            "familiarity": {"type": "number"},
             "coverage": {"type": "number"},
             "class_set": {"type": "array", "items": _TEXT},
             "frames": {

@@ -207,8 +207,7 @@ class Service:
                 scored = await served.batcher.score(DecodedClip.named(upload.name, decoded))
         if scored.logits is None:
             raise Refusal(422, scored.error or "", path=upload.name)
-        probabilities = served.model.probabilities(scored.logits)
-        return Answer(Prediction(upload.name, served.model.classes, probabilities), decoded)
+        return Answer(served.model.answer(upload.name, scored.logits, scored.familiarity), decoded)
 
     async def while_wanted(self, receive: Receive, work: Awaitable[Result]) -> Result:
         """Do work for a client whose request is read to its end, as long as that client is there and within the time.

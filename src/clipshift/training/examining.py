@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from clipshift.config import Config
+from clipshift.config.model_spec import MODEL_FOLDER
 from clipshift.datasets.clip import Clip
 from clipshift.errors import RunError, UserError
 from clipshift.evaluation.examination import (
@@ -26,7 +27,7 @@ from clipshift.evaluation.examination import (
 )
 from clipshift.inference.network_scorer import network_engine
 from clipshift.inference.views import prefetch_views
-from clipshift.models.bundle import MODEL_FOLDER, load_bundle
+from clipshift.models.bundle import load_bundle
 from clipshift.models.folding import inference_form
 from clipshift.models.recognizer import Recognizer, build_recognizer
 from clipshift.parallel.prefetch import pick_threads

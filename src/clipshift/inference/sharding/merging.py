@@ -113,6 +113,6 @@ def _table_row(line: bytes, classes: Sequence[str]) -> dict[str, Any]:
     row: dict[str, Any] = {"path": printable(answer["path"]), "error": answer.get("error")}
     if "probabilities" in answer:
         chances = answer["probabilities"]
-        row |= {"label": answer["label"], "probability": chances[answer["label"]]}
+        row |= {"label": answer["label"], "probability": max(chances.values())}
         row["probabilities"] = [chances[name] for name in classes]
     return row

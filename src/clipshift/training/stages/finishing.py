@@ -10,6 +10,7 @@ from clipshift.evaluation import Evaluation
 from clipshift.evaluation.calibrating import calibrate_run, say_calibration
 from clipshift.evaluation.report.page import write_report
 from clipshift.training.examining import examine_run
+from clipshift.training.remembering import remember_clips
 from clipshift.training.run_folder import mark_finished
 from clipshift.training.stages.job import Run
 
@@ -44,14 +45,14 @@ def finish(run: Run) -> TrainResult:
     evaluation = job.ranks.on_rank_zero(lambda: calibrate_run(job.folder))
     best_epoch = (progress.best_epoch or 0) + 1
     if job.ranks.first:
-        examined = examine_run(job)
+        remembered, examined = remember_clips(job), examine_run(job)
         mark_finished(job.folder, epochs=progress.epoch, best_epoch=best_epoch)
         report = write_report(job.folder)
         job.reporter.say(
             f"Best epoch {best_epoch}: top-1 {evaluation.metrics.top1:.1%} of {evaluation.metrics.total} clips."
         )
         job.reporter.say(say_calibration(job.folder, evaluation))
-        for line in [] if examined is None else examined.lines():
+        for line in [*filter(None, [remembered]), *([] if examined is None else examined.lines())]:
             job.reporter.say(line)
         folder = shlex.quote(str(job.folder))
         job.reporter.say(
