@@ -34,6 +34,7 @@ from clipshift.exporting.targets import WRITERS, Quantize, check_target, give_na
 from clipshift.files import printable, sha256_of_file, write_whole
 from clipshift.inference.export_folder import (
     MODEL_FILES,
+    Checked,
     Export,
     InputForm,
     Precision,
@@ -70,50 +71,50 @@ class Exported:
 
     def lines(self) -> list[str]:
         """What happened, and the command to go on with."""
-        export, checked, settings = self.export, self.export.checked, self.export.spec.input
+        export = self.export
         size = sum((self.folder / name).stat().st_size for name in MODEL_FILES[export.target]) / 1e6
-        frames = f"frames uint8 (clips, {settings.segments}, height, width, 3)"
-        if export.streaming is not None:
-            frames = f"one frame uint8 (streams, height, width, 3) and {len(export.streaming.states)} states"
-        takes = (
-            f"{frames}, RGB, as decoded; any height and width"
-            if export.input == "frames"
-            else f"clips float32 (clips, {settings.segments}, 3, {export.spec.side}, {export.spec.side}), normalized"
-        )
         lines = [
             f"file      {self.folder / MODEL_FILES[export.target][0]}, {size:.1f} MB, {export.precision}",
-            f"takes     {takes}",
+            f"takes     {_takes(export)}",
         ]
-        if checked is not None:
-            unread, wrong = "", ""
-            if checked.unreadable:
-                unread, wrong = f"; {checked.unreadable} more cannot be read", ", the unreadable ones as wrong"
-            lines.append(
-                f"checked   {checked.clips} clips ({checked.source}{unread}) and "
-                f"{checked.random_inputs} random inputs: "
-                f"probabilities differ by {checked.largest_difference:.1e} at most, "
-                f"same class in {checked.agreement:.1%}"
-            )
-            if checked.largest_frame_error is not None:
-                lines.append(
-                    f"stepwise  {checked.frames} random frames, one at a time: "
-                    f"logits differ by {checked.largest_frame_error:.1e} of the largest at most"
-                )
-            if checked.accuracy is not None and checked.accuracy_of_model is not None:
-                lines.append(
-                    f"accuracy  {checked.accuracy:.1%} of the clips; "
-                    f"of the model {checked.accuracy_of_model:.1%}{wrong}"
-                )
+        if export.checked is not None:
+            lines += _check_lines(export.checked)
         fitted = export.spec.calibration
         lines.append(f"calibrated {'no: temperature 1' if fitted is None else fitted.describe()}")
         if export.excluded_layers:
             lines.append(f"excluded  from int8, in float32: {some(list(export.excluded_layers))}")
-        return [
-            *lines,
-            *(f"note      {note}" for note in self.notes),
-            "",
-            f"clipshift predict {shlex.quote(str(self.folder))} VIDEO",
-        ]
+        lines += [f"note      {note}" for note in self.notes]
+        return [*lines, "", f"clipshift predict {shlex.quote(str(self.folder))} VIDEO"]
+
+
+def _takes(export: Export) -> str:
+    segments, side = export.spec.input.segments, export.spec.side
+    if export.input == "clips":
+        return f"clips float32 (clips, {segments}, 3, {side}, {side}), normalized"
+    frames = f"frames uint8 (clips, {segments}, height, width, 3)"
+    if export.streaming is not None:
+        frames = f"one frame uint8 (streams, height, width, 3) and {len(export.streaming.states)} states"
+    return f"{frames}, RGB, as decoded; any height and width"
+
+
+def _check_lines(checked: Checked) -> list[str]:
+    unread, wrong = "", ""
+    if checked.unreadable:
+        unread, wrong = f"; {checked.unreadable} more cannot be read", ", the unreadable ones as wrong"
+    lines = [
+        f"checked   {checked.clips} clips ({checked.source}{unread}) and {checked.random_inputs} random inputs: "
+        f"probabilities differ by {checked.largest_difference:.1e} at most, same class in {checked.agreement:.1%}"
+    ]
+    if checked.largest_frame_error is not None:
+        lines.append(
+            f"stepwise  {checked.frames} random frames, one at a time: "
+            f"logits differ by {checked.largest_frame_error:.1e} of the largest at most"
+        )
+    if checked.accuracy is not None and checked.accuracy_of_model is not None:
+        lines.append(
+            f"accuracy  {checked.accuracy:.1%} of the clips; of the model {checked.accuracy_of_model:.1%}{wrong}"
+        )
+    return lines
 
 
 def export(  # noqa: PLR0913
@@ -177,49 +178,31 @@ def export(  # noqa: PLR0913
     _check_calibration(precision, data=data, calibrate=calibrate)
     _check_out(out)
     _check_trained(model)
-    trained = _read_trained(model, settings)
-    # The file gives no features, so nothing would be compared with the clips that the model remembers.
-    spec = trained.spec.model_copy(update={"unknown": None})
-    if crops is not None:
-        spec = spec.model_copy(update={"crops": crops})
+    trained = _read_trained(model, settings, crops)
     if streaming:
-        check_streaming(trained.network, spec, to, precision, input)
+        check_streaming(trained.network, trained.spec, to, precision, input)
     description = Export(
         clipshift=__version__,
         target=to,
         precision=precision,
         input=input,
-        streaming=describe_streaming(trained.network, spec) if streaming else None,
-        spec=spec,
+        streaming=describe_streaming(trained.network, trained.spec) if streaming else None,
+        spec=trained.spec,
         license=license or trained.license,
         training=trained.training,
         versions=package_versions(to),
     )
-    reference = _reference(trained.network, spec)
-    calibration = None if calibrate is None else calibration_clips(calibrate, spec)
-    with _staging(out) as staging, _clips(trained.reference.run, data, calibration, spec) as (clips, source):
-        quantize = None
-        if calibration is not None:
-            from clipshift.exporting.quantization.calibration import quantizer
-
-            quantize = quantizer(description, calibration, reference)
+    reference = trained.model()
+    calibration = None if calibrate is None else calibration_clips(calibrate, trained.spec)
+    with _staging(out) as staging, _clips(trained, data, calibration) as (clips, source):
+        quantize = None if calibration is None else _quantizer(description, calibration, reference)
         description = write_files(staging, trained.network, description, quantize)
-        written = load(staging, device="cpu")
-        checked = check(reference, written, clips, source, description, progress=progress)
-        if streaming:
-            checked = check_frames(reference.scorer.stepper, written.scorer.stepper, spec, precision, checked)
+        checked = _check_files(staging, reference, description, clips, source, progress)
         description = description.model_copy(update={"checked": checked})
         write_description(staging, description)
         write_whole(staging / "README.md", card_text(description, out))
         give_name(staging, out)
-    notes = []
-    if trained.reference.run is not None and is_unfinished(trained.reference.run):
-        notes.append("the training of this model is not finished: this is the best of its epochs so far")
-    if trained.spec.unknown is not None:
-        notes.append("an export does not tell unknown clips, as the model does: every clip gets one of its classes")
-    if source == GENERATED:
-        notes.append("no clips of your own were at hand for the check; name some with --data")
-    return Exported(out, description, tuple(notes))
+    return Exported(out, description, _notes(trained, source))
 
 
 def write_files(folder: Path, network: Recognizer, description: Export, quantize: Quantize | None = None) -> Export:
@@ -239,6 +222,35 @@ def write_files(folder: Path, network: Recognizer, description: Export, quantize
     description = description.model_copy(update={"files": files})
     write_description(folder, description)
     return description
+
+
+def _check_files(
+    folder: Path, reference: Model, description: Export, clips: list[Clip], source: str, progress: Progress | None
+) -> Checked:
+    """Open what was written as a user would, and compare it with the trained model."""
+    written = load(folder, device="cpu")
+    checked = check(reference, written, clips, source, description, progress=progress)
+    if description.streaming is None:
+        return checked
+    precision, spec = description.precision, description.spec
+    return check_frames(reference.scorer.stepper, written.scorer.stepper, spec, precision, checked)
+
+
+def _quantizer(description: Export, calibration: CalibrationClips, reference: Model) -> Quantize:
+    from clipshift.exporting.quantization.calibration import quantizer  # nncf is slow to import, and an extra
+
+    return quantizer(description, calibration, reference)
+
+
+def _notes(trained: _TrainedModel, source: str) -> tuple[str, ...]:
+    notes = []
+    if trained.reference.run is not None and is_unfinished(trained.reference.run):
+        notes.append("the training of this model is not finished: this is the best of its epochs so far")
+    if trained.tells_unknown:
+        notes.append("an export does not tell unknown clips, as the model does: every clip gets one of its classes")
+    if source == GENERATED:
+        notes.append("no clips of your own were at hand for the check; name some with --data")
+    return tuple(notes)
 
 
 _WORDS = {"to": Target, "precision": Precision, "input": InputForm, "crops": Crops}
@@ -290,17 +302,18 @@ def _staging(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def _clips(
-    run: Path | None, data: str | Path | None, calibration: CalibrationClips | None, spec: ModelSpec
+    trained: _TrainedModel, data: str | Path | None, calibration: CalibrationClips | None
 ) -> Iterator[tuple[list[Clip], str]]:
     """Clips to compare on, and where they are from."""
     if calibration is not None:
         yield calibration.all(), "of the calibration and its validation"
         return
     if data is not None:
-        yield spread(find_labeled(data, spec), MOST_CLIPS), printable(str(data))
+        yield spread(find_labeled(data, trained.spec), MOST_CLIPS), printable(str(data))
         return
+    run = trained.reference.run
     clips = [] if run is None else validation_clips(run)
-    if spec.labels == "several":  # a run folder does not tell all labels of a clip
+    if trained.spec.labels == "several":  # a run folder does not tell all labels of a clip
         clips = [replace(clip, label=None) for clip in clips]
     if clips:
         yield spread(clips, MOST_CLIPS), "the run's validation clips"
@@ -318,6 +331,8 @@ class _TrainedModel:
     spec: ModelSpec
     training: dict[str, Any]
     """All settings of its training, where they are known."""
+    tells_unknown: bool
+    """Whether it tells unknown clips by its features; the file gives none, so its description has nothing of that."""
 
     @property
     def license(self) -> str:
@@ -325,11 +340,17 @@ class _TrainedModel:
         published = self.reference.published
         return "not stated" if published is None else f"{published.project.license} (of the weights' source project)"
 
+    def model(self) -> Model:
+        """What the export is compared with: the network in its trained form, on the CPU in float32."""
+        return Model(NetworkScorer(self.network.eval(), self.spec, torch.device("cpu"), as_trained=True))
 
-def _read_trained(model: str | Path, settings: Settings | Sequence[Settings]) -> _TrainedModel:
+
+def _read_trained(model: str | Path, settings: Settings | Sequence[Settings], crops: Crops | None) -> _TrainedModel:
     reference = resolve_model(model)
     network, spec = load_bundle(reference.folder)
-    return _TrainedModel(reference, network, with_reading(spec, settings), _read_training(reference.run))
+    changes = {"unknown": None} if crops is None else {"unknown": None, "crops": crops}
+    exported = with_reading(spec.model_copy(update=changes), settings)
+    return _TrainedModel(reference, network, exported, _read_training(reference.run), spec.unknown is not None)
 
 
 def _read_training(run: Path | None) -> dict[str, Any]:
@@ -361,8 +382,3 @@ def _check_trained(model: str | Path) -> None:
         remedy=f"{go_on}; or name its best model so far in place of the run: "
         f"clipshift export {shlex.quote(str(best))} --to onnx --out FOLDER",
     )
-
-
-def _reference(network: Recognizer, spec: ModelSpec) -> Model:
-    """The trained model, on the CPU in float32."""
-    return Model(NetworkScorer(network.eval(), spec, torch.device("cpu"), as_trained=True))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 
 import onnx
 import onnx.compose
 import torch
 from onnx import ModelProto, ValueInfoProto, helper
+from torch import nn
 
 from clipshift._version import __version__
 from clipshift.config import ModelSpec
@@ -57,36 +59,40 @@ def network_to_onnx(network: Recognizer, spec: ModelSpec) -> ModelProto:
         network: In evaluation mode; not changed.
         spec: Gives the number of frames and the side.
     """
-    side, segments = spec.side, spec.input.segments
-    deployed = engine_form(network).cpu().float().eval()
     # Two clips: an axis of length one would be taken for one that never changes.
-    example = torch.zeros(2, segments, 3, side, side)
-    # The exporter remarks on itself.
-    with errors_only("torch.onnx"), warnings.catch_warnings():
+    example = torch.zeros(2, spec.input.segments, 3, spec.side, spec.side)
+    return module_to_onnx(engine_form(network).cpu().float(), {"clips": example}, ["logits"], first_axis="batch")
+
+
+def module_to_onnx(
+    module: nn.Module, takes: Mapping[str, torch.Tensor], gives: Sequence[str], *, first_axis: str
+) -> ModelProto:
+    """A module as an ONNX graph, all of whose inputs and outputs have the same free first axis.
+
+    Args:
+        module: Is set to evaluation.
+        takes: An example of each input, by the name that it gets; the first axis longer than 1. A module of several
+            inputs takes the first as such, and the others as `*others`.
+        gives: Names for the outputs.
+        first_axis: The name of the free axis.
+    """
+    axis = {0: torch.export.Dim(first_axis, min=1)}
+    first, *others = (axis for _ in takes)
+    with errors_only("torch.onnx"), warnings.catch_warnings():  # the exporter speaks of its own work
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            deployed,
-            (example,),
+            module.eval(),
+            tuple(takes.values()),
             dynamo=True,
             opset_version=OPSET,
-            input_names=["clips"],
-            output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("clips", min=1)},),
+            input_names=list(takes),
+            output_names=list(gives),
+            dynamic_shapes=(first, tuple(others)) if others else (first,),
             verbose=False,
         )
     if program is None:
         raise RuntimeError("torch.onnx.export gave no program")
     model = program.model_proto
-    return tidy(model, "batch")
-
-
-def tidy(model: ModelProto, first_axis: str) -> ModelProto:
-    """What PyTorch's exporter gives, without what is of no use outside, in place.
-
-    Args:
-        model: All of its inputs and outputs have the same free first axis.
-        first_axis: The name that the axis gets.
-    """
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = first_axis
     for node in model.graph.node:  # where in PyTorch's sources a node is from: of no use outside, and long
@@ -100,7 +106,7 @@ def tidy(model: ModelProto, first_axis: str) -> ModelProto:
 def preprocessing_to_onnx(spec: ModelSpec) -> ModelProto:
     """From `frames` uint8 (B, T, H, W, 3) to `views` float32 (B V, T, 3, side, side)."""
     nodes = Nodes("input/")
-    views, _ = add_preprocessing(nodes, "frames", spec.input, spec.crops)
+    views, _ = add_preprocessing(nodes, nodes.value("frames", UINT8), spec.input, spec.crops)
     nodes.add("Identity", views, out="views")
     side, segments = spec.side, spec.input.segments
     takes = _value("frames", UINT8, "batch", segments, "height", "width", 3)
@@ -110,7 +116,7 @@ def preprocessing_to_onnx(spec: ModelSpec) -> ModelProto:
 def frame_preprocessing_to_onnx(spec: ModelSpec) -> ModelProto:
     """From `frame` uint8 (B, H, W, 3), of B streams, to its center crop `input/view` float32 (B, 3, side, side)."""
     nodes = Nodes("input/")
-    clips_B1HWC = nodes.expand("frame", 1)
+    clips_B1HWC = nodes.value("frame", UINT8).expand(1)
     one_frame = spec.input.model_copy(update={"segments": 1})
     views, _ = add_preprocessing(nodes, clips_B1HWC, one_frame, "center")
     nodes.add("Squeeze", views, nodes.integer([1]), out="input/view")
@@ -122,9 +128,9 @@ def answers_to_onnx(spec: ModelSpec) -> ModelProto:
     """From `view_logits` (B V, K) to `probabilities` and `logits`, float32 (B, K)."""
     nodes = Nodes("output/")
     classes, views = len(spec.classes), VIEWS[spec.crops]
-    logits = "view_logits"
+    logits = nodes.value("view_logits", FLOAT)
     if views > 1:
-        logits_BVK = nodes.reshape(logits, -1, views, classes)
+        logits_BVK = logits.reshape(-1, views, classes)
         if spec.average == "probabilities":
             chances = nodes.add("Softmax", logits_BVK, axis=2)
             logits = nodes.add("Log", nodes.add("ReduceMean", chances, nodes.integer([1]), keepdims=0))

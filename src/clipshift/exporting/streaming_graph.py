@@ -8,7 +8,6 @@ Layouts: B streams, T frames, H height, W width, K classes.
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,36 +102,16 @@ def streaming_to_onnx(network: Recognizer, spec: ModelSpec, streaming: Streaming
     """
     import onnx.compose
 
-    from clipshift.exporting.onnx_graph import finish, frame_preprocessing_to_onnx
+    from clipshift.exporting.onnx_graph import finish, frame_preprocessing_to_onnx, module_to_onnx
 
-    network_graph = _network_to_onnx(network, spec, streaming)
+    # Two streams: an axis of length one would be taken for one that never changes.
+    takes = {"pixels": torch.zeros(2, 3, spec.side, spec.side)}
+    takes |= {each.name: torch.zeros(2, *each.shape) for each in streaming.states}
+    gives = [*_ANSWERS, *(each.next_name for each in streaming.states)]
+    network_graph = module_to_onnx(StreamingRecognizer(network, spec), takes, gives, first_axis="streams")
     return finish(
         onnx.compose.merge_models(frame_preprocessing_to_onnx(spec), network_graph, io_map=[("input/view", "pixels")])
     )
-
-
-def _network_to_onnx(network: Recognizer, spec: ModelSpec, streaming: Streaming) -> ModelProto:
-    from clipshift.exporting.log_filters import errors_only
-    from clipshift.exporting.onnx_graph import OPSET, tidy
-
-    # Two streams: an axis of length one would be taken for one that never changes.
-    example = (torch.zeros(2, 3, spec.side, spec.side), *(torch.zeros(2, *each.shape) for each in streaming.states))
-    streams = {0: torch.export.Dim("streams", min=1)}
-    with errors_only("torch.onnx"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            StreamingRecognizer(network, spec).eval(),
-            example,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=["pixels", *(each.name for each in streaming.states)],
-            output_names=[*_ANSWERS, *(each.next_name for each in streaming.states)],
-            dynamic_shapes=(streams, tuple(streams for _ in streaming.states)),
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError("torch.onnx.export gave no program")
-    return tidy(program.model_proto, "streams")
 
 
 def check_frames(expected: Stepper, found: Stepper, spec: ModelSpec, precision: Precision, checked: Checked) -> Checked:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clipshift.errors import ExportError, MissingDependencyError
 from clipshift.files import sync
 from clipshift.inference.export_folder import METADATA_KEY, Export, Precision, Target
 from clipshift.models.recognizer import Recognizer
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 PRECISIONS: dict[Target, tuple[Precision, ...]] = {
     "onnx": ("fp32", "fp16", "int8"),
@@ -65,9 +68,9 @@ def package_versions(target: Target) -> dict[str, str]:
 
 def write_onnx(folder: Path, network: Recognizer, export: Export, quantize: Quantize | None) -> Export:
     """Write `model.onnx`; in all precisions, pixels are prepared and answers given in float32."""
-    from clipshift.exporting.onnx_graph import add_ends, halve, network_to_onnx, write_metadata
+    from clipshift.exporting.onnx_graph import add_ends, halve, write_metadata
 
-    model = _streaming_or(network_to_onnx, network, export)
+    model = _as_onnx(network, export)
     if export.precision == "fp16":
         model = halve(model)
     elif quantize is not None:
@@ -84,10 +87,9 @@ def write_openvino(folder: Path, network: Recognizer, export: Export, quantize: 
     """Write `model.xml` and `model.bin`; with fp16 the weights are stored in half, bf16 is chosen when they are run."""
     import openvino
 
-    from clipshift.exporting.onnx_graph import network_to_onnx
     from clipshift.exporting.openvino_graph import add_ends, from_onnx, store_half
 
-    model = from_onnx(_streaming_or(network_to_onnx, network, export))
+    model = from_onnx(_as_onnx(network, export))
     if export.precision == "fp16":
         store_half(model)
     elif quantize is not None:
@@ -100,12 +102,13 @@ def write_openvino(folder: Path, network: Recognizer, export: Export, quantize: 
     return export
 
 
-def _streaming_or(to_onnx: Callable[..., Any], network: Recognizer, export: Export) -> Any:  # noqa: ANN401
+def _as_onnx(network: Recognizer, export: Export) -> ModelProto:
     """The ONNX model of a network, clips to logits, or that of a streaming export, which is whole already."""
+    from clipshift.exporting.onnx_graph import network_to_onnx
     from clipshift.exporting.streaming_graph import streaming_to_onnx
 
     if export.streaming is None:
-        return to_onnx(network, export.spec)
+        return network_to_onnx(network, export.spec)
     return streaming_to_onnx(network, export.spec, export.streaming)
 
 
