@@ -16,7 +16,7 @@ from clipshift.inference.open_model import open_scorer
 from clipshift.inference.predictions import Failure, Prediction
 from clipshift.inference.probabilities import classes_of_set, probabilities, set_threshold
 from clipshift.inference.reference import resolve_model
-from clipshift.inference.reopening import Opening, reduced
+from clipshift.inference.reopening import Opening, check_same, what_is_pickled
 from clipshift.inference.scorer import Scorer
 from clipshift.inference.sources import find_clips, is_one_clip
 from clipshift.inference.stream_state import StreamScores, StreamState, as_batch
@@ -47,7 +47,7 @@ class Model:
     opening: Opening | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return reduced(self.opening, self.spec)
+        return _reopened, what_is_pickled(self.opening, self.spec)
 
     @property
     def spec(self) -> ModelSpec:
@@ -294,6 +294,18 @@ def load(
     reference = resolve_model(model, progress=progress)
     scorer = open_scorer(reference, device=device, amp=amp, threads=threads, mode=mode, settings=settings)
     return Model(scorer, opening=Opening.of(model, device=device, amp=amp, threads=threads, mode=mode))
+
+
+def _reopened(opening: Opening, spec: str) -> Model:
+    """A model that was pickled, opened again.
+
+    Raises:
+        WeightsError: Another model lies there now, or none.
+        UserError: As `load` does.
+    """
+    model = load(**opening.again(ModelSpec.model_validate_json(spec).reading))
+    check_same(model.spec, spec, opening)
+    return model
 
 
 def pick_mode(sources: Sequence[str | Path]) -> Literal["latency", "throughput"]:

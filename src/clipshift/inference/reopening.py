@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from clipshift.config import ModelSpec
+from clipshift.config import ModelSpec, ReadingConfig
 from clipshift.errors import WeightsError
 
 if TYPE_CHECKING:
     from clipshift.device import Amp
-    from clipshift.inference.predictor import Model
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,14 @@ class Opening:
         """The same, for every working folder."""
         return cls(str(Path(model).absolute()) if Path(model).exists() else str(model), **options)
 
+    def again(self, reading: ReadingConfig) -> dict[str, Any]:
+        """The arguments that open the same model, whose clips are read in this way."""
+        settings = {f"data.{key}": value for key, value in reading.model_dump().items()}
+        return {**asdict(self), "settings": settings}
 
-def reduced(opening: Opening | None, spec: ModelSpec) -> tuple[Any, ...]:
-    """What `pickle` keeps of a model.
+
+def what_is_pickled(opening: Opening | None, spec: ModelSpec) -> tuple[Opening, str]:
+    """What goes to the other process, and is told from another model there by its description.
 
     Raises:
         WeightsError: The model was made from objects.
@@ -43,31 +47,18 @@ def reduced(opening: Opening | None, spec: ModelSpec) -> tuple[Any, ...]:
             "opened again. This one was made from objects.",
             remedy="clipshift.load its run or model folder, or load it in the process that uses it",
         )
-    return reopened, (opening, spec.model_dump_json())
+    return opening, spec.model_dump_json()
 
 
-def reopened(opening: Opening, spec: str) -> Model:
-    """The model, opened again.
+def check_same(spec: ModelSpec, pickled: str, opening: Opening) -> None:
+    """Raise an error unless what was opened again is the model that was pickled.
 
     Raises:
-        WeightsError: Another model lies there now, or none.
-        UserError: As [load][clipshift.inference.predictor.load] does.
+        WeightsError: It is not.
     """
-    from clipshift.inference.predictor import load
-
-    reading = ModelSpec.model_validate_json(spec).reading
-    model = load(
-        opening.model,
-        device=opening.device,
-        amp=opening.amp,
-        threads=opening.threads,
-        mode=opening.mode,
-        settings={f"data.{key}": value for key, value in reading.model_dump().items()},
-    )
-    if model.spec.model_dump_json() != spec:
+    if spec.model_dump_json() != pickled:
         raise WeightsError(
             "The model is not the one that was pickled: it was trained or exported anew since.",
             where=opening.model,
             remedy="load it again, and pickle that",
         )
-    return model
