@@ -239,6 +239,19 @@ def test_after_a_kill_only_the_unfinished_video_is_made(causal: Path, streams: P
     assert sorted(path.name for path in (out / "0001").iterdir()) == sorted(FILES)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no names that are no text")
+def test_a_name_that_is_no_text(causal: Path, streams: Path, tmp_path: Path) -> None:
+    video = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    shutil.copy(streams / "0000.mp4", video)
+    [line] = clipshift.timeline(causal, video, out=tmp_path / "out", rate=RATE)
+    assert isinstance(line, clipshift.Timeline)
+    [read] = read_annotations(line.folder / "segments.json")
+    assert read.path == str(video)
+    [read] = read_annotations(line.folder / "segments.csv")
+    assert read.path.endswith(r"caf\xe9.mp4")
+    assert "caf%E9.mp4" in (line.folder / "timeline.html").read_text()
+
+
 def test_a_network_that_is_not_causal(small_model: Path, streams: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--window"):
         clipshift.timeline(small_model, streams / "0000.mp4", out=tmp_path / "a", rate=RATE)

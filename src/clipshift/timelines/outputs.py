@@ -118,10 +118,10 @@ def _write(
     elif name == "scores.npz":
         np.savez(path, times=scores.times, probabilities=scores.probabilities, classes=np.array(cause.classes))
     else:
-        annotation = timeline.annotation()
-        if name == "segments.eaf":  # ELAN looks for the video by this
-            annotation = Annotation(video_address(Path(cause.video), timeline.folder), annotation.segments)
-        write_annotations(path, [annotation])
+        # These forms hold text, which a name need not be; ELAN looks for the video by its address.
+        elan = name == "segments.eaf"
+        shown = video_address(Path(cause.video), timeline.folder) if elan else printable(timeline.video)
+        write_annotations(path, [Annotation(shown, timeline.segments, timeline.seconds)])
 
 
 def read_timeline(folder: Path, video: str) -> Timeline:

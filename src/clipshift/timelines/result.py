@@ -10,7 +10,6 @@ from typing import Any
 from clipshift._version import __version__
 from clipshift.config import EventRules
 from clipshift.temporal import FoundEvent, Segment
-from clipshift.temporal.annotations import Annotation
 
 FORMAT = 1
 """Version of `segments.json`."""
@@ -82,10 +81,6 @@ class Timeline:
     def segments(self) -> tuple[Segment, ...]:
         """The events as segments; a score is the mean probability."""
         return tuple(one.segment for one in self.events)
-
-    def annotation(self) -> Annotation:
-        """The segments as an annotation of the video."""
-        return Annotation(self.video, self.segments, self.seconds)
 
 
 def segments_json(timeline: Timeline, cause: Cause, engine: str) -> dict[str, Any]:

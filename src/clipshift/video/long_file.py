@@ -93,6 +93,8 @@ class LongFile:
             raise
         context = self._stream.codec_context
         context.thread_count = threads
+        if threads > 1:
+            context.thread_type = "AUTO"
         context.options = {"max_pixels": decoder_pixels(self._limits)}
         self._converter = Converter(path)
         self.seconds = self._told_seconds()
