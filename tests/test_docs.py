@@ -131,6 +131,18 @@ def test_commands_can_be_parsed(page: str) -> None:
             check_name(given["name"])
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/contributing/")])
+def test_changes_that_are_shown_can_be_made(page: str) -> None:
+    changes = re.findall(r"^```diff\n(.*?)^```", PAGES[page], flags=re.MULTILINE | re.DOTALL)
+    assert changes
+    for file, hunks in re.findall(r"^\+\+\+ b/(\S+)\n((?:(?!--- ).*\n)*)", "".join(changes), flags=re.MULTILINE):
+        path = ROOT / file
+        now = path.read_text(encoding="utf-8") if path.exists() else ""
+        for hunk in re.split(r"^@@ .*\n", hunks, flags=re.MULTILINE)[1:]:
+            before = "".join(f"{line[1:]}\n" for line in hunk.splitlines() if not line.startswith("+"))
+            assert before in now, f"{file}: {before}"
+
+
 @pages
 def test_settings_in_the_text_exist(page: str) -> None:
     for setting in re.findall(r"`((?:model|input|augment|train|optim|data)\.[\w.]+=[^`]+)`", PAGES[page]):
