@@ -120,7 +120,8 @@ def test_commands_can_be_parsed(page: str) -> None:
             continue
         command, bound, _ = app.parse_args(words, print_error=False, exit_on_error=False)
         given = bound.arguments
-        assert command.__name__ == (words[1] if words[0] == "prepare" else words[0]), line
+        name = words[1] if words[0] == "prepare" else words[0]
+        assert command.__name__ == name.replace("-", "_"), line
         if words[0] == "train":
             recipe = given.get("recipe") or DEFAULT_RECIPE
             config = resolve(recipe, settings=given.get("settings", ())).config
