@@ -28,6 +28,8 @@ MOST_CLIPS = 200
 """Clips that are examined; of more, so many spread evenly over the classes."""
 _CERTAIN = 0.05
 _HIDDEN_AREA = 0.5
+_ENOUGH = 0.9
+"""Share of the right clips that must stay right for what was taken away to be called needless."""
 
 Engine = Callable[[Tensor], Tensor]
 
@@ -110,14 +112,14 @@ class Examination:
         sentence = _deciding(self)
         hidden = self.trial("middle_hidden")
         if hidden is not None:
-            share = hidden.right / self.clips
-            sentence += (
-                f" What is in the middle of the picture matters: with it hidden {share:.0%} are right."
-                if hidden.costs
-                else " The rim of the picture, mostly background, is enough: "
-                f"with the middle hidden {share:.0%} are right."
-            )
-        return sentence + (f" ({self.clips} clips; a difference of fewer than 5 cannot be told from chance.)")
+            text = f"with it hidden {hidden.right / self.clips:.0%} are right."
+            if hidden.costs:
+                sentence += f" What is in the middle of the picture matters: {text}"
+            elif hidden.right >= _ENOUGH * self.right:
+                sentence += f" The middle of the picture is not needed, the rim, mostly background, is enough: {text}"
+            else:
+                sentence += f" Whether the middle of the picture matters, so few clips do not tell: {text}"
+        return sentence + f" ({self.clips} clips; a difference of fewer than 5 cannot be told from chance.)"
 
     def lines(self) -> list[str]:
         """For the end of a training: what must not be overlooked, and what decides."""
@@ -163,10 +165,10 @@ def _deciding(found: Examination) -> str:
         )
     if one is None:
         return "The network sees one frame, so motion does not decide."
-    return (
-        f"Single frames decide, that is, things, poses and places: of one frame alone "
-        f"{one.right / found.clips:.0%} are right, of all {share:.0%}."
-    )
+    text = f"of one frame alone {one.right / found.clips:.0%} are right, of all {share:.0%}."
+    if one.right >= _ENOUGH * found.right:
+        return f"Single frames decide, that is, things, poses and places: {text}"
+    return f"Whether motion decides, so few clips do not tell: {text}"
 
 
 def examine(
