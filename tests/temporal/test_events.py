@@ -21,6 +21,7 @@ from clipshift.temporal import (
     find_events,
     find_segments,
     finish,
+    interrupt,
     start,
 )
 
@@ -272,3 +273,17 @@ def test_files_do_not_go_backwards() -> None:
         find_segments([1, 0], [[0.5], [0.5]], rules(), ["a"])
     with pytest.raises(ValueError, match="different names"):
         start(rules(), ["a", "a"])
+
+
+def test_an_interruption_ends_what_is_open_however_soon_it_goes_on() -> None:
+    rules = EventRules(default=EventRule(enter=0.5, leave=0.4, shortest=0.5, merge_gap=5.0, smoothing=3.0))
+    state = start(rules, ["fall"])
+    assert interrupt(state) == ([], state)
+    _, state = advance_all(state, [0.0, 1.0, 2.0], [[0.9]] * 3)
+    ended, state = interrupt(state, "clock")
+    assert [(event.kind, event.end, event.reason) for event in ended] == [("end", 2.0, "clock")]
+    assert (state.breaks, state.open_labels) == (1, ())
+    events, state = advance_all(state, [2.1, 2.2], [[0.1]] * 2)  # smoothing would still be above `enter`
+    assert events == []
+    events, state = advance_all(state, [9.0, 10.0], [[0.9]] * 2)
+    assert [(event.id, event.kind, event.start) for event in events] == [(2, "new", 9.0)]

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 import clipshift
+from clipshift.cli.stream import stream as cli_stream
 from clipshift.config import InputConfig, ModelConfig, ModelSpec
 from clipshift.datasets.motion_streams import write_motion_streams
 from clipshift.errors import ConfigError, OutputError, UserError, VideoError
@@ -186,6 +187,16 @@ def test_what_cannot_be_is_told_before_anything_begins(options: dict[str, Any], 
     source = arguments.pop("source")
     with pytest.raises(UserError, match=text):
         clipshift.stream(model_of_brightness(), source, **arguments)
+
+
+def test_events_are_added_to_no_other_file(small_model: Path, video: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("not to be lost")
+    for file, text in ((notes, "something else"), (video, "is an input")):
+        before = file.read_bytes()
+        with pytest.raises(OutputError, match=text):
+            cli_stream(str(small_model), str(video), json_file=str(file), rate=5.0)
+        assert file.read_bytes() == before
 
 
 def test_a_network_that_looks_ahead_needs_a_window(small_model: Path, video: Path) -> None:

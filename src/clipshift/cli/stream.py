@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from clipshift.cli.arguments import STANDARD_INPUT, Amp, Text, Threads
 from clipshift.console import LiveLine, progress_bar, say
+from clipshift.files import check_replaceable
 
 if TYPE_CHECKING:
     from clipshift.video.live import Stop
@@ -58,9 +59,11 @@ def stream(  # noqa: PLR0913
         threads: Of the network on the CPU; 0: one a core.
     """
     import clipshift
-    from clipshift.timelines.watching import write_events
+    from clipshift.timelines.watching import MARKS, write_events
     from clipshift.video.live import Stop
 
+    if json_file is not None and json_file != "-":
+        check_replaceable(json_file, inputs=[model, source], marks=MARKS)
     stop, line = Stop(), LiveLine()
     with progress_bar("fetching") as progress:
         events = clipshift.stream(

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from clipshift.device import Amp
     from clipshift.progress import DownloadProgress
 
+MARKS = (b'"kind"',)
+"""What lines of events hold; to a file without none are added."""
 _LOG = logging.getLogger("clipshift.stream")
 _LONGEST_STILL = 1.0
 """Seconds for which the last frame of a live source stands for what happens now."""

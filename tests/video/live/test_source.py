@@ -158,7 +158,7 @@ def test_another_codec_is_found_again() -> None:
     with server(plays([*DARK_PIECES, *other], at_once=30), plays(other, at_once=20)) as port:
         watched = Watched(f"tcp://127.0.0.1:{port}").until(is_bright)
     assert is_bright(watched.items[-1])
-    assert watched.breaks
+    assert "ended" not in watched.breaks[0].text  # it was not waited for that
 
 
 def test_a_clock_that_jumps_does_not_move_the_streams_time() -> None:

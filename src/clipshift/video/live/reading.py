@@ -6,6 +6,7 @@ nothing here needs a time-out.
 
 from __future__ import annotations
 
+import math
 import os
 import time as clock
 from collections.abc import Callable, Generator, Iterator
@@ -246,20 +247,24 @@ class PictureSource:
         stream = self._video(container)
         damage = _Damage()
         catching_up = _CatchingUp(self._options.most_late)
+        blindness = _Blindness(self._options.patience if self._address.live else math.inf)
         size: tuple[int, int] | None = None
         for packet in self._packets(container, stream):
             arrival = clock.monotonic()
             self._sign()
             self.counts.skipped += catching_up.skips(packet)
-            for frame in self._frames(packet, damage):
+            frames = self._frames(packet, damage)
+            if blindness.lasts(arrival, seen=bool(frames)) and not catching_up.on:
+                raise VideoError("Nothing of what comes can be decoded.", where=self._address.shown)
+            for frame in frames:
                 placed = self._clock.place(frame.time, arrival)
                 catching_up.note(stream.codec_context, placed.late)
+                if placed.jumped:
+                    yield Break("clock", "the clock of the source jumped")
                 if damage.hides(frame, placed.time):
                     self.counts.damaged += 1
                     continue
                 self._options.limits.check_size(self._address.shown, frame.width, frame.height)
-                if placed.jumped:
-                    yield Break("clock", "the clock of the source jumped")
                 if size not in {None, (frame.width, frame.height)}:
                     yield Break("gap", f"frames are {frame.width}x{frame.height} now")
                 size = frame.width, frame.height
@@ -325,25 +330,50 @@ class _Damage:
         return self.seen
 
 
+class _Blindness:
+    """Whether packets come for long, and no pictures: the codec is another one, without a word.
+
+    Args:
+        patience: Seconds; three times as long for the first picture, as key frames may be rare.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = 3 * patience
+        self._usual = patience
+        self._since: float | None = None
+
+    def lasts(self, arrival: float, *, seen: bool) -> bool:
+        """Whether it lasts too long at a packet, of which pictures were seen or not."""
+        if seen:
+            self._patience, self._since = self._usual, None
+        elif self._since is None:
+            self._since = arrival
+        return self._since is not None and arrival - self._since > self._patience
+
+
 class _CatchingUp:
-    """Leaves out all but key frames while the decoder is too late."""
+    """Leaves out all but key frames while the decoder is too late.
+
+    Attributes:
+        on: Whether it does.
+    """
 
     def __init__(self, most_late: float | None) -> None:
         self._most_late = most_late
-        self._on = False
+        self.on = False
 
     def note(self, context: CodecContext, late: float) -> None:
         """How late a picture was."""
         if self._most_late is None:
             return
-        on = late > (self._most_late / 2 if self._on else self._most_late)
-        if on != self._on:
+        on = late > (self._most_late / 2 if self.on else self._most_late)
+        if on != self.on:
             context.skip_frame = "NONKEY" if on else "DEFAULT"
-            self._on = on
+            self.on = on
 
     def skips(self, packet: Packet[VideoStream]) -> bool:
         """Whether the decoder will leave a packet out."""
-        return bool(self._on and packet.size and not packet.is_keyframe)
+        return bool(self.on and packet.size and not packet.is_keyframe)
 
 
 def _opening(address: Address, options: ReadingOptions, pipe: int | None) -> tuple[dict[str, str], str, str | None]:
