@@ -28,7 +28,7 @@ KEEP_BYTES = 16 * 1024 * 1024
 UNKNOWN = -1 << 63
 """Stands for a time or position that a packet does not have."""
 
-_TIMED = {"asf", "flv", "matroska", "mov", "mpeg", "mpegts", "ogg", "webm"}
+TIMED_FORMATS = {"asf", "flv", "matroska", "mov", "mpeg", "mpegts", "ogg", "webm"}
 """Formats that store presentation times; in others (AVI) FFmpeg makes them up."""
 
 _BATCH = 64
@@ -181,7 +181,9 @@ def build_index(
     if index.irregular is None:
         formats = stream.container.format.name.split(",")
         index.irregular = notes.finish(
-            index, decoder_delay=stream.codec_context.reorder_depth, times_are_stored=not _TIMED.isdisjoint(formats)
+            index,
+            decoder_delay=stream.codec_context.reorder_depth,
+            times_are_stored=not TIMED_FORMATS.isdisjoint(formats),
         )
     return index
 
@@ -193,7 +195,7 @@ def frame_stamps(index: PacketIndex, stream: VideoStream) -> np.ndarray:
     delay after its turn, so that the n-th frame has the n-th tick. `UNKNOWN` stands for a time that a packet lacks.
     """
     shown = np.array(index.shown, dtype=np.int64)
-    if not _TIMED.isdisjoint(stream.container.format.name.split(",")):
+    if not TIMED_FORMATS.isdisjoint(stream.container.format.name.split(",")):
         return np.asarray(np.array(index.times, dtype=np.int64)[shown])
     if index.kept is not None:
         ticks = [UNKNOWN if (tick := packet.dts) is None else tick for packet in index.kept]

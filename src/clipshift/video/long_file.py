@@ -6,6 +6,7 @@ pictures come in their turn, with their times, and what is not looked at is not 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from clipshift.video.containers import (
     read_structure,
     video_streams,
 )
+from clipshift.video.index import TIMED_FORMATS
 from clipshift.video.limits import Limits
 from clipshift.video.pictures import Converter, pixel_aspect
 
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 _NO_RATE = 25.0
 """Frames a second of a file that has neither times nor a rate."""
+_MOST_HELD_BACK = 16
+"""Pictures that a decoder puts into another order, at most (H.264, HEVC)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +106,9 @@ class LongFile:
         self.pictures_read = self.left_out = 0
         self._stamp = self._time = self._offset = 0.0
         self._step = 1 / float(self._stream.average_rate or _NO_RATE)
+        self._times_are_stored = not TIMED_FORMATS.isdisjoint(self._container.format.name.split(","))
+        # The k-th picture that is shown has the k-th tick: as many wait as a decoder may hold back.
+        self._ticks: deque[int] = deque(maxlen=_MOST_HELD_BACK + threads)
 
     def pictures(self) -> Generator[Picture]:
         """Decodes the file.
@@ -117,11 +124,12 @@ class LongFile:
         with closing(demux(self._container, self._stream)) as packets:
             for packet in chain(self._readable(packets), [None]):
                 for frame in self._decoded(packet, damage):
+                    ticks = self._ticks_of(frame)
                     if damage.hides(frame):
                         self.left_out += 1
                         continue
                     self._limits.check_size(self._path, frame.width, frame.height)
-                    yield self._placed(frame)
+                    yield self._placed(frame, ticks)
         if not self.pictures_read:
             got = f"{self.left_out} damaged" if self.left_out else None
             raise VideoError("The video has no picture that can be decoded.", where=self._path, got=got)
@@ -140,6 +148,7 @@ class LongFile:
         if self._stream.time_base is not None:
             self._container.seek(int((max(time, 0.0) - self._offset) / self._stream.time_base), stream=self._stream)
         self._stamp = -self._offset
+        self._ticks.clear()
         yield from self.pictures()
 
     def pixel_aspect(self, picture: Picture) -> Fraction:
@@ -183,6 +192,8 @@ class LongFile:
     def _decoded(self, packet: Packet[VideoStream] | None, damage: _Damage) -> list[VideoFrame]:
         if packet is not None and packet.is_corrupt:
             damage.seen = True
+        if packet is not None and packet.dts is not None and not self._times_are_stored:
+            self._ticks.append(packet.dts)
         try:
             return self._stream.codec_context.decode(packet)
         except (av.FFmpegError, OSError):
@@ -190,10 +201,15 @@ class LongFile:
             damage.seen = True
             return []
 
-    def _placed(self, frame: VideoFrame) -> Picture:
+    def _ticks_of(self, frame: VideoFrame) -> int | None:
+        """When a picture is shown, in the stream's unit; None if that is not known."""
+        if self._times_are_stored:
+            return frame.pts
+        return self._ticks.popleft() if self._ticks else None
+
+    def _placed(self, frame: VideoFrame, ticks: int | None) -> Picture:
         unit = self._stream.time_base
-        known = frame.pts is not None and unit is not None
-        stamp = float((frame.pts or 0) * (unit or 0)) if known else self._stamp + self._step
+        stamp = self._stamp + self._step if ticks is None or unit is None else float(ticks * unit)
         if not self.pictures_read:
             self._offset = -stamp
         elif stamp > self._stamp:
