@@ -165,9 +165,10 @@ _UNSURE = {"vp8"}
 """What FFmpeg makes of these when they are damaged can hang on its memory, and it does not say so."""
 
 
-_CONCEALED = {"h264", "hevc"}
-"""Where a picture refers to one that damage took away, FFmpeg shows another in its place, marks nothing, and chooses it
-from what it has decoded: alone, such a picture may look otherwise than in its turn. How many do is counted."""
+_CONCEALED = {"h264", "hevc", "mjpeg"}
+"""Where a picture refers to one that damage took away, or is itself cut, FFmpeg shows another or a part of another in its
+place, marks nothing, and chooses it from what it has decoded: alone, such a picture may look otherwise than in its turn.
+How many do is counted."""
 
 
 class DiffersError(Exception):
@@ -187,6 +188,7 @@ def _read_video(path: Path) -> object:
         alone = [clip.read([number])[0] for number in picked]
         if count > _MOST_FRAMES:
             return count
+    with open_clip(path) as clip:  # with a decoder that has seen nothing yet
         frames = list(clip.frames())
     if len(frames) != count:
         raise DiffersError(f"{len(frames)} frames of {count}")
@@ -230,7 +232,8 @@ def _make_frames(random: Random, samples: Path, folder: Path) -> object:
         else:
             image.unlink()
             image.mkdir()
-    return clip, random.choice(("img_{:05d}.jpg", "img_{:05d}.png", "img_{:d}.png", "{}.jpg", "{:05d}"))
+    fitting = f"img_{{:05d}}{images[0].suffix}"
+    return clip, random.choice((fitting, fitting, fitting, "img_{:05d}.jpg", "img_{:d}.png", "{}.jpg", "{:05d}"))
 
 
 def _read_frames(made: tuple[Path, str]) -> object:
