@@ -166,9 +166,9 @@ _UNSURE = {"vp8"}
 
 
 _CONCEALED = {"h264", "hevc", "mjpeg"}
-"""Where a picture refers to one that damage took away, or is itself cut, FFmpeg shows another or a part of another in its
-place, marks nothing, and chooses it from what it has decoded: alone, such a picture may look otherwise than in its turn.
-How many do is counted."""
+"""Where a picture refers to one that damage took away, or is itself cut, FFmpeg shows another or a part of another in
+its place, marks nothing, and chooses it from what it has decoded: alone, such a picture may look otherwise than in its
+turn. How many do is counted."""
 
 
 class DiffersError(Exception):
