@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import pickle
 import re
@@ -552,3 +553,23 @@ def test_projects_with_wrapped_convolutions_tell_tsn_from_tsm() -> None:
         assert layout.architecture(["a.net.weight"]) == "tsm"
         assert layout.architecture(["a.weight"]) == "tsn"
     assert paddlevideo.LAYOUT.architecture(["a.net.weight"]) is None
+
+
+def test_a_conversion_that_failed_or_was_killed_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = _network("pptsmv2", classes=1000)
+    (tmp_path / "w.pdparams").write_bytes(pickle.dumps(_as_paddle(network, backbone="")))
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("clipshift.models.bundle.sync", full)
+        with pytest.raises(RunError, match="cannot be written"):
+            convert(tmp_path / "w.pdparams", tmp_path / "model")
+    assert list((tmp_path / "model").iterdir()) == []
+    (tmp_path / "model" / "model.safetensors.new").write_bytes(b"half")  # as a killed one leaves it
+    convert(tmp_path / "w.pdparams", tmp_path / "model")
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.safetensors", "model.json"}
+    (tmp_path / "model" / "notes.txt").touch()
+    with pytest.raises(RunError, match="not empty"):
+        convert(tmp_path / "w.pdparams", tmp_path / "model")

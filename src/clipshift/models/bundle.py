@@ -23,6 +23,8 @@ from clipshift.files import from_json, sha256_of_file, sync, to_json, write_whol
 from clipshift.models.recognizer import Recognizer
 
 _COMING = ".new"
+UNFINISHED = (WEIGHTS_FILE + _COMING, SPEC_FILE + _COMING)
+"""What a writer that was killed leaves, where nothing has its name yet."""
 _DIGEST = "weights_sha256"
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from clipshift._version import __version__
 from clipshift.config import ModelSpec, resolve
+from clipshift.config.model_spec import SPEC_FILE, WEIGHTS_FILE
 from clipshift.config.resolving import Settings
 from clipshift.config.schema import ShiftConfig
 from clipshift.datasets.public.class_names import named_data_sets
 from clipshift.errors import ConfigError, RunError
 from clipshift.files import sha256_of_file
-from clipshift.models.bundle import save_bundle
+from clipshift.models.bundle import UNFINISHED, save_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.models.zoo import zoo_entry
 from clipshift.weights.checkpoint_files import read_weights
@@ -109,7 +111,7 @@ def convert(
         RunError: The folder is not empty, or cannot be written.
     """
     source, folder = Path(file), Path(to)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(path.name not in UNFINISHED for path in folder.iterdir())):
         raise RunError("The folder for the model is not empty.", where=folder, remedy="name another, or remove it")
     asked = _asked(model, segments, classes, settings)
     weights = read_weights(source, averaged=ema)
@@ -134,6 +136,9 @@ def convert(
     try:
         save_bundle(folder, network, spec)
     except OSError as error:
+        for name in (*UNFINISHED, WEIGHTS_FILE, SPEC_FILE):  # it was empty: what is there now is half a model
+            with suppress(OSError):
+                (folder / name).unlink()
         raise RunError("The model folder cannot be written.", where=folder, got=error) from error
     return Conversion(
         folder=folder,
