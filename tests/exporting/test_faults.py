@@ -22,6 +22,7 @@ from clipshift.exporting.targets import WRITERS
 from clipshift.inference.engines.openvino import processor_has_bf16
 from clipshift.inference.export_folder import Export, Target
 from clipshift.locks import hold
+from clipshift.models.bundle import load_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.run_folder import mark_finished
 from tests.conftest import MakeExport
@@ -343,3 +344,18 @@ def test_two_exports_to_one_folder(small_model: Path, small_clips: Path, tmp_pat
             "Another process exports into this folder",
             out,
         )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize(
+    ("target", "file"), [("openvino", "model.bin"), ("torch", "model.pt2"), ("onnx", "model.onnx")]
+)
+def test_a_full_disk_is_an_error_of_the_system(target: Target, file: str, small_model: Path, tmp_path: Path) -> None:
+    """Not one of a writer in C++, and not the end of the process, as PyTorch's own writer of files."""
+    network, spec = load_bundle(small_model)
+    description = Export(
+        clipshift=clipshift.__version__, target=target, precision="fp32", input="clips", spec=spec, license="none"
+    )
+    (tmp_path / file).symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"full|space"):
+        WRITERS[target](tmp_path, network, description, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -98,7 +99,12 @@ def write_openvino(folder: Path, network: Recognizer, export: Export, quantize: 
     if export.input == "frames" and export.streaming is None:
         model = add_ends(model, export.spec)
     model.set_rt_info(export.to_text(), ["framework", METADATA_KEY])
-    openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
+    try:
+        openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
+    except RuntimeError as error:
+        if "iostream" not in str(error):
+            raise
+        raise OSError("OpenVINO could not write its files; is the disk full?") from error  # it does not say why
     return export
 
 
@@ -127,7 +133,10 @@ def write_torch(folder: Path, network: Recognizer, export: Export, _: Quantize |
         height, width = settings.resize + 23, settings.resize + 58
         example = torch.zeros(2, settings.segments, height, width, 3, dtype=torch.uint8)
         program = export_program(FramesRecognizer(network, spec), example, free_axes=(0, 2, 3))
-    torch.export.save(program, folder / "model.pt2", extra_files={METADATA_KEY: export.to_text()})
+    # In memory first: on a full disk PyTorch's writer of files ends the process.
+    file = io.BytesIO()
+    torch.export.save(program, file, extra_files={METADATA_KEY: export.to_text()})
+    (folder / "model.pt2").write_bytes(file.getbuffer())
     return export
 
 
