@@ -61,7 +61,7 @@ _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 20
 _LONGEST = 2000
 _LONGEST_LINE = 4096
 """Letters: a path may have so many."""
-_MOST_LINES = 6
+_MOST_LINES = 8
 """Of the sentence that says what is wrong, which may go on with a list."""
 
 

@@ -20,7 +20,7 @@ from clipshift.errors import ConfigError, DataError, ExportError, MissingDepende
 from clipshift.exporting import targets
 from clipshift.exporting.targets import WRITERS
 from clipshift.inference.engines.openvino import processor_has_bf16
-from clipshift.inference.export_folder import Export, Target
+from clipshift.inference.export_folder import FORMAT, Export, Target
 from clipshift.locks import hold
 from clipshift.models.bundle import load_bundle
 from clipshift.models.recognizer import Recognizer
@@ -325,7 +325,7 @@ def test_resizing_that_a_target_cannot_write(small_clips: Path, tmp_path: Path) 
 def test_a_newer_format_and_a_description_that_is_not_valid(exported: MakeExport, tmp_path: Path) -> None:
     described = json.loads((exported("torch").folder / "model.json").read_text(encoding="utf-8"))
     for changes, text in (
-        ({"format": 3}, r"(?s)newer clipshift.*format 3.*format 2 or older.*pip install --upgrade"),
+        ({"format": FORMAT + 1}, rf"(?s)newer clipshift.*format {FORMAT + 1}.*format {FORMAT} or older.*pip install"),
         ({"format": "one"}, "newer clipshift"),
         ({"target": "tflite"}, r"(?s)not valid.*model\.json: target\n.*'onnx', 'openvino' or 'torch'"),
         ({"color": "red"}, r"(?s)not valid.*model\.json: color"),

@@ -129,7 +129,7 @@ def _check_run(here: Path) -> None:
 def _model(samples: Path, here: Path) -> None:
     (here / "run").symlink_to(samples / "trained" / "run")
     (here / "clips").symlink_to(samples / "trained" / "clips" / "val")
-    (here / "old.jsonl").write_text('"what was there before"\n')
+    (here / "old.jsonl").write_text('{"path": "before.mp4", "error": "what was there before"}\n')
 
 
 def _check_export(here: Path) -> None:

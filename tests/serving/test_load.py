@@ -140,7 +140,8 @@ def die_as_told(connection: Connection, links: str, memory_bytes: int, processor
 def test_a_decoder_that_dies_while_it_has_nothing_to_do_costs_no_request(server: Running, clip: Path) -> None:
     for pid in server.service.decoders.pids:
         os.kill(pid, signal.SIGKILL)
-    assert server.predict(clip).status_code == 200
+    answer = server.predict(clip)
+    assert answer.status_code == 200, answer.text
 
 
 def test_bodies_that_are_too_long_are_refused_before_they_are_read(server: Running) -> None:
@@ -190,8 +191,7 @@ def test_clips_beyond_the_limits_are_refused(
         if "decode_megabytes" in change:
             clip = make_video(tmp_path / "large.mp4", pictures(8, width=480, height=320))
         answer = server.predict(clip)
-    assert answer.status_code == 422
-    assert reason in answer.json()["error"]
+    assert (answer.status_code, reason in answer.text) == (422, True), answer.text
 
 
 def test_requests_and_decoders_have_their_time(gate: Path, clip: Path) -> None:

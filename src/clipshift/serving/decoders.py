@@ -240,8 +240,8 @@ class Decoders:
 
     @property
     def pids(self) -> list[int]:
-        """Numbers of the processes that are there."""
-        return [decoder.pid for decoder in self._all if decoder.alive]
+        """Numbers of the processes that are there; may be asked for in any thread."""
+        return [decoder.pid for decoder in tuple(self._all) if decoder.alive]
 
     @property
     def busy(self) -> int:
