@@ -23,7 +23,7 @@ VALUE = "VALUE"
 """Stands for what a text fills in."""
 
 COMMAND = re.compile(
-    r"(?<![\w/])clipshift ([a-z0-9]+)((?: (?:[A-Z_]{2,}|--[a-z-]+(?: [a-z0-9]+)?|[a-z]+\.[a-z_.]+=\S+))*)"
+    r"(?<![\w/])clipshift ([a-z0-9]+(?:-[a-z]+)*)((?: (?:[A-Z_]{2,}|--[a-z-]+(?: [a-z0-9]+)?|[a-z]+\.[a-z_.]+=\S+))*)"
 )
 SETTING = re.compile(
     r"(?<![\w./-])(data|input|model|train|optim|augment|distill|evaluate)\.([a-z0-9_.]+)(?![a-z0-9_.(])(?:=(\[[^\]]*\]|[^\s;,)'\"`]*))?"
@@ -40,6 +40,7 @@ PRINTED_BY = {
     "exporting": ("export",),
     "serving": ("serve",),
     "training/distributed.py": ("train",),
+    "training/event_fitting.py": ("fit-events",),
     "training": ("train",),
     "weights/convert.py": ("convert",),
     "weights/recognition.py": ("convert",),

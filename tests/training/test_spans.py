@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 
 import pytest
+import torch
 
 import clipshift
 from clipshift.config import load_config, resolve
@@ -16,7 +17,12 @@ from clipshift.datasets.motion_streams import write_motion_streams
 from clipshift.errors import DataError
 from clipshift.temporal import Segment
 from clipshift.temporal.annotations import Annotation, read_annotations, write_annotations
+from clipshift.training.distributed import Ranks
+from clipshift.training.event_fitting import fit_run_events
+from clipshift.training.reporting import Reporter
+from clipshift.training.stages.job import Job
 from clipshift.training.start import MEDIAN_SPAN, follow_spans
+from tests.exporting.making import save_model
 
 SMALL = (
     "model.backbone=test_resnet", "model.pretrained=false", "model.dropout=0", "input.segments=4", "input.crop=32",
@@ -46,12 +52,38 @@ def test_a_training_on_spans(streams: Path, tmp_path: Path) -> None:
     log = (result.run / "train.log").read_text(encoding="utf-8")
     assert "the median length of the spans (input.rate=" in log
     assert "are the class background" in log
+    # One video is too few to fit a class to: the lag is fitted, and each class keeps its rule.
+    assert "Rules of events: fitted to 1 validation videos" in log
+    assert model.spec.events is not None
+    assert model.spec.events.classes == {}
+    fitted = clipshift.fit_events(result.run, data, device="cpu", workers=0)
+    assert fitted.fitted.rules == model.spec.events
     # The kept model measures what the training measured, background and all.
     again = clipshift.evaluate(result.run, data, device="cpu")
     assert [score.name for score in again.scores] == [score.name for score in result.evaluation.scores]
     assert again.metrics.loss == pytest.approx(result.evaluation.metrics.loss, rel=1e-4)
     assert f"at {model.spec.input.rate:g} a second" in again.protocol
     assert "0003.mp4#t=" in (result.run / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (["model.shift.order=past_only"], "sees no fixed number of frames a second"),
+        (["input.rate=5"], "the network looks ahead"),
+        (["input.rate=5", "model.architecture=tsn", "train.fit_events=false"], None),
+    ],
+)
+def test_rules_that_cannot_be_fitted(settings: list[str], text: str | None, streams: Path, tmp_path: Path) -> None:
+    data = streams / "annotations.json"
+    resolved = resolve("finetune", settings=[*SMALL, *settings])
+    dataset = read_dataset(data, resolved.config.data)
+    ranks = Ranks(0, 1, 1, torch.device("cpu"))
+    job = Job(tmp_path, resolved, None, dataset, ranks, Reporter(tmp_path, speaks=False), "")
+    config = resolved.config
+    save_model(tmp_path / "model", model=config.model, input=config.input, classes=dataset.classes)
+    said = fit_run_events(job)
+    assert (said is None) if text is None else (said is not None and text in said)
 
 
 def test_the_rate_of_spans(streams: Path, tmp_path: Path) -> None:

@@ -324,6 +324,9 @@ class TrainConfig(Section):
     examine: bool = True
     """At the end, look what the kept network has learnt: validation clips without their order, motion and middle, and a
     linear probe on still frames, for the log and the report (docs/trust.md); not with `multi_label`."""
+    fit_events: bool = True
+    """At the end, where clips are spans of long videos and the network is causal: run it along the validation videos
+    and fit its rules of events to them, as `clipshift fit-events` does (docs/timeline.md)."""
     unknown: bool = True
     """At the end, remember the features of training clips (at most 1000), so that `predict` can tell clips that are
     unlike all of them (docs/trust.md); not with `multi_label`."""

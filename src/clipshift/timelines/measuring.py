@@ -7,11 +7,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 import numpy as np
 
 from clipshift.config import EventRules, Settings, with_events
+from clipshift.datasets.clip import MarkedVideo
 from clipshift.datasets.spans import VideoFinder
 from clipshift.errors import ConfigError, DataError, RunError
 from clipshift.evaluation.event_metrics import EventMetrics, FoundVideo, measure_events
@@ -106,6 +107,18 @@ class _Measured:
     identity: Mapping[str, str]
     rules: EventRules
     rate: float
+
+
+class _How(TypedDict):
+    """How a model answers along the videos."""
+
+    rate: float | None
+    window: bool
+    device: str
+    amp: Amp
+    settings: Settings | Sequence[Settings]
+    workers: int | Literal["auto"]
+    progress: Progress | None
 
 
 def evaluate_events(  # noqa: PLR0913
@@ -232,16 +245,47 @@ def fit_events(  # noqa: PLR0913
             reference, annotations, Path(scratch), videos=videos, subset=subset, rate=rate, window=window,
             device=device, amp=amp, settings=settings, workers=workers, progress=progress,
         )  # fmt: skip
-        scored = [
-            _scored(note, result)
-            for note, result in zip(done.annotations, done.results, strict=True)
-            if isinstance(result, Timeline)
-        ]
+        fitted = _fit(done, measure, recall)
+    return FittedEvents(fitted, store_events(reference, fitted.rules))
+
+
+def fit_to_videos(
+    model: str | Path, videos: Sequence[MarkedVideo], *, device: str = "auto", progress: Progress | None = None
+) -> FittedEvents:
+    """As [fit_events][clipshift.timelines.fit_events] with its defaults, to the videos of a data set.
+
+    Args:
+        model: Run folder or model folder.
+        videos: Each with what is marked in it, in classes of the model.
+        device: As for `fit_events`.
+        progress: Called with the number of videos that are done and of all.
+
+    Raises:
+        ConfigError: The network is not causal, or its model says no rate.
+        DataError: A span lies beyond its video, or no video can be read.
+    """
+    reference = resolve_model(model)
+    notes = [Annotation(str(one.path), one.segments, one.duration) for one in videos]
+    with TemporaryDirectory(prefix="clipshift-") as scratch:
+        done = _measure_notes(
+            reference, notes, [one.path for one in videos], Path(scratch), where=reference.folder, rate=None,
+            window=False, device=device, amp="fp32", settings=(), workers=0, progress=progress,
+        )  # fmt: skip
+        fitted = _fit(done, "f1", recall=0.8)
+    return FittedEvents(fitted, store_events(reference, fitted.rules))
+
+
+def _fit(done: _Measured, measure: Measure, recall: float) -> FittedRules:
+    scored = [
+        _scored(note, result)
+        for note, result in zip(done.annotations, done.results, strict=True)
+        if isinstance(result, Timeline)
+    ]
     if not scored:
         failure = next(one for one in done.results if isinstance(one, Failure))
-        raise DataError("Not one of the videos can be read.", where=annotations, got=f"{failure.path}: {failure.error}")
+        raise DataError("Not one of the videos can be read.", where=failure.path, got=failure.error)
     ticks = range(done.model.spec.input.segments + 1)
-    fitted = fit_rules(
+    return fit_rules(
         scored,
         done.model.classes,
         measure=measure,
@@ -249,36 +293,41 @@ def fit_events(  # noqa: PLR0913
         base=done.rules,
         lags=[tick / done.rate for tick in ticks],
     )
-    return FittedEvents(fitted, store_events(reference, fitted.rules))
 
 
-def _measure(  # noqa: PLR0913
+def _measure(
     model: str | Path | ModelReference | Model,
     annotations: str | Path,
     out: Path,
     *,
     videos: str | Path | None,
     subset: str | None,
-    rate: float | None,
-    window: bool,
-    device: str,
-    amp: Amp,
-    settings: Settings | Sequence[Settings],
-    workers: int | Literal["auto"],
-    progress: Progress | None,
+    **how: Unpack[_How],
 ) -> _Measured:
     notes = choose_subset(read_annotations(annotations), subset, Path(annotations))
-    events, reading = split_settings(settings)
-    loaded, identity = open_model(model, device, amp, reading)
-    rate = rate_of(loaded, rate)
-    rules = with_events(rules_of(loaded, rate), loaded.classes, events)
-    check_classes(notes, (*loaded.classes, *rules.background), Path(annotations))
     folder = Path(annotations).parent if videos is None else Path(videos)
     finder = VideoFinder([folder])
     paths = [finder.find(note.path) or folder / note.path for note in notes]
+    return _measure_notes(model, notes, paths, out, where=Path(annotations), **how)
+
+
+def _measure_notes(
+    model: str | Path | ModelReference | Model,
+    notes: list[Annotation],
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    where: Path,
+    **how: Unpack[_How],
+) -> _Measured:
+    events, reading = split_settings(how["settings"])
+    loaded, identity = open_model(model, how["device"], how["amp"], reading)
+    rate = rate_of(loaded, how["rate"])
+    rules = with_events(rules_of(loaded, rate), loaded.classes, events)
+    check_classes(notes, (*loaded.classes, *rules.background), where)
     results = make_timelines(
-        loaded, identity, paths, out=out, rules=rules, rate=rate,
-        window=window, truth=[note.segments for note in notes], device=device, workers=workers, progress=progress,
+        loaded, identity, paths, out=out, rules=rules, rate=rate, window=how["window"],
+        truth=[note.segments for note in notes], device=how["device"], workers=how["workers"], progress=how["progress"],
     )  # fmt: skip
     return _Measured(notes, results, loaded, identity, rules, rate)
 

@@ -37,6 +37,7 @@ _OPERATIONAL = {
     "train.checkpoint_minutes",
     "train.device",
     "train.examine",
+    "train.fit_events",
     "train.unknown",
     "train.log_every",
     "evaluate.batch_size",

@@ -9,6 +9,7 @@ from pathlib import Path
 from clipshift.evaluation import Evaluation
 from clipshift.evaluation.calibrating import calibrate_run, say_calibration
 from clipshift.evaluation.report.page import write_report
+from clipshift.training.event_fitting import fit_run_events
 from clipshift.training.examining import examine_run
 from clipshift.training.remembering import remember_clips
 from clipshift.training.run_folder import mark_finished
@@ -33,7 +34,7 @@ class TrainResult:
 
 
 def finish(run: Run) -> TrainResult:
-    """Calibrate and examine the kept model, mark the run as finished, write the report, say what to do next.
+    """Calibrate and examine the kept model, fit its rules of events, write the report, say what to do next.
 
     Args:
         run: The training; all epochs are done.
@@ -45,14 +46,14 @@ def finish(run: Run) -> TrainResult:
     evaluation = job.ranks.on_rank_zero(lambda: calibrate_run(job.folder))
     best_epoch = (progress.best_epoch or 0) + 1
     if job.ranks.first:
-        remembered, examined = remember_clips(job), examine_run(job)
+        remembered, examined, events = remember_clips(job), examine_run(job), fit_run_events(job)
         mark_finished(job.folder, epochs=progress.epoch, best_epoch=best_epoch)
         report = write_report(job.folder)
         job.reporter.say(
             f"Best epoch {best_epoch}: top-1 {evaluation.metrics.top1:.1%} of {evaluation.metrics.total} clips."
         )
         job.reporter.say(say_calibration(job.folder, evaluation))
-        for line in [*filter(None, [remembered]), *([] if examined is None else examined.lines())]:
+        for line in [*filter(None, [remembered, events]), *([] if examined is None else examined.lines())]:
             job.reporter.say(line)
         folder = shlex.quote(str(job.folder))
         job.reporter.say(
