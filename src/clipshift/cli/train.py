@@ -27,7 +27,9 @@ def train(
         out: Run folder; by default runs/DATA-RECIPE.
         recipe: A name from 'clipshift models', or a YAML file; by default finetune.
         config: YAML file with settings.
-        weights: Start from a run folder, a model folder, a file of weights, or published weights by name.
+        weights: Start from a run folder, a model folder, a file of weights, or published weights by name; or from what
+            was learnt from imagenet (still pictures) or kinetics400 (motion): auto is the latter where it can be had;
+            by default as the recipe says.
         amp: Precision: fp32, bf16 or fp16.
         overwrite: Replace the run that the run folder holds.
     """

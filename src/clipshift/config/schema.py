@@ -297,6 +297,9 @@ class TrainConfig(Section):
     clips that have a label: `auto`, the clips without it for each clip with it, at least 1."""
     balanced: bool = False
     """An epoch has as many clips of each class, rare ones again with other random crops; as long as without."""
+    start: Literal["imagenet", "auto"] = "imagenet"
+    """Without `--weights`, where `model.pretrained` is true: from ImageNet; or, `auto`, from published weights of
+    Kinetics-400 for the same network, if they can be had."""
     probe: bool = False
     """Start a new classifier from a linear probe on the starting network's features (LP-FT, Kumar et al. 2022)."""
     frozen_stages: Annotated[int, Field(ge=0)] = 0

@@ -14,6 +14,7 @@ from clipshift.device import check_amp
 from clipshift.errors import TrainingInterrupted
 from clipshift.parallel.spawning import end_if_run_again
 from clipshift.training.checkpoint import newest_checkpoint_name
+from clipshift.training.choosing_weights import choose_weights
 from clipshift.training.distributed import Ranks, join_ranks
 from clipshift.training.interrupt import StopRequest, stop_on_signals
 from clipshift.training.loop import StopAsked
@@ -51,8 +52,9 @@ def train(
         out: Run folder; by default runs/DATA-RECIPE.
         recipe: A name from `clipshift models`, or a YAML file; by default finetune.
         config: YAML file with settings. They come after the recipe's and before `settings`.
-        weights: Start from a run folder, a model folder, a file of weights, or published weights by name. A TSM takes
-            over their shift, unless settings say otherwise.
+        weights: Start from a run folder, a model folder, a file of weights, or published weights by name; or from what
+            was learnt from imagenet (still pictures) or kinetics400 (motion): auto is the latter where it can be had;
+            by default as the recipe says. A TSM takes over their shift, unless settings say otherwise.
         amp: Precision: fp32, bf16 or fp16. Short for the setting `train.amp`.
         overwrite: Replace the run that the run folder holds.
 
@@ -60,7 +62,7 @@ def train(
         The run folder and its best network's evaluation.
 
     Raises:
-        ConfigError: The settings are not valid.
+        ConfigError: The settings are not valid, or nobody published weights of Kinetics-400 for the network.
         DataError: The data cannot be trained on.
         WeightsError: The weights do not fit.
         RunError: Another process trains in the run folder, it holds something else, or it cannot be written.
@@ -70,13 +72,15 @@ def train(
     end_if_run_again()
     recipe = recipe or DEFAULT_RECIPE
     extra = {"--amp": {"train.amp": amp}} if amp else {}
-    resolved = resolve(recipe, file=config, settings=settings, extra=extra)
-    start = starting_weights(resolved.config.model, weights)
-    resolved = follow_weights(resolved, start)
+    settled = resolve(recipe, file=config, settings=settings, extra=extra)
     run = Path(out) if out else Path("runs") / f"{Path(data).resolve().stem}-{Path(recipe).stem}"
     command = _command(data, settings, out=out, recipe=recipe, config=config, weights=weights, amp=amp)
-    with join_ranks(resolved.config.train.device) as ranks, stop_on_signals() as stop, RunFolder(run) as held:
+    with join_ranks(settled.config.train.device) as ranks, stop_on_signals() as stop, RunFolder(run) as held:
         ranks.on_rank_zero(held.look)
+        # Decided once for all processes: one may reach a server that another cannot.
+        chosen = ranks.on_rank_zero(lambda: choose_weights(settled.config, weights, run, overwrite=overwrite))
+        start = starting_weights(settled.config.model, chosen.name)
+        resolved = follow_weights(settled, start)
         _set_up_pytorch(resolved.config, ranks)
         # All that can fail without a run folder does so before one is claimed: with `overwrite`, that ends a run.
         dataset = read_data(data, resolved.config)
@@ -86,6 +90,8 @@ def train(
         ranks.on_rank_zero(lambda: held.claim(overwrite=overwrite, inputs=read))
         reporter = Reporter(run, speaks=ranks.first)
         with reporter.logging_to_file():
+            for line in chosen.said:
+                reporter.say(line)
             return _train(Job(run, resolved, start, dataset, ranks, reporter, command), others, stop)
 
 

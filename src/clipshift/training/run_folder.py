@@ -38,6 +38,7 @@ _OPERATIONAL = {
     "train.device",
     "train.examine",
     "train.fit_events",
+    "train.start",
     "train.unknown",
     "train.log_every",
     "evaluate.batch_size",
