@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -36,6 +36,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.location[0]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:  # noqa: ANN401
+    """See that groups stay together: else each process makes every fixture for itself, without a word."""
+    if node.config.getvalue("dist") == "loadgroup" and any("@" not in name for name in ids):
+        pytest.exit(f"pytest-xdist keeps no groups together with pytest {pytest.__version__}", returncode=4)
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def fork(action: Callable[[], object]) -> Ended:
             os.setsid()
             os.dup2(output.fileno(), 1)
             os.dup2(errors.fileno(), 2)
-            os._exit(_exit_code(action))
+            os._exit(exit_code(action))
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         texts = []
         for file in (output, errors):
@@ -45,7 +45,8 @@ def fork(action: Callable[[], object]) -> Ended:
         return Ended(code, *texts)
 
 
-def _exit_code(action: Callable[[], object]) -> int:
+def exit_code(action: Callable[[], object]) -> int:
+    """The exit code of a process that does something, and nothing else."""
     code = 0
     try:
         action()

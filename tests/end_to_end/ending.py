@@ -2,9 +2,10 @@
 
 `python -m tests.end_to_end.ending FILE` takes a JSON list of trainings.
 
-A training is the words of its command and where it ends: a place of `PLACES`, how often that is met before, and the
-signal; or nothing. One process imports everything once and forks a child for each, so that an end costs what the
-training does, and not the imports. How each child ended and what it said is printed as a JSON list.
+A training is the words of its command, the number of processes that train together, and where it ends: a place of
+`PLACES`, how often that is met before, and the signal; or nothing. One process imports everything once and forks a
+child for each, so that an end costs what the training does, and not the imports. How each child ended and what it said
+is printed as a JSON list.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ import importlib
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
 import clipshift.cli
 import clipshift.training.run  # with PyTorch, before the first fork
-from tests.forking import Ended, fork
+from tests.forking import Ended, exit_code, fork
 
 PLACES = {
     "update": ("clipshift.training.loop", "Trainer", "_step"),
@@ -73,30 +76,68 @@ def train(words: list[str], end: End | None) -> Ended:
     return fork(action)
 
 
-def train_and_stop_the_launcher() -> None:
-    """Under `torchrun`: at the second update the first rank has the launcher stopped, which tells all ranks."""
+def train_ranks(words: list[str], count: int, end: End | None) -> Ended:
+    """Train in several processes together, whose launcher hands SIGTERM on to all, as `torchrun` does.
+
+    The end is at the first rank, which has the launcher stopped and goes on when it was told, too.
+    """
+
+    def rank_action(rank: int, port: int) -> None:
+        os.environ.update(
+            RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count),
+            MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
+        )  # fmt: skip
+        if rank == 0 and end is not None:
+            meet(end.place, end.calls, _stop_the_launcher)
+        sys.argv = ["clipshift", *words]
+        clipshift.cli.main()
+
+    def launch() -> None:
+        ranks: list[int] = []
+        port = _unused_port()
+        for rank in range(count):
+            child = os.fork()
+            if child == 0:
+                os._exit(exit_code(lambda rank=rank: rank_action(rank, port)))  # type: ignore[misc]
+            ranks.append(child)
+
+        def hand_on(number: int, _: FrameType | None) -> None:
+            for child in ranks:
+                os.kill(child, number)
+
+        signal.signal(signal.SIGTERM, hand_on)
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in ranks]
+        sys.exit(max(codes, key=abs))
+
+    return fork(launch)
+
+
+def _stop_the_launcher() -> None:
     came = threading.Event()
+    before = signal.getsignal(signal.SIGTERM)
+    assert callable(before)
 
-    def stop() -> None:
-        before = signal.getsignal(signal.SIGTERM)
-        assert callable(before)
+    def handle(number: int, frame: FrameType | None) -> None:
+        before(number, frame)
+        came.set()
 
-        def handle(number: int, frame: FrameType | None) -> None:
-            before(number, frame)
-            came.set()
+    signal.signal(signal.SIGTERM, handle)
+    os.kill(os.getppid(), signal.SIGTERM)
+    assert came.wait(timeout=1800)
 
-        signal.signal(signal.SIGTERM, handle)
-        os.kill(os.getppid(), signal.SIGTERM)
-        assert came.wait(timeout=1800)
 
-    if os.environ["RANK"] == "0":
-        meet("update", 2, stop)
-    clipshift.cli.main()
+def _unused_port() -> int:
+    """A port on which nobody listens, below those that systems give away by themselves."""
+    for port in range(20000 + os.getpid() % 10000, 32000):
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
 
 
 if __name__ == "__main__":
-    if "RANK" in os.environ:
-        train_and_stop_the_launcher()
-    else:
-        wanted = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-        json.dump([train(words, None if end is None else End(*end)) for words, end in wanted], sys.stdout)
+    done = []
+    for words, count, end in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
+        at = None if end is None else End(*end)
+        done.append(train(words, at) if count == 1 else train_ranks(words, count, at))
+    json.dump(done, sys.stdout)

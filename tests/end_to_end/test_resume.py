@@ -47,6 +47,21 @@ def hashes(run: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files} | {"checkpoint": last.name}
 
 
+Training = tuple[list[str], int, tuple[str, int, int] | None]
+"""The words of a command, processes, and where it ends."""
+
+
+def trained(trainings: list[Training], folder: Path) -> list[Ended]:
+    """How trainings end, one after the other."""
+    listed = folder / "trainings.json"
+    listed.write_text(json.dumps(trainings), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, *ENDING, listed], cwd=ROOT, capture_output=True, text=True, check=False, timeout=1800
+    )
+    assert done.returncode == 0, done.stderr
+    return [Ended(*each) for each in json.loads(done.stdout)]
+
+
 class Runs(NamedTuple):
     """A run that nothing interrupted, and one that was killed and stopped; how their starts ended."""
 
@@ -69,21 +84,15 @@ def runs(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     def words(run: Path, workers: int = 0) -> list[str]:
         return ["train", str(clips), *SMALL, f"train.epochs={EPOCHS}", f"data.workers={workers}", "--out", str(run)]
 
-    trainings: list[tuple[list[str], tuple[str, int, int] | None]] = [(words(whole), None)]
+    trainings: list[Training] = [(words(whole), 1, None)]
     for each in (PLACES[number % len(PLACES)] for number in range(KILLS)):
         place, _, rest = each.partition(":")
         calls, _, workers = rest.partition("/")
-        trainings.append((words(broken, int(workers or 0)), (place, int(calls), signal.SIGKILL)))
-    trainings.append((words(broken, 1), ("update", 3, signal.SIGTERM)))
-    trainings.append((words(broken), ("update", 3, signal.SIGINT)))
-    trainings += [(words(broken), None), (words(whole), None)]
-    listed = folder / "trainings.json"
-    listed.write_text(json.dumps(trainings), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, *ENDING, listed], cwd=ROOT, capture_output=True, text=True, check=False, timeout=1800
-    )
-    assert done.returncode == 0, done.stderr
-    first, *middle, term, interrupt, last, again = (Ended(*each) for each in json.loads(done.stdout))
+        trainings.append((words(broken, int(workers or 0)), 1, (place, int(calls), signal.SIGKILL)))
+    trainings.append((words(broken, 1), 1, ("update", 3, signal.SIGTERM)))
+    trainings.append((words(broken), 1, ("update", 3, signal.SIGINT)))
+    trainings += [(words(broken), 1, None), (words(whole), 1, None)]
+    first, *middle, term, interrupt, last, again = trained(trainings, folder)
     return Runs(whole, first, hashes(whole), broken, middle, [term, interrupt], last, again)
 
 
@@ -116,20 +125,17 @@ def test_the_same_command_on_a_finished_run_trains_no_more(runs: Runs) -> None:
 
 @pytest.mark.slow
 def test_two_ranks_stopped_by_sigterm_end_in_the_same_bits(clips: Path, tmp_path: Path) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    def words(run: str) -> list[str]:
+        settings = (*SMALL, "train.epochs=2", "data.workers=0", "train.examine=false", "train.unknown=false")
+        return ["train", str(clips), *settings, "--out", str(tmp_path / run)]
 
-    def train(run: Path, *program: str | Path) -> subprocess.CompletedProcess[str]:
-        words = ["train", str(clips), *SMALL, "train.epochs=3", "data.workers=0", "--out", str(run)]
-        return subprocess.run(
-            [*torchrun, *program, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
-        )
-
-    whole = train(tmp_path / "whole", "-m", "clipshift")
-    assert whole.returncode == 0, whole.stderr
-    stopped = train(tmp_path / "stopped", *ENDING)
-    assert "To go on: clipshift train" in stopped.stderr
-    assert not (tmp_path / "stopped" / "finished.json").exists()
-    last = train(tmp_path / "stopped", "-m", "clipshift")
-    assert last.returncode == 0, last.stderr
-    assert "Going on from epoch" in last.stderr
+    stop = ("update", 2, signal.SIGTERM)
+    whole, stopped, last = trained(
+        [(words("whole"), 2, None), (words("stopped"), 2, stop), (words("stopped"), 2, None)], tmp_path
+    )
+    assert whole.code == 0, whole.errors
+    assert stopped.code == 75, stopped.errors
+    assert "To go on: clipshift train" in stopped.errors
+    assert last.code == 0, last.errors
+    assert "Going on from epoch" in last.errors
     assert hashes(tmp_path / "stopped") == hashes(tmp_path / "whole")
