@@ -168,6 +168,10 @@ _EXTRAS = {
     "starlette": "serve",
     "uvicorn": "serve",
     "huggingface_hub": "hub",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "trackio": "trackio",
+    "mlflow": "mlflow",
 }
 """The extra of clipshift that brings a package; `train` brings all others."""
 

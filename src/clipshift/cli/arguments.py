@@ -19,6 +19,7 @@ Text = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_no_option)
 """The value of an option, which may begin with one hyphen: `--json -`, `--out -x`."""
 Crops = Literal["center", "three", "three_small", "ten"]
 Amp = Literal["fp32", "bf16", "fp16"]
+Tracker = Literal["tensorboard", "wandb", "trackio", "mlflow", "dvc"]
 Target = Literal["onnx", "openvino", "torch"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Count = Annotated[int, Parameter(validator=Number(gte=1, lte=1_000_000))]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from clipshift.cli.arguments import Amp, Text
+from clipshift.cli.arguments import Amp, Text, Tracker
 
 
 def train(
@@ -17,6 +17,7 @@ def train(
     config: Text | None = None,
     weights: Text | None = None,
     amp: Amp | None = None,
+    track: Annotated[tuple[Tracker, ...], Parameter(negative=())] = (),
     overwrite: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Train a classifier; the same command again goes on where it stopped.
@@ -31,10 +32,19 @@ def train(
             was learnt from imagenet (still pictures) or kinetics400 (motion): auto is the latter where it can be had;
             by default as the recipe says.
         amp: Precision: fp32, bf16 or fp16.
+        track: Trackers that are told of the run: tensorboard, wandb, trackio, mlflow, dvc; one or more.
         overwrite: Replace the run that the run folder holds.
     """
     import clipshift
 
     clipshift.train(
-        data, *settings, out=out, recipe=recipe, config=config, weights=weights, amp=amp, overwrite=overwrite
+        data,
+        *settings,
+        out=out,
+        recipe=recipe,
+        config=config,
+        weights=weights,
+        amp=amp,
+        track=track,
+        overwrite=overwrite,
     )

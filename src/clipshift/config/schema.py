@@ -22,6 +22,7 @@ Positive = Annotated[float, Field(gt=0)]
 Color = tuple[float, float, float]
 Sampling = Literal["middle", "middle_float", "middle_or_first", "block_middle", "ends", "dense"]
 TrainSampling = Literal["random", "block_random", "block_random_or_first", "block_random_or_spread", "dense"]
+TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow", "dvc"]
 Crops = Literal["center", "three", "three_small", "ten"]
 CropsSetting = Annotated[Crops, BeforeValidator(lambda value: "center" if value == "centre" else value)]
 """Crops in a file or setting, where earlier versions wrote `centre`."""
@@ -337,6 +338,11 @@ class TrainConfig(Section):
     """A checkpoint is also written within an epoch after this many minutes."""
     log_every: PositiveInt = 10
     """Updates between two lines of `metrics.jsonl`."""
+    track: tuple[TrackerName, ...] = ()
+    """Trackers that are told of settings, metrics, plots, report and model (docs/tracking.md); what fails or hangs
+    there neither stops nor changes the training."""
+    track_seconds: Positive = 60.0
+    """The longest that the end of a training waits for its trackers, which may have to send a model somewhere."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     threads: Annotated[int, Field(ge=0)] = 0

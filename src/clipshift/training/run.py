@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,6 +15,7 @@ from clipshift.config.text import yaml_value
 from clipshift.device import check_amp
 from clipshift.errors import TrainingInterrupted
 from clipshift.parallel.spawning import end_if_run_again
+from clipshift.tracking.trackers import Trackers
 from clipshift.training.checkpoint import newest_checkpoint_name
 from clipshift.training.choosing_weights import choose_weights
 from clipshift.training.distributed import Ranks, join_ranks
@@ -39,6 +42,7 @@ def train(
     config: str | Path | None = None,
     weights: str | Path | None = None,
     amp: str | None = None,
+    track: Sequence[str] = (),
     overwrite: bool = False,
 ) -> TrainResult:
     """Train a classifier, or go on with a training that was interrupted.
@@ -56,6 +60,8 @@ def train(
             was learnt from imagenet (still pictures) or kinetics400 (motion): auto is the latter where it can be had;
             by default as the recipe says. A TSM takes over their shift, unless settings say otherwise.
         amp: Precision: fp32, bf16 or fp16. Short for the setting `train.amp`.
+        track: Trackers that are told of the run: tensorboard, wandb, trackio, mlflow, dvc; one or more. Short for
+            the setting `train.track`.
         overwrite: Replace the run that the run folder holds.
 
     Returns:
@@ -71,10 +77,13 @@ def train(
     """
     end_if_run_again()
     recipe = recipe or DEFAULT_RECIPE
-    extra = {"--amp": {"train.amp": amp}} if amp else {}
+    extra: dict[str, dict[str, Any]] = {"--amp": {"train.amp": amp}} if amp else {}
+    if track:
+        extra["--track"] = {"train.track": list(track)}
     settled = resolve(recipe, file=config, settings=settings, extra=extra)
     run = Path(out) if out else Path("runs") / f"{Path(data).resolve().stem}-{Path(recipe).stem}"
-    command = _command(data, settings, out=out, recipe=recipe, config=config, weights=weights, amp=amp)
+    options = {"out": out, "recipe": recipe, "config": config, "weights": weights, "amp": amp, "track": track}
+    command = _command(data, settings, **options)
     with join_ranks(settled.config.train.device) as ranks, stop_on_signals() as stop, RunFolder(run) as held:
         ranks.on_rank_zero(held.look)
         # Decided once for all processes: one may reach a server that another cannot.
@@ -103,13 +112,19 @@ def _set_up_pytorch(config: Config, ranks: Ranks) -> None:
 
 def _train(job: Job, others: Others, stop: StopRequest) -> TrainResult:
     run = prepare(job, others)
-    try:
-        train_epochs(run, stop)
-    except StopAsked:
-        checkpoint = newest_checkpoint_name(job.checkpoints)
-        where = str(job.checkpoints / checkpoint) if checkpoint else None
-        raise TrainingInterrupted(stop.exit_code or 75, where, job.command) from None
-    return finish(run)
+    settings = job.config.train
+    names = settings.track if job.ranks.first else ()
+    with Trackers(names, job.folder, settings.track_seconds, job.reporter.say) as trackers:
+        trackers.start()
+        try:
+            train_epochs(run, stop, on_epoch=trackers.look)
+        except StopAsked:
+            checkpoint = newest_checkpoint_name(job.checkpoints)
+            where = str(job.checkpoints / checkpoint) if checkpoint else None
+            raise TrainingInterrupted(stop.exit_code or 75, where, job.command) from None
+        result = finish(run)
+        trackers.finish()
+    return result
 
 
 def _command(data: str | Path, settings: tuple[Settings, ...], **options: object) -> str:
@@ -120,6 +135,6 @@ def _command(data: str | Path, settings: tuple[Settings, ...], **options: object
             [setting] if isinstance(setting, str) else [f"{k}={yaml_value(v)}" for k, v in flatten(setting).items()]
         )
     for name, value in options.items():
-        if value is not None:
-            words += [f"--{name}", str(value)]
+        for each in value if isinstance(value, list | tuple) else [] if value is None else [value]:
+            words += [f"--{name}", str(each)]
     return shlex.join(words)

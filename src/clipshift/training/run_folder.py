@@ -41,6 +41,8 @@ _OPERATIONAL = {
     "train.start",
     "train.unknown",
     "train.log_every",
+    "train.track",
+    "train.track_seconds",
     "evaluate.batch_size",
 }
 _PACKAGES = ("torch", "torchvision", "timm", "av", "numpy", "pydantic", "safetensors", "torchmetrics")

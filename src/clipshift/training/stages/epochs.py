@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -21,12 +21,13 @@ from clipshift.training.stages.job import Run
 from clipshift.training.stages.validating import keep_if_best, validate
 
 
-def train_epochs(run: Run, stop: StopRequest) -> None:
+def train_epochs(run: Run, stop: StopRequest, on_epoch: Callable[[], None]) -> None:
     """Train until all epochs are done, or the metric stopped improving.
 
     Args:
         run: The training; its loader is closed at the end.
         stop: Whether the user asked to stop.
+        on_epoch: Called after each.
 
     Raises:
         DataError: Too many clips cannot be read.
@@ -46,6 +47,7 @@ def train_epochs(run: Run, stop: StopRequest) -> None:
             _record_epoch(run, evaluation, meter, measured)
             trainer.progress = trainer.progress.next_epoch()
             run.save_checkpoint()
+            on_epoch()
     except StopAsked:
         if trainer.progress.update:
             run.save_checkpoint()
