@@ -161,8 +161,9 @@ def test_examples_of_python_run(page: str, tmp_path: Path, monkeypatch: pytest.M
     assert failed == 0
 
 
-def test_examples_of_trust_run(
-    small_model: Path, small_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("page", ["docs/trust.md", "docs/explaining.md"])
+def test_examples_with_a_trained_model_run(
+    page: str, small_model: Path, small_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The blocks of Python, with a calibrated model as `runs/gym`."""
     monkeypatch.chdir(tmp_path)
@@ -170,10 +171,10 @@ def test_examples_of_trust_run(
     fitted = Calibration(temperature=1.5, clips=20, scores=tuple(number / 20 for number in range(20)))
     save_bundle(tmp_path / "runs" / "gym" / "model", network, spec.model_copy(update={"calibration": fitted}))
     shutil.copy(min(small_clips.rglob("*.mp4")), "new_clip.mp4")
-    blocks = re.findall(r"^```python\n(.*?)^```", PAGES["docs/trust.md"], flags=re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGES[page], flags=re.MULTILINE | re.DOTALL)
     assert blocks
     for block in blocks:
-        exec(compile(block, "docs/trust.md", "exec"), {})  # noqa: S102 - the page of the repository
+        exec(compile(block, page, "exec"), {})  # noqa: S102 - the page of the repository
 
 
 def test_the_table_of_errors_is_summed_up_in_the_readme() -> None:

@@ -58,6 +58,8 @@ PRINTED_BY = {
     "evaluation/evaluator.py": ("evaluate",),
     "evaluation/fusion.py": ("evaluate",),
     "evaluation/report/page.py": ("evaluate",),
+    "evaluation/report/mistakes.py": ("report",),
+    "evaluation/explaining": ("explain",),
     "inference/engines/onnxruntime.py": ("predict", "evaluate", "benchmark"),
 }
 # Texts that name the command in words of their own.

@@ -26,6 +26,8 @@ from .errors import WeightsError as WeightsError
 from .evaluation.calibrating import Calibrated as Calibrated
 from .evaluation.calibrating import calibrate as calibrate
 from .evaluation.evaluator import evaluate as evaluate
+from .evaluation.explaining.explain import explain as explain
+from .evaluation.explaining.explanation import Explanation as Explanation
 from .evaluation.fusion import fuse as fuse
 from .evaluation.metrics import Metrics as Metrics
 from .evaluation.results import Evaluation as Evaluation

@@ -34,6 +34,7 @@ OTHERWISE = {
     "calibrate": {"settings"},
     "timeline": {"videos", "workers"},  # a command has its settings among the names, and None for auto
     "fit_events": {"settings", "workers"},
+    "explain": {"settings"},
     "export": {"settings"},
     "frames": {"settings"},
     "repack": {"settings"},

@@ -16,6 +16,7 @@ from clipshift.cli.config import config
 from clipshift.cli.convert import convert
 from clipshift.cli.doctor import doctor
 from clipshift.cli.evaluate import evaluate
+from clipshift.cli.explain import explain
 from clipshift.cli.export import export
 from clipshift.cli.fit_events import fit_events
 from clipshift.cli.lists import lists
@@ -45,6 +46,7 @@ COMMANDS: dict[str, tuple[Callable[..., Any], ...]] = {
         train,
         evaluate,
         predict,
+        explain,
         timeline,
         stream,
         fit_events,

@@ -150,7 +150,7 @@ def early_layers(backbone: nn.Module, stages: int) -> list[nn.Module]:
     """
     if stages == 0:
         return []
-    levels = _stage_ends(backbone)
+    levels = stage_ends(backbone)
     if stages not in levels:
         raise ConfigError(
             "The backbone has no such stage: one ends where the resolution halves.",
@@ -176,7 +176,7 @@ def stages_from_the_end(backbone: nn.Module) -> dict[nn.Parameter, int]:
     Args:
         backbone: A network of timm; one that does not tell its stages counts as one stage.
     """
-    ends = _stage_ends(backbone)
+    ends = stage_ends(backbone)
     after = dict.fromkeys(backbone.parameters(), 0)
     # What the network holds itself are tokens and positions of transformers, which belong to the input.
     after |= dict.fromkeys(backbone.parameters(recurse=False), max(0, len(ends) - 1))
@@ -186,7 +186,7 @@ def stages_from_the_end(backbone: nn.Module) -> dict[nn.Parameter, int]:
     return after
 
 
-def _stage_ends(backbone: nn.Module) -> dict[int, str]:
+def stage_ends(backbone: nn.Module) -> dict[int, str]:
     """The name of each stage's last module, by the stage's number."""
     info: list[dict[str, Any]] = list(getattr(backbone, "feature_info", []))
     # Networks of one resolution (transformers) count their levels; the others' begin with any part of it.

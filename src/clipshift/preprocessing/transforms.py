@@ -142,6 +142,12 @@ def evaluation_views(frames_THWC: np.ndarray, settings: InputConfig, crops: Crop
     return cut_views(_resize(_tensor(frames_THWC), height, width, settings), settings, crops)
 
 
+def scale_frames(frames_THWC: np.ndarray, settings: InputConfig) -> np.ndarray:
+    """The first step of `evaluation_views` alone, uint8 (T, h, w, 3); done twice it is the same as done once."""
+    height, width = scaled_size(frames_THWC.shape[1], frames_THWC.shape[2], settings)
+    return np.asarray(_resize(_tensor(frames_THWC), height, width, settings).permute(0, 2, 3, 1))
+
+
 def cut_square(frames_TCHW: torch.Tensor, x: int, y: int, side: int) -> torch.Tensor:
     """A square of frames (T, 3, H, W), its left and upper edge at x and y."""
     return frames_TCHW[:, :, y : y + side, x : x + side]
@@ -165,7 +171,7 @@ def cut_views(
         (V, T, 3, side, side), contiguous.
     """
     views = []
-    for x, y, side in _test_boxes(frames_TCHW.shape[3], frames_TCHW.shape[2], settings, crops):
+    for x, y, side in test_boxes(frames_TCHW.shape[3], frames_TCHW.shape[2], settings, crops):
         view = cut(frames_TCHW, x, y, side)
         views.append(view)
         if crops == "ten":
@@ -219,8 +225,8 @@ def normalize(clips: torch.Tensor, mean: Sequence[float], std: Sequence[float]) 
     return clips.to(torch.float32).div_(255).sub_(means).div_(stds)
 
 
-def _test_boxes(width: int, height: int, settings: InputConfig, crops: Crops) -> list[tuple[int, int, int]]:
-    """Left, top and side of the test crops of a scaled frame."""
+def test_boxes(width: int, height: int, settings: InputConfig, crops: Crops) -> list[tuple[int, int, int]]:
+    """Left, top and side, in pixels, of the test crops of a frame that is scaled to `width` x `height`."""
     crop = settings.crop
     if crops == "center":
         return [(_half(width - crop, settings), _half(height - crop, settings), crop)]

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from cycler import cycler
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from PIL import Image
 
 from clipshift.files import write_whole
@@ -66,14 +68,22 @@ class Plot:
 
 
 def render(plot: Plot, theme: Theme = LIGHT) -> bytes:
-    """The plot as a PNG file."""
+    """The plot as a PNG file of at most 256 colors."""
+    small = io.BytesIO()
+    flat = Image.fromarray(render_pixels(plot, theme)).quantize(_PALETTE, dither=Image.Dither.NONE)
+    # A palette: a few flat colors and their edges need no more, and a third of the bytes.
+    flat.save(small, "PNG", optimize=True)
+    return small.getvalue()
+
+
+def render_pixels(plot: Plot, theme: Theme = LIGHT) -> NDArray[np.uint8]:
+    """The plot as pixels, uint8 (height, width, 3), RGB."""
     with matplotlib.rc_context(_style(theme)):
         figure = Figure(figsize=plot.size, layout="constrained")
         plot.draw(figure, theme)
-        file = io.BytesIO()
-        FigureCanvasAgg(figure)
-        figure.savefig(file, format="png")
-    return _small(file)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # type: ignore[no-untyped-call]
+        return np.array(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
 
 
 def save_plots(folder: Path, plots: Sequence[Plot]) -> list[Path]:
@@ -133,15 +143,6 @@ def _style(theme: Theme) -> dict[Any, Any]:
         "font.family": list(_families()),
         "font.size": 9,
     }
-
-
-def _small(file: io.BytesIO) -> bytes:
-    """A PNG file with a palette: a few flat colors and their edges need no more, and a third of the bytes."""
-    with Image.open(file) as picture:
-        flat = picture.convert("RGB").quantize(_PALETTE, dither=Image.Dither.NONE)
-    small = io.BytesIO()
-    flat.save(small, "PNG", optimize=True)
-    return small.getvalue()
 
 
 @cache

@@ -23,6 +23,7 @@ from clipshift.config import DataConfig, ReadingConfig, flatten
 from clipshift.errors import RunError
 from clipshift.evaluation.metrics import CALIBRATION_BINS, Metrics, wilson_interval
 from clipshift.evaluation.report.canvas import DARK, Plot, render, save_plots
+from clipshift.evaluation.report.mistakes import Explain, explainer
 from clipshift.evaluation.report.plots import evaluation_plots, training_plots
 from clipshift.evaluation.report.run_files import RunFiles, read_run
 from clipshift.evaluation.report.strips import clip_strip, data_uri, tensor_strip
@@ -43,7 +44,7 @@ _MOST_SECONDS = 1e9
 Section = dict[str, Any]
 
 
-def write_report(run: str | Path, *, title: str | None = None) -> Path:
+def write_report(run: str | Path, *, title: str | None = None, explain: bool = False) -> Path:
     """Writes `report.html`, and the plots as `plots/*.png`, from the files of a run folder.
 
     Sections whose files are missing are left out, so the folder of an evaluation alone is enough. Frames are decoded
@@ -52,12 +53,16 @@ def write_report(run: str | Path, *, title: str | None = None) -> Path:
     Args:
         run: A run folder, or a folder that `Evaluation.save` wrote.
         title: Headline of the report. Default: the folder's name.
+        explain: Show, of the worst mistakes, which frames and what in them made the model answer so
+            ([explain][clipshift.evaluation.explaining.explain.explain]). Takes about ten answers of it for each.
 
     Returns:
         The path of the report.
 
     Raises:
-        RunError: There is nothing to report in the folder, or it cannot be written.
+        RunError: There is nothing to report in the folder, or it cannot be written; or the mistakes cannot be
+            explained, as the model is not known.
+        WeightsError: The model that explains is no longer there.
     """
     folder = Path(run)
     found = read_run(folder)
@@ -80,7 +85,7 @@ def write_report(run: str | Path, *, title: str | None = None) -> Path:
         training=_training(found),
         confusion=_confusion(found),
         classes=_classes(found),
-        clips=_clips(found),
+        clips=_clips(found, explainer(found) if explain else None),
         batch=_batch(found),
         data=_data(found),
         bad=_bad(found),
@@ -269,7 +274,7 @@ def _classes(found: RunFiles) -> list[Section]:
     return sorted(rows, key=lambda row: 2.0 if row["entry"].accuracy is None else row["entry"].accuracy)
 
 
-def _clips(found: RunFiles) -> Section | None:
+def _clips(found: RunFiles, why: Explain | None) -> Section | None:
     if found.evaluation is None:
         return None
     scored = [score for score in found.evaluation.scores if score.logits is not None]
@@ -277,7 +282,8 @@ def _clips(found: RunFiles) -> Section | None:
     wrong = sorted((score for score in scored if not score.correct), key=loss, reverse=True)
     unsure = sorted((score for score in scored if score.correct), key=loss, reverse=True)
     return {
-        "wrong": [_clip(score, found, found.evaluation) for score in wrong[:_MOST_WRONG]],
+        "wrong": [_clip(score, found, found.evaluation) | (why(score) if why else {}) for score in wrong[:_MOST_WRONG]],
+        "explained": why is not None,
         "wrong_count": len(wrong),
         # Where the answer is right, the highest loss is the lowest probability.
         "unsure": [_clip(score, found, found.evaluation) for score in unsure[:_MOST_UNCERTAIN]],
@@ -314,6 +320,8 @@ def _clip(score: ClipScore, found: RunFiles, evaluation: Evaluation) -> Section:
         "truth_shown": score.label in best,
         "bars": bars,
         "pictures": pictures,
+        "adds": (),
+        "notes": (),
         "reason": reason,
     }
 

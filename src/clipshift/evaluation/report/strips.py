@@ -46,10 +46,10 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def picture_uri(frame_HWC: NDArray[Any]) -> str:
-    """A frame (H, W, 3) of uint8, RGB, as a small JPEG picture in a data URI."""
+def picture_uri(frame_HWC: NDArray[Any], *, box: tuple[int, int] = _BOX) -> str:
+    """A frame (H, W, 3) of uint8, RGB, as a JPEG picture in a data URI, within `box` (width and height in pixels)."""
     image = Image.fromarray(np.ascontiguousarray(frame_HWC))
-    image.thumbnail(_BOX)
+    image.thumbnail(box)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=_QUALITY, optimize=True)
     return data_uri(file.getvalue(), "image/jpeg")
