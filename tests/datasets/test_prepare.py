@@ -11,6 +11,7 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -337,16 +338,17 @@ def test_command(ucf: tuple[Path, Path], tmp_path: Path) -> None:
     assert "1 listed clip not there" in done.stdout
 
 
-@pytest.mark.parametrize("form", ["paddlevideo", "mmaction2", "clipshift"])
+@pytest.mark.parametrize("form", get_args(ListFormat))
 def test_lists_in_all_forms_read_back_the_same(tmp_path: Path, form: ListFormat) -> None:
     videos = write_motion_clips(tmp_path / "motion", clips_per_class=2, validation_per_class=1, frames=4, size=32)
     written = write_lists(videos, tmp_path / form, form=form)
     again = write_lists(written.data, tmp_path / "again")
     first, second = (read_dataset(source, DataConfig()) for source in (videos, again.data))
     for ours, theirs in ((first.train, second.train), (first.validation, second.validation)):
-        assert [(clip.path, clip.label) for clip in ours.clips] == [(clip.path, clip.label) for clip in theirs.clips]
+        read_back = [(clip.path.resolve(), clip.label) for clip in theirs.clips]
+        assert [(clip.path, clip.label) for clip in ours.clips] == read_back
     assert first.classes == second.classes
-    if form != "clipshift":
+    if form in ("paddlevideo", "mmaction2"):
         line = written.lists["train"].read_text().splitlines()[0]
         assert line == "train/left_and_back/0000.mp4 0"
     if form == "paddlevideo":

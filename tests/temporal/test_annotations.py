@@ -86,8 +86,53 @@ def test_label_studio(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="numbers of frames") as caught:
         read_annotations(path)
     assert caught.value.where == f"{path}:[0].annotations[0]"
-    with pytest.raises(DataError, match="not written"):
-        write_annotations(tmp_path / "to.json", ONE, "labelstudio")
+
+
+def test_fiftyone_in_frames_and_in_seconds(tmp_path: Path) -> None:
+    detections = {
+        "classes": ["fall", "cry"],
+        "labels": {
+            "hall": [{"label": 0, "support": [1, 50], "confidence": 0.5}, {"label": 1, "timestamps": [3.5, 4.0]}],
+            "empty": None,
+        },
+    }
+    path = written(tmp_path, "labels.json", json.dumps(detections))
+    (tmp_path / "data.json").write_text(json.dumps({"hall": "/videos/hall.mp4"}))
+    assert read_annotations(path, fps=25) == [
+        Annotation("/videos/hall.mp4", (Segment("fall", 0, 2, 0.5), Segment("cry", 3.5, 4))),
+        Annotation("empty"),
+    ]
+    with pytest.raises(DataError, match="given in frames") as caught:
+        read_annotations(path)
+    assert caught.value.where == f"{path}:labels.hall[0]"
+    detections["labels"] = {"hall": [{"label": 2, "timestamps": [0, 1]}]}
+    with pytest.raises(DataError, match="no number of a class"):
+        read_annotations(written(tmp_path, "labels.json", json.dumps(detections)))
+
+
+def test_cvat_in_frames(tmp_path: Path) -> None:
+    """A track that leaves and comes back, one to the end of what is marked, and a label that is one of the shapes."""
+
+    def box(frame: int, outside: int = 0) -> str:
+        return f'<box frame="{frame}" outside="{outside}" occluded="0" keyframe="1" xtl="1" ytl="1" xbr="2" ybr="2"/>'
+
+    text = (
+        "<annotations><version>1.1</version><meta><task><name>t</name><source>hall.mp4</source></task></meta>"
+        f'<track id="0" label="fall" source="manual">{box(0)}{box(50, 1)}{box(100)}{box(125, 1)}</track>'
+        f'<track id="1" label="box">{box(10)}<polygon frame="12" outside="0" points="1,1;2,2;3,1"/></track>'
+        "</annotations>"
+    )
+    path = written(tmp_path, "task.xml", text)
+    assert read_annotations(path, fps=25) == [
+        Annotation("hall.mp4", (Segment("fall", 0, 2), Segment("fall", 4, 5), Segment("box", 0.4, 13 / 25)))
+    ]
+    with pytest.raises(DataError, match="numbers of frames"):
+        read_annotations(path)
+    # Without the attributes that keep the times, CVAT's frames are those that the spans show.
+    write_annotations(tmp_path / "b.xml", [Annotation("b.mp4", (Segment("x", 0.5, 1.04),), 2.0)], fps=25)
+    bare = (tmp_path / "b.xml").read_text().replace('name="start"', 'name="a"').replace('name="end"', 'name="b"')
+    (found,) = read_annotations(written(tmp_path, "c.xml", bare), fps=25)
+    assert found.segments == (Segment("x", 12 / 25, 26 / 25),)
 
 
 HARD = (
@@ -106,10 +151,17 @@ HARD = (
 )
 
 
-@pytest.mark.parametrize("name", ["hall.csv", "hall.jsonl", "hall.json", "hall.vtt", "hall.srt", "hall.eaf"])
-def test_round_trips_keep_labels_and_times(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        *((f"hall.{form}", None) for form in ("csv", "jsonl", "json", "vtt", "srt", "eaf", "xml")),
+        ("hall.json", "labelstudio"),
+        ("hall.json", "fiftyone"),
+    ],
+)
+def test_round_trips_keep_labels_and_times(name: str, form: Form | None, tmp_path: Path) -> None:
     marks = tuple(Segment(label, 1.2345 * place, 4000.98765 * place + 1) for place, label in enumerate(HARD))
-    write_annotations(tmp_path / name, [Annotation("hall", marks)])
+    write_annotations(tmp_path / name, [Annotation("hall", marks)], form, fps=30000 / 1001)
     (found,) = read_annotations(tmp_path / name)
     assert found.path == "hall"
     assert [one.label for one in found.segments] == list(HARD)
@@ -161,6 +213,10 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
         ("a.vtt", "WEBVTT\n\nx\n00:01 --> 00:02\na\n", 4, "times of a cue"),
         ("a.srt", "1\n00:00:01,000 --> 00:00:02,000\na\n\nfoo\nbar\n", 5, "no line with its times"),
         ("a.srt", "1\n00:00:01,000 --> 00:00:02,000\n\n", 2, "label is missing"),
+        ("a.json", '{"labels": {"v": [{"label": "x", "timestamps": [1]}]}}', "labels.v[0]", "two numbers"),
+        ("a.xml", "<a/>", 1, "not a document of CVAT"),
+        ("a.xml", "<annotations>\n<image/></annotations>", 2, "form for images"),
+        ("a.xml", '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///x">]>\n<annotations/>', 1, "document type"),
         ("a.eaf", "<a/>", 1, "not a document of ELAN"),
         ("a.eaf", "<ANNOTATION_DOCUMENT>\n<b>\n</ANNOTATION_DOCUMENT>", 3, "not XML"),
         ("a.eaf", '<!DOCTYPE a [\n<!ENTITY b SYSTEM "file:///x">]>\n<ANNOTATION_DOCUMENT/>', 1, "document type"),
@@ -196,6 +252,8 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("a.vtt", None, [Annotation("a", (Segment("x", -1, 1),))], "before 0"),
         ("a.eaf", None, [Annotation("a", (Segment("x\x07", 0, 1),))], "XML does not have"),
         ("a.csv", "kinetics", [Annotation("a")], "without a span"),
+        ("a.xml", None, [Annotation("a")], "counts frames"),
+        ("a.json", "fiftyone", [Annotation("a"), Annotation("a")], "comes twice"),
         ("a.json", None, [Annotation("a"), Annotation("a")], "comes twice"),
     ],
 )

@@ -17,9 +17,9 @@ def _no_option(kind: object, value: object) -> None:  # noqa: ARG001 - as cyclop
 
 Text = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_no_option)]
 """The value of an option, which may begin with one hyphen: `--json -`, `--out -x`."""
+Tracker = Literal["tensorboard", "wandb", "trackio", "mlflow", "dvc"]
 Crops = Literal["center", "three", "three_small", "ten"]
 Amp = Literal["fp32", "bf16", "fp16"]
-Tracker = Literal["tensorboard", "wandb", "trackio", "mlflow", "dvc"]
 Target = Literal["onnx", "openvino", "torch"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Count = Annotated[int, Parameter(validator=Number(gte=1, lte=1_000_000))]
@@ -27,7 +27,7 @@ Threads = Annotated[int, Parameter(validator=Number(gte=0, lte=1024))]
 Processes = Annotated[int | None, Parameter(validator=Number(gte=0, lte=1024))]
 MultiLabel = Annotated[bool, Parameter(negative=())]
 Fetch = Annotated[bool, Parameter(negative=())]
-ListFormat = Literal["clipshift", "mmaction2", "paddlevideo"]
+ListFormat = Literal["clipshift", "mmaction2", "paddlevideo", "videofolder", "fiftyone", "labelstudio"]
 # The names of `clipshift.evaluation.PROTOCOLS`, which is not imported here: the help must not wait for PyTorch.
 Protocol = Literal[
     "uniform-1x1",

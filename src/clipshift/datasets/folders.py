@@ -15,6 +15,10 @@ from clipshift.video import fitting_pattern, is_video_file
 from clipshift.video.frame_folder import frame_names
 
 CLASSES_FILE = "classes.txt"
+METADATA = ("metadata.jsonl", "metadata.csv")
+"""Names of the list of a videofolder of Hugging Face."""
+LABELS, VIDEOS = "labels.json", "data.json"
+"""FiftyOne's temporal detections, and where the videos are."""
 TRAIN_NAMES = ("train", "training")
 VALIDATION_NAMES = ("val", "validation", "valid")
 TEST_NAMES = ("test", "testing")

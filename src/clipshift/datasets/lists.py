@@ -9,7 +9,8 @@ objects with these keys. All are UTF-8.
 
 CSV and JSON lines may have `start` and `end`: the clip is that span of the video, in seconds. Then there may be
 `subset` and `duration`, too, and rows without a label and times: videos in which nothing is marked. Kinetics' columns
-(`youtube_id`, `time_start`, `time_end`, `split`) are read as such, and so are ActivityNet's JSON and Label Studio's.
+(`youtube_id`, `time_start`, `time_end`, `split`) are read as such, and so are ActivityNet's JSON, Label Studio's,
+FiftyOne's, and CVAT's XML. The list of a videofolder of Hugging Face has `file_name` for `path`.
 """
 
 from __future__ import annotations
@@ -37,11 +38,14 @@ from clipshift.datasets.spans import VideoFinder, read_span, role_of
 from clipshift.errors import DataError
 from clipshift.files import from_json
 from clipshift.temporal.annotations import read_annotations
+from clipshift.temporal.annotations.forms import read_video_labels
 from clipshift.temporal.annotations.model import Place
 from clipshift.temporal.segments import Segment
 from clipshift.video import Span, is_video_file
 
-LIST_SUFFIXES = frozenset({".txt", ".lst", ".list", ".csv", ".tsv", ".jsonl", ".json"})
+LIST_SUFFIXES = frozenset({".txt", ".lst", ".list", ".csv", ".tsv", ".jsonl", ".json", ".xml"})
+_ANNOTATIONS = (".json", ".xml")
+"""Files of annotations, which only those know that wrote them."""
 
 _LARGEST_NUMBER = 10**9
 _MOST_CLASSES = 100_000
@@ -149,7 +153,7 @@ def subsets_of(path: Path) -> frozenset[str]:
     Raises:
         DataError: The list is malformed, or a subset is none of these.
     """
-    if path.suffix.lower() not in (".csv", ".tsv", ".jsonl", ".json"):
+    if path.suffix.lower() not in (".csv", ".tsv", ".jsonl", *_ANNOTATIONS):
         return frozenset()
     # Labels do not matter here: as a list with several of them more is understood.
     rows = _parse(path, several=True, find=lambda _: None)
@@ -177,8 +181,8 @@ def stream_clips(path: Path) -> Iterator[tuple[Path, Span | None] | DataError]:
         where = finder.find(text) if span is not None else None
         return where or path.parent / text, span
 
-    if path.suffix.lower() == ".json":
-        yield from (found(row.path, row.span) for row in _annotation_rows(path) if row.span is not None)
+    if path.suffix.lower() in _ANNOTATIONS:
+        yield from (found(row.path, row.span) for row in _annotation_rows(path) if row.label is not None)
         return
     lines = _lines(path, "the path of one clip a line")
     if path.suffix.lower() == ".jsonl":
@@ -212,7 +216,7 @@ def gives_labels(path: Path) -> bool:
     Raises:
         DataError: The list cannot be read, is empty, or a line of CSV or JSON is malformed.
     """
-    if path.suffix.lower() == ".json":
+    if path.suffix.lower() in _ANNOTATIONS:
         return True
     lines = _lines(path, "the path of one clip a line")
     if path.suffix.lower() == ".jsonl":
@@ -289,8 +293,8 @@ def _joined(rows: Sequence[Row]) -> list[Row]:
 
 def _parse(path: Path, *, several: bool, find: Find) -> list[Parsed]:
     suffix = path.suffix.lower()
-    if suffix == ".json":
-        return _annotation_rows(path)
+    if suffix in _ANNOTATIONS:
+        return _annotation_rows(path, several)
     lines = _lines(path, "one clip a line: path label")
     if suffix == ".jsonl":
         marks = any('"start"' in text for _, text in lines)
@@ -300,8 +304,11 @@ def _parse(path: Path, *, several: bool, find: Find) -> list[Parsed]:
     return [(_numbers_row(path, line, find) if several else None) or _text_row(path, line, find) for line in lines]
 
 
-def _annotation_rows(path: Path) -> list[Parsed]:
-    """The spans of ActivityNet's JSON, or of Label Studio's where these are in seconds."""
+def _annotation_rows(path: Path, several: bool = True) -> list[Parsed]:
+    """The spans of a file of annotations, where these are in seconds; or labels of whole videos of Label Studio."""
+    whole = read_video_labels(path) if path.suffix.lower() == ".json" else {}
+    if whole:
+        return [_whole_video(path, name, labels, several) for name, labels in whole.items()]
     try:
         annotations = read_annotations(path)
     except DataError as error:
@@ -326,6 +333,17 @@ def _annotation_rows(path: Path) -> list[Parsed]:
     if not rows:
         raise DataError("The list is empty.", where=path, remedy="write one video with its spans at least")
     return rows
+
+
+def _whole_video(path: Path, name: str, labels: tuple[str, ...], several: bool) -> Parsed:
+    if not several and len(labels) > 1:
+        raise DataError(
+            "A video has several labels.",
+            where=path,
+            got=f"{name}: {', '.join(labels)}",
+            remedy="train with train.multi_label=true, or keep one choice",
+        )
+    return Parsed(name, name, labels if several else labels[0])
 
 
 def _roles(path: Path, rows: Sequence[Parsed]) -> frozenset[str]:
@@ -446,6 +464,8 @@ _KINETICS = {"youtube_id": "path", "time_start": "start", "time_end": "end", "sp
 
 def _columns(header: Sequence[str]) -> list[str]:
     columns = [name.strip().lower() for name in header]
+    if "path" not in columns:
+        columns = ["path" if name == "file_name" else name for name in columns]
     if "path" not in columns and {"youtube_id", "time_start"} <= set(columns):
         columns = [_KINETICS.get(name, name) for name in columns]
     return columns
@@ -453,7 +473,7 @@ def _columns(header: Sequence[str]) -> list[str]:
 
 def _is_kinetics(path: Path) -> bool:
     """Whether a list has Kinetics' columns, whose videos are often cut already."""
-    lines = [] if path.suffix.lower() in (".json", ".jsonl") else read_lines(path)
+    lines = [] if path.suffix.lower() in (*_ANNOTATIONS, ".jsonl") else read_lines(path)
     return bool(lines) and {"youtube_id", "time_start"} <= set(lines[0][1].lower().replace(" ", "").split(","))
 
 
@@ -497,6 +517,8 @@ def _json_object(path: Path, line: Line) -> dict[str, Any]:
         row = from_json(text)
     except ValueError as error:
         raise _malformed(path, number, text, _JSON_ALLOWED) from error
+    if isinstance(row, dict) and "path" not in row and "file_name" in row:
+        row["path"] = row.pop("file_name")
     if not isinstance(row, dict) or not isinstance(row.get("path"), str) or not row["path"]:
         raise _malformed(path, number, text, _JSON_ALLOWED)
     return row

@@ -15,9 +15,12 @@ from clipshift.config import DataConfig, ReadingConfig
 from clipshift.datasets.clip import Clip, DataSet, Manifest, absolute, exists, name_of, plural, read_class_names, some
 from clipshift.datasets.folders import (
     CLASSES_FILE,
+    LABELS,
+    METADATA,
     TEST_NAMES,
     TRAIN_NAMES,
     VALIDATION_NAMES,
+    VIDEOS,
     file_names,
     is_frame_folder,
     read_class_folders,
@@ -238,17 +241,35 @@ def _folder_parts(source: Path, data: ReadingConfig) -> Parts:
     """A folder is split where it has a folder `train` that holds class folders; else it is one of class folders."""
     folders = {path.name.lower(): path for path in subfolders(source)}
     train = _one_of(folders, TRAIN_NAMES)
+    alone, of_tool = _list_of_tool(source), None if train is None else _list_of_tool(train)
+    if alone is not None:
+        return Parts(alone, alone, None, None, None, (), source)
+    if of_tool is not None:
+        held = [_one_of(folders, names) for names in (VALIDATION_NAMES, TEST_NAMES)]
+        validation, test = (None if part is None else _list_of_tool(part) for part in held)
+        return Parts(source, of_tool, validation, test, _own_classes(source), (), source)
     # A class may be called `train` (a vehicle) or `test`: then its videos lie directly in it.
     if train is not None and not _holds_classes(train, data):
         train = None
     held = [_one_of(folders, names) for names in (VALIDATION_NAMES, TEST_NAMES)]
     if train is None and not (set(folders) <= {*VALIDATION_NAMES, *TEST_NAMES} and any(held)):
         return Parts(source, source, None, None, None, (), source)
-    classes = read_class_names(source / CLASSES_FILE) if (source / CLASSES_FILE).is_file() else None
+    classes = _own_classes(source)
     used = (train, held[0] or held[1])
     unused = [f"{path.name}/" for path in folders.values() if path not in used]
     notes = (f"{source.name}: not used: {some(unused)}",) if unused else ()
     return Parts(source, train, held[0], held[1], classes, (), source, notes)
+
+
+def _list_of_tool(folder: Path) -> Path | None:
+    """The list of a videofolder of Hugging Face, or of FiftyOne's temporal detections; None of other folders."""
+    if (folder / LABELS).is_file() and ((folder / VIDEOS).is_file() or (folder / "data").is_dir()):
+        return folder / LABELS
+    return next((folder / name for name in METADATA if (folder / name).is_file()), None)
+
+
+def _own_classes(source: Path) -> tuple[str, ...] | None:
+    return read_class_names(source / CLASSES_FILE) if (source / CLASSES_FILE).is_file() else None
 
 
 def _one_of(folders: dict[str, Path], names: Sequence[str]) -> Path | None:

@@ -14,13 +14,23 @@ from clipshift.config import DataConfig
 from clipshift.datasets.clip import Clip, absolute, plural, shown, some
 from clipshift.datasets.folders import CLASSES_FILE
 from clipshift.datasets.manifest import read_parts
+from clipshift.datasets.tool_lists import (
+    PARTS,
+    TOOL_FILES,
+    TOOL_FORMATS,
+    ToolFiles,
+    check_links,
+    replace_links,
+    tool_files,
+)
 from clipshift.errors import DataError
-from clipshift.files import printable, to_json, write_together
+from clipshift.files import printable, to_json, write_together, write_whole
 from clipshift.locks import hold_folder
 
-ListFormat = Literal["clipshift", "mmaction2", "paddlevideo"]
+ListFormat = Literal["clipshift", "mmaction2", "paddlevideo", "videofolder", "fiftyone", "labelstudio"]
 DATA_FILE = "data.yaml"
 LABEL_MAP = "label_map.txt"
+_TEXT_FORMS = ("mmaction2", "paddlevideo")
 _MARK = "# Written by clipshift: the next writing replaces this file and those that it names.\n"
 
 
@@ -45,7 +55,8 @@ class WrittenLists:
         return [
             f"{plural(len(self.classes), 'class')}: {parts}",
             f"paths start from {shown(self.root)}",
-            f"wrote {', '.join(path.name for path in self.lists.values())} and {shown(self.data)}",
+            f"wrote {', '.join(str(path.relative_to(self.folder)) for path in self.lists.values())} "
+            f"and {shown(self.data)}",
         ]
 
 
@@ -63,11 +74,15 @@ def write_lists(
     - `mmaction2`: text, `path label`, or `path frames label` for frame folders; `classes.txt` is its label map.
       Several labels are divided by blanks.
     - `paddlevideo`: the same lines, and a `label_map.txt` as its configurations name it.
+    - `videofolder`: Hugging Face's; in a folder for each part `metadata.jsonl`, and links to the clips.
+    - `fiftyone`: a folder for each part: of clips, class folders with links; of spans, temporal detections
+      (`labels.json`) and where the videos are (`data.json`).
+    - `labelstudio`: tasks; of clips with `Choices`, of spans with `Labels` in seconds.
 
     Args:
         data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml.
         to: Folder for the lists; those of an earlier call are replaced.
-        form: clipshift, mmaction2 or paddlevideo.
+        form: clipshift, mmaction2, paddlevideo, videofolder, fiftyone or labelstudio.
         multi_label: A clip may have several labels. As with the setting `train.multi_label`.
         settings: The settings for reading; the defaults by default.
 
@@ -82,7 +97,7 @@ def write_lists(
     _check_not_replaced(Path(data), absolute(to), form)
     found = read_parts(data, settings, several=multi_label)
     parts = {name: part.clips for name, part in found.parts.items()}
-    if form != "clipshift":
+    if form in _TEXT_FORMS:
         parts = {name: _with_frames(clips, settings) for name, clips in parts.items()}
     with alone(absolute(to)):
         return write_parts(to, found.classes, parts, root=found.root, form=form)
@@ -112,37 +127,61 @@ def write_parts(
     parts = {name: clips for name, clips in parts.items() if clips}
     _check_classes(classes, folder)
     check_folder(folder)
+    tool = next((each for each in TOOL_FORMATS if each == form), None)
+    if tool is None:
+        files = _own_files(folder, classes, parts, root, form)
+    else:
+        files = tool_files(tool, folder, classes, parts, root)
+    files.texts[folder / CLASSES_FILE] = "".join(f"{name}\n" for name in classes)
+    content: dict[str, object] = {} if root == folder else {"root": str(root)}
+    content |= {name: path.relative_to(folder).as_posix() for name, path in files.lists.items()}
+    _write(folder, files, content | {"classes": CLASSES_FILE})
+    counts = {name: len(clips) for name, clips in parts.items()}
+    return WrittenLists(folder, folder / DATA_FILE, files.lists, root, counts, tuple(classes))
+
+
+def _own_files(
+    folder: Path, classes: Sequence[str], parts: Mapping[str, Sequence[Clip]], root: Path, form: ListFormat
+) -> ToolFiles:
+    """JSON lines, or text."""
     suffix = ".jsonl" if form == "clipshift" else ".txt"
     if form != "clipshift":
         _check_writable(classes, parts, root, form)
-    lists = {name: folder / f"{name}{suffix}" for name in parts}
-    content: dict[str, object] = {} if root == folder else {"root": str(root)}
-    content |= {name: path.name for name, path in lists.items()} | {"classes": CLASSES_FILE}
-    texts = {lists[name]: [_line(clip, classes, root, form) for clip in clips] for name, clips in parts.items()}
-    texts[folder / CLASSES_FILE] = list(classes)
+    files = ToolFiles({name: folder / f"{name}{suffix}" for name in parts})
+    for name, clips in parts.items():
+        files.texts[files.lists[name]] = "".join(f"{_line(clip, classes, root, form)}\n" for clip in clips)
     if form == "paddlevideo":
-        texts[folder / LABEL_MAP] = [f"{index} {name.replace(' ', '_')}" for index, name in enumerate(classes)]
-    described = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        lines = (f"{index} {name.replace(' ', '_')}\n" for index, name in enumerate(classes))
+        files.texts[folder / LABEL_MAP] = "".join(lines)
+    return files
+
+
+def _write(folder: Path, files: ToolFiles, content: Mapping[str, object]) -> None:
+    described = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
+    check_links(folder, files.links)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for path in files.texts:
+            path.parent.mkdir(parents=True, exist_ok=True)
         # A data.yaml that describes nothing until everything is there: half a data set is never read as a whole one.
+        if files.links:
+            write_whole(folder / DATA_FILE, _MARK)
+            replace_links(folder, files.links)
         write_together(
             [
                 (folder / DATA_FILE, _MARK),
-                *((path, "".join(f"{line}\n" for line in lines)) for path, lines in texts.items()),
+                *files.texts.items(),
                 (folder / DATA_FILE, _MARK + described),
             ]
         )
     except (OSError, UnicodeEncodeError) as error:
         raise DataError("The lists cannot be written.", where=folder, got=error) from error
-    counts = {name: len(clips) for name, clips in parts.items()}
-    return WrittenLists(folder, folder / DATA_FILE, lists, root, counts, tuple(classes))
 
 
 def _check_not_replaced(data: Path, folder: Path, form: ListFormat) -> None:
     """Raises DataError where a list would be replaced by a part of itself."""
     suffix = ".jsonl" if form == "clipshift" else ".txt"
-    if data.is_file() and absolute(data) in {folder / f"{part}{suffix}" for part in ("train", "val", "test")}:
+    written = TOOL_FILES if form in TOOL_FORMATS else tuple(f"{part}{suffix}" for part in PARTS)
+    if data.is_file() and absolute(data) in {folder / name for name in written}:
         raise DataError(
             "The list is one of those that would be replaced.",
             where=data,
@@ -201,7 +240,8 @@ def check_folder(folder: Path) -> None:
         DataError: The folder holds lists that clipshift did not write.
     """
     names = [DATA_FILE, CLASSES_FILE, LABEL_MAP]
-    names += [f"{part}{suffix}" for part in ("train", "val", "test") for suffix in (".jsonl", ".txt")]
+    names += [f"{part}{suffix}" for part in PARTS for suffix in (".jsonl", ".txt")]
+    names += TOOL_FILES
     present = [name for name in names if (folder / name).exists()]
     try:
         own = (folder / DATA_FILE).read_text(encoding="utf-8").startswith(_MARK)
