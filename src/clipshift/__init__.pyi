@@ -49,6 +49,8 @@ from .inference.predictor import predict as predict
 from .inference.sharding.answering import ShardResult as ShardResult
 from .inference.sharding.answering import predict_shard as predict_shard
 from .inference.sharding.merging import merge_answers as merge_answers
+from .probing.label_check import LabelCheck as LabelCheck
+from .probing.label_check import check_labels as check_labels
 from .serving.client import AsyncClient as AsyncClient
 from .serving.client import Client as Client
 from .serving.limits import ServerLimits as ServerLimits

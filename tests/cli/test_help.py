@@ -17,14 +17,14 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], ...]] = {
     "evaluate": (clipshift.evaluate, clipshift.fuse),  # and evaluate_events, with other words
     "predict": (clipshift.load, clipshift.predict),
     "merge": (clipshift.merge_answers,),
-    "check": (clipshift.check_data,),
+    "check": (clipshift.check_data, clipshift.check_labels),
     "lists": (clipshift.write_lists,),
     "frames": (clipshift.extract_frames,),
     "repack": (clipshift.repack_videos,),
 }
 """The public functions of commands of another name."""
 OTHERWISE = {
-    "check": {"data"},  # the settings for reading, of the function
+    "check": {"data", "settings"},  # the settings for reading, of the function
     "predict": {"mode"},  # auto is of the command, which knows how many videos there are
     "benchmark": {"models"},  # a command has its settings among the names
     "verify": {"exports"},

@@ -69,7 +69,7 @@ def make_split(manifest: Manifest, *, fraction: float, seed: int) -> tuple[Manif
     """
     if manifest.videos:
         return _split_videos(manifest, fraction=fraction, seed=seed)
-    groups = _groups(manifest)
+    groups = clip_groups(manifest)
     held: set[int] = set()
     whole = []
     for label, name in enumerate(manifest.classes):
@@ -111,7 +111,7 @@ def _parts(manifest: Manifest, held: set[int]) -> list[Manifest]:
 
 def _split_videos(manifest: Manifest, *, fraction: float, seed: int) -> tuple[Manifest, Manifest, str]:
     """`make_split` of a manifest of spans."""
-    groups = _groups(manifest, across_classes=True)
+    groups = clip_groups(manifest, across_classes=True)
     counts = np.zeros((len(groups), len(manifest.classes)), dtype=np.int64)
     for group, row in zip(groups, counts, strict=True):
         for position in group:
@@ -168,8 +168,15 @@ def _draw(groups: list[list[int]], fraction: float, random: np.random.Generator)
     return held or min(shuffled, key=len)
 
 
-def _groups(manifest: Manifest, *, across_classes: bool = False) -> list[list[int]]:
-    """Positions of clips that belong together, each list and the whole in the manifest's order."""
+def clip_groups(manifest: Manifest, *, across_classes: bool = False) -> list[list[int]]:
+    """Positions of clips that belong together, each list and the whole in the manifest's order.
+
+    Together are clips of one `group_of`, of one path, and those whose files have the same bytes.
+
+    Args:
+        manifest: The clips.
+        across_classes: Whether clips of different labels can belong together.
+    """
     owner = list(range(len(manifest)))
 
     def find(position: int) -> int:

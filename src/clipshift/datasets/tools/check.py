@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,6 +62,10 @@ class CheckReport:
     def ok(self) -> bool:
         """Whether there is no error; warnings and information do not count."""
         return all(finding.severity != "error" for finding in self.findings)
+
+    def with_findings(self, *more: Finding) -> CheckReport:
+        """The same report with more findings."""
+        return replace(self, findings=_errors_first((*self.findings, *more)))
 
     def to_json(self) -> dict[str, Any]:
         """All findings with all their clips, for json.dumps."""
@@ -129,9 +133,7 @@ def check_data(
     try:
         dataset = read_dataset(source, data, several=several)
     except DataError as error:
-        parts = [f"{name}: {value}" for name, value in _parts(error) if value is not None]
-        finding = Finding("error", "data", error.what, details=tuple(parts), remedy=error.remedy)
-        return CheckReport(shown, "cannot be read", (finding,))
+        return CheckReport(shown, "cannot be read", (finding_of(error, "data"),))
     inspected = _inspect_all(dataset, data, segments, workers or available_cores(), progress)
     findings = [
         *_unreadable(inspected, data),
@@ -142,13 +144,19 @@ def check_data(
         *_ways_of_reading(inspected),
         *(Finding("info", "reading", note) for note in dataset.notes),
     ]
+    return CheckReport(shown, _summary(dataset, inspected), _errors_first(findings))
+
+
+def finding_of(error: DataError, kind: str) -> Finding:
+    """What an error says, as a finding."""
+    parts = [("where", error.where), ("got", error.got), ("allowed", error.allowed)]
+    details = tuple(f"{name}: {value}" for name, value in parts if value is not None)
+    return Finding("error", kind, error.what, details=details, remedy=error.remedy)
+
+
+def _errors_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     rank = {"error": 0, "warning": 1, "info": 2}
-    findings.sort(key=lambda finding: rank[finding.severity])
-    return CheckReport(shown, _summary(dataset, inspected), tuple(findings))
-
-
-def _parts(error: DataError) -> list[tuple[str, str | None]]:
-    return [("where", error.where), ("got", error.got), ("allowed", error.allowed)]
+    return tuple(sorted(findings, key=lambda finding: rank[finding.severity]))
 
 
 def _summary(dataset: DataSet, inspected: list[Inspected]) -> str:

@@ -1,0 +1,1 @@
+"""What the clips of a data set tell about it, from the features of a network that does not learn: wrong labels."""

@@ -1,0 +1,292 @@
+"""`clipshift.check_labels`: which clips look as if they had a wrong label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from clipshift.config import Config, ReadingConfig, Settings, resolve
+from clipshift.config.recipes import DEFAULT_RECIPE
+from clipshift.datasets.clip import Clip, Manifest, absolute, plural, some
+from clipshift.datasets.manifest import read_parts
+from clipshift.datasets.split import clip_groups
+from clipshift.datasets.tools.check import Finding
+from clipshift.device import pick_device
+from clipshift.errors import ConfigError, DataError
+from clipshift.evaluation.metrics import wilson_interval
+from clipshift.parallel.prefetch import pick_threads
+from clipshift.probing.features import ClipFeatures, frozen_network, read_features
+from clipshift.probing.folds import out_of_fold, sources_of_classes
+from clipshift.probing.label_errors import margins, suspicious
+from clipshift.progress import Progress
+
+FOLDS, REPEATS = 5, 4
+"""Each clip is answered for by so many probes, each of them on four fifths of the sources."""
+
+
+@dataclass(frozen=True)
+class CheckedClip:
+    """One clip and what the others say of its label.
+
+    Attributes:
+        name: The clip's name in the data.
+        label: The class that it has.
+        likely: The likeliest other class.
+        chance: Probability of its label, out of fold.
+        likely_chance: Probability of the likeliest other class.
+        suspicious: Whether it is among the first of the ranking, of which there are as many as the confident joint
+            counts wrong labels.
+        clip: Where it is.
+    """
+
+    name: str
+    label: str
+    likely: str
+    chance: float
+    likely_chance: float
+    suspicious: bool
+    clip: Clip = field(repr=False)
+
+    def line(self) -> str:
+        """One line for lists."""
+        given, likely = f"{self.label} ({self.chance:.0%})", f"{self.likely} ({self.likely_chance:.0%})"
+        return f"{self.name}: labeled {given}, looks like {likely}"
+
+
+@dataclass(frozen=True)
+class LabelCheck:
+    """What was found.
+
+    Attributes:
+        source: The data.
+        classes: Their names.
+        features: What the features are of.
+        ranked: The clips that were checked, the most suspicious first, by the margin between the probabilities of the
+            label and of the likeliest other class.
+        agreeing: Clips of these whose label is the likeliest class.
+        largest: Clips of the largest class among them.
+        notes: What to know about the check.
+        reading: How clips are opened.
+    """
+
+    source: str
+    classes: tuple[str, ...]
+    features: str
+    ranked: tuple[CheckedClip, ...]
+    agreeing: int
+    largest: int
+    notes: tuple[str, ...]
+    reading: ReadingConfig = field(repr=False)
+
+    @property
+    def suspects(self) -> tuple[CheckedClip, ...]:
+        """The suspicious clips, the most suspicious first."""
+        return tuple(clip for clip in self.ranked if clip.suspicious)
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether the probes know the classes: better than the largest class, not by chance alone (95 % interval)."""
+        return wilson_interval(self.agreeing, len(self.ranked))[0] > self.largest / len(self.ranked)
+
+    def summary(self) -> str:
+        """One sentence on what was looked at, and how far it can be trusted."""
+        return (
+            f"{plural(len(self.ranked), 'clip')} compared by features of {self.features}: without having seen a clip "
+            f"or its source, the others tell its label for {self.agreeing} ({self.agreeing / len(self.ranked):.0%})."
+        )
+
+    def findings(self, page: str | None = None) -> tuple[Finding, ...]:
+        """For the report of `clipshift check`.
+
+        Args:
+            page: Where the page is, to name it.
+        """
+        found = [Finding("info", "labels", text) for text in (self.summary(), *self.notes)]
+        if not self.can_tell:
+            text = "The features do not tell these classes apart: the ranking of labels means nothing."
+            found.append(Finding("warning", "labels", text, remedy="try --weights of a model that knows such videos"))
+        elif self.suspects:
+            verb = "looks as if it had" if len(self.suspects) == 1 else "look as if they had"
+            text = f"{plural(len(self.suspects), 'clip')} of {len(self.ranked)} {verb} a wrong label."
+            remedy = "look at them" + ("" if page is None else f" in {page}") + ", and move those that are wrong"
+            names = tuple(clip.name for clip in self.suspects)
+            found.append(Finding("warning", "label", text, names, tuple(c.line() for c in self.suspects), remedy))
+        return tuple(found)
+
+    def to_json(self) -> dict[str, Any]:
+        """All that was found, for json.dumps: every clip in the order of the ranking."""
+        ranked = [{key: value for key, value in _fields(clip).items() if key != "clip"} for clip in self.ranked]
+        values = {"features": self.features, "checked": len(self.ranked), "agreeing": self.agreeing}
+        return {**values, "can_tell": self.can_tell, "notes": list(self.notes), "ranked": ranked}
+
+
+def _fields(clip: CheckedClip) -> dict[str, Any]:
+    return {**asdict(clip), "chance": round(clip.chance, 6), "likely_chance": round(clip.likely_chance, 6)}
+
+
+def check_labels(
+    data: str | Path,
+    *settings: Settings,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    workers: int | Literal["auto"] = "auto",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> LabelCheck:
+    """Rank clips by how little their label agrees with what the other clips teach.
+
+    Features of a frozen network are taken once of each clip. Linear probes on the clips of other sources then answer
+    for it, over several deals into folds; a second round leaves the clips out of the learning that the first one finds
+    suspicious. All parts of the data are checked together.
+
+    Args:
+        data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml.
+        *settings: `"key=value"`, or mappings; those of the sections data, input and model count.
+        weights: Whose features are compared: a run folder, a model folder, a file of weights, or published weights by
+            name; by default ImageNet's, which a training starts from.
+        device: auto (a GPU where there is one), cpu, cuda or cuda:N.
+        workers: Threads that read clips ahead of the network; `auto`: one per core.
+        seed: Of the deals into folds.
+        progress: Called with (clips done, clips in all) after each clip.
+
+    Returns:
+        The clips, the most suspicious first.
+
+    Raises:
+        ConfigError: A setting is not valid, or clips may have several labels.
+        DataError: The data cannot be read, has one class only, or no class has clips of two sources.
+        DownloadError: Published weights cannot be fetched.
+        WeightsError: There are no such weights, or they do not fit.
+    """
+    config = resolve(DEFAULT_RECIPE, settings=settings).config
+    if config.train.multi_label:
+        raise ConfigError(
+            "Labels are checked where each clip has one.", where="train.multi_label", got="true", allowed="false"
+        )
+    manifest, notes = _all_clips(data, config)
+    chosen = pick_device(device)
+    frozen = frozen_network(config, weights)
+    if frozen.trained:
+        notes.append(
+            f"The features are of a trained model, {weights}. If it learnt from these clips, it learnt their wrong "
+            "labels, too, and finds fewer of them."
+        )
+    read = read_features(
+        frozen, manifest.clips, config.data, device=chosen, workers=pick_threads(workers), progress=progress
+    )
+    if read.unreadable:
+        count = plural(len(read.unreadable), "clip")
+        listed = some([f"{name} ({why})" for name, why in read.unreadable])
+        notes.append(f"Not checked, because unreadable: {count}: {listed}.")
+    return rank_clips(manifest, read, about=frozen.about, notes=notes, reading=config.data.reading, seed=seed)
+
+
+def _all_clips(data: str | Path, config: Config) -> tuple[Manifest, list[str]]:
+    """The clips of all parts, and what to know about their reading."""
+    found = read_parts(data, config.data)
+    clips = tuple(clip for part in found.parts.values() for clip in part.clips)
+    if len(found.classes) < 2 or len({clip.label for clip in clips}) < 2:
+        raise DataError(
+            "The data set has only one class: there is no other that a clip could be of.",
+            where=absolute(data),
+            got=some(list(found.classes)),
+        )
+    return Manifest(absolute(data), found.classes, clips), list(found.notes)
+
+
+def rank_clips(
+    manifest: Manifest,
+    read: ClipFeatures,
+    *,
+    about: str,
+    notes: Sequence[str] = (),
+    reading: ReadingConfig | None = None,
+    seed: int = 0,
+) -> LabelCheck:
+    """The check of clips whose features are there.
+
+    Args:
+        manifest: Where they are from, and the classes.
+        read: Clips with their labels, and features.
+        about: What the features are of.
+        notes: What to know about the check.
+        reading: How clips are opened.
+        seed: Of the deals into folds.
+
+    Raises:
+        DataError: No class has clips of two sources.
+    """
+    own = Manifest(manifest.source, manifest.classes, read.clips)
+    groups, labels = clip_groups(own, across_classes=True), np.array(own.labels(), dtype=np.int64)
+    sources = sources_of_classes(groups, labels.tolist(), len(own.classes))
+    checked = np.array([sources[label] > 1 for label in labels])
+    if not checked.any() or len(set(labels.tolist())) < 2:
+        raise DataError(
+            "The labels cannot be checked: no class has clips of two sources.",
+            where=manifest.source,
+            got=plural(len(read.clips), "readable clip"),
+            remedy="add clips; those that are named as parts of one recording count as one source",
+        )
+    chances = _chances(read.features, labels, groups, len(own.classes), seed)
+    return LabelCheck(
+        source=str(manifest.source),
+        classes=own.classes,
+        features=about,
+        ranked=_in_order(own, chances, labels, checked),
+        agreeing=int((chances.argmax(axis=1) == labels)[checked].sum()),
+        largest=int(np.bincount(labels[checked]).max()),
+        notes=tuple(dict.fromkeys([*notes, *_about_few(own.classes, sources)])),
+        reading=reading or ReadingConfig(),
+    )
+
+
+def _about_few(classes: Sequence[str], sources: Sequence[int]) -> list[str]:
+    """What to know about classes with fewer sources than folds."""
+    alone = [name for name, count in zip(classes, sources, strict=True) if count == 1]
+    few = [f"{name} ({count})" for name, count in zip(classes, sources, strict=True) if 1 < count < FOLDS]
+    notes = []
+    if alone:
+        notes.append(f"Not checked, because all clips are of one source: {some(alone, 5)}.")
+    if few:
+        notes.append(f"Of fewer sources than the {FOLDS} folds, so that little is compared: {some(few, 5)}.")
+    return notes
+
+
+def _chances(
+    features: np.ndarray, labels: np.ndarray, groups: Sequence[Sequence[int]], classes: int, seed: int
+) -> np.ndarray:
+    """Out-of-fold probabilities (N, K) by probes that have not learnt from what the first round finds suspicious."""
+    learn = None
+    for _ in range(2):
+        chances = out_of_fold(
+            features, labels, groups, classes=classes, folds=FOLDS, repeats=REPEATS, seed=seed, learn=learn
+        )
+        learn = ~suspicious(chances, labels)
+    return chances
+
+
+def _in_order(
+    manifest: Manifest, chances: np.ndarray, labels: np.ndarray, checked: np.ndarray
+) -> tuple[CheckedClip, ...]:
+    count, gaps = int(suspicious(chances, labels)[checked].sum()), margins(chances, labels)
+    ranked: list[CheckedClip] = []
+    for row in sorted(np.flatnonzero(checked).tolist(), key=lambda row: gaps[row]):
+        others = chances[row].copy()
+        others[labels[row]] = -1
+        likely = int(others.argmax())
+        ranked.append(
+            CheckedClip(
+                name=manifest.clips[row].name,
+                label=manifest.classes[labels[row]],
+                likely=manifest.classes[likely],
+                chance=float(chances[row, labels[row]]),
+                likely_chance=float(others[likely]),
+                suspicious=len(ranked) < count and bool(gaps[row] < 0),
+                clip=manifest.clips[row],
+            )
+        )
+    return tuple(ranked)
