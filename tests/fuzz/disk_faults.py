@@ -165,7 +165,7 @@ def _count_frames(here: Path) -> str:
 def _check_converted(here: Path) -> None:
     from clipshift.models.bundle import load_bundle
 
-    if (here / "out").exists():
+    if (here / "out" / "model.json").exists():  # it takes its name last
         load_bundle(here / "out")
 
 
@@ -203,7 +203,7 @@ def _published(samples: Path, here: Path) -> None:
 
 def _checked(samples: Path, here: Path) -> None:
     (here / "clips").symlink_to(samples / "trained" / "clips")
-    (here / "old.json").write_text("{}")
+    (here / "old.json").write_text('{"findings": []}\n')
 
 
 def _export_to(target: str, pattern: str) -> Command:
@@ -420,7 +420,7 @@ def go_through(name: str, samples: Path, scratch: Path, options: argparse.Namesp
         chosen = []
     for at in [at for at in chosen if at >= options.first]:
         fitting = [word for word in options.faults if FAULTS[word].strikes(calls[at - 1].split()[0])]
-        for word in fitting if options.all else fitting[at % len(fitting) :][:1]:
+        for word in fitting if options.all or not fitting else fitting[at % len(fitting) :][:1]:
             tried += 1
             wrong = judge(command, samples, scratch, at=at, fault=FAULTS[word], right=right)
             if wrong is not None:

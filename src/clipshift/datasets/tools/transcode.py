@@ -7,6 +7,7 @@ record of what was made lets the same command go on after any interruption.
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import shlex
@@ -137,7 +138,10 @@ class _Frames:
             image = Image.fromarray(picture_HWC)
             if image.size != (width, height):
                 image = image.resize((width, height), Image.Resampling.BICUBIC)
-            image.save(place / DataConfig().frame_pattern.format(count), quality=self.quality)
+            # In memory first: Pillow's own writing to a file takes no notice of a write that took a part only.
+            coded = io.BytesIO()
+            image.save(coded, "JPEG", quality=self.quality)
+            (place / DataConfig().frame_pattern.format(count)).write_bytes(coded.getbuffer())
         return count, width, height
 
 
