@@ -40,7 +40,7 @@ def make_run(folder: Path, records: str = STEP + EPOCH) -> Path:
     for name in ("evaluation", "plots", "model"):
         (folder / name).mkdir()
     (folder / "evaluation" / "metrics.json").write_text(
-        json.dumps({"top1": 0.75, "topk": {"5": 1.0}, "classes": ["a", "b"], "bad_policy": "wrong"})
+        json.dumps({"format": 1, "top1": 0.75, "topk": {"5": 1.0}, "classes": ["a", "b"], "bad_policy": "wrong"})
     )
     (folder / "plots" / "loss.png").write_bytes(PIXEL)
     (folder / "model" / "model.json").write_text("{}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,15 +88,26 @@ def test_mlflow_reads_its_store(run: Path, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_trackio_reads_its_store(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trackio = pytest.importorskip("trackio")
+    pytest.importorskip("trackio")
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "store"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     track(run, "trackio")
     track(run, "trackio")
-    monkeypatch.setattr("trackio.utils.TRACKIO_DIR", tmp_path / "store")
-    monkeypatch.setattr("trackio.sqlite_storage.TRACKIO_DIR", tmp_path / "store")
-    (found,) = trackio.Api().runs("clipshift")
-    assert found.name.startswith("gym-")
+    # In a process of its own: the library looks where its store is when it is imported.
+    reader = (
+        "import json, trackio\n"
+        "from trackio.sqlite_storage import SQLiteStorage as Store\n"
+        "(run,) = trackio.Api().runs('clipshift')\n"
+        "print(json.dumps([run.name, run.config, Store.get_logs('clipshift', run.name)]))"
+    )
+    done = subprocess.run([sys.executable, "-c", reader], capture_output=True, text=True, check=True)
+    name, settings, logs = json.loads(done.stdout.splitlines()[-1])
+    assert name.startswith("gym-")
+    assert settings["model.backbone"] == "test_resnet"
+    for curve, points in CURVES.items():
+        assert [(log["step"], log[curve]) for log in logs if curve in log] == points
+    assert any(log.get("kept/top1") == 0.75 for log in logs)
+    assert any("plots/loss" in log for log in logs)
 
 
 def test_wandb_reads_its_file(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,9 @@ FiftyOne's, and CVAT's XML. The list of a videofolder of Hugging Face has `file_
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from clipshift.datasets.clip import (
     Clip,
@@ -30,24 +28,31 @@ from clipshift.datasets.clip import (
     name_of,
     plural,
     read_class_names,
-    read_lines,
     some,
 )
 from clipshift.datasets.folders import CLASSES_FILE
+from clipshift.datasets.list_rows import (
+    ANNOTATION_SUFFIXES,
+    Parsed,
+    annotation_rows,
+    csv_table,
+    is_csv,
+    is_kinetics,
+    json_object,
+    list_lines,
+    parse_list,
+    shortened,
+    split_labels,
+    whole_number,
+)
 from clipshift.datasets.spans import VideoFinder, read_span, role_of
 from clipshift.errors import DataError
-from clipshift.files import from_json
-from clipshift.temporal.annotations import read_annotations
-from clipshift.temporal.annotations.forms import read_video_labels
 from clipshift.temporal.annotations.model import Place
 from clipshift.temporal.segments import Segment
 from clipshift.video import Span, is_video_file
 
 LIST_SUFFIXES = frozenset({".txt", ".lst", ".list", ".csv", ".tsv", ".jsonl", ".json", ".xml"})
-_ANNOTATIONS = (".json", ".xml")
-"""Files of annotations, which only those know that wrote them."""
 
-_LARGEST_NUMBER = 10**9
 _MOST_CLASSES = 100_000
 """Where only the numbers in a list tell how many classes there are: a slip of the finger must not take all memory."""
 
@@ -63,25 +68,6 @@ class Row:
     others: tuple[str, ...] = ()
     """Its further labels."""
     span: Span | None = None
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """What a line says, before its clip is looked for."""
-
-    line: int | str
-    """In JSON the keys that lead there."""
-    path: str
-    label: str | tuple[str, ...] | None
-    """Or labels; None of a video in which nothing is marked."""
-    frames: int | None = None
-    span: Span | None = None
-    subset: str | None = None
-    duration: float | None = None
-
-
-Line = tuple[int, str]
-Find = Callable[[str], Path | None]
 
 
 def read_list(
@@ -153,10 +139,10 @@ def subsets_of(path: Path) -> frozenset[str]:
     Raises:
         DataError: The list is malformed, or a subset is none of these.
     """
-    if path.suffix.lower() not in (".csv", ".tsv", ".jsonl", *_ANNOTATIONS):
+    if path.suffix.lower() not in (".csv", ".tsv", ".jsonl", *ANNOTATION_SUFFIXES):
         return frozenset()
     # Labels do not matter here: as a list with several of them more is understood.
-    rows = _parse(path, several=True, find=lambda _: None)
+    rows = parse_list(path, several=True, find=lambda _: None)
     return _roles(path, rows) if any(row.span is not None for row in rows) else frozenset()
 
 
@@ -181,20 +167,20 @@ def stream_clips(path: Path) -> Iterator[tuple[Path, Span | None] | DataError]:
         where = finder.find(text) if span is not None else None
         return where or path.parent / text, span
 
-    if path.suffix.lower() in _ANNOTATIONS:
-        yield from (found(row.path, row.span) for row in _annotation_rows(path) if row.label is not None)
+    if path.suffix.lower() in ANNOTATION_SUFFIXES:
+        yield from (found(row.path, row.span) for row in annotation_rows(path) if row.label is not None)
         return
-    lines = _lines(path, "the path of one clip a line")
+    lines = list_lines(path, "the path of one clip a line")
     if path.suffix.lower() == ".jsonl":
         for line in lines:
             try:
-                row = _json_object(path, line)
+                row = json_object(path, line)
                 yield found(row["path"], read_span(row.get("start"), row.get("end"), Place(path, line[0])))
             except DataError as error:
                 yield error
         return
-    if _is_csv(path, lines):
-        for (number, _), row in _csv_table(path, lines, needed=("path",)):
+    if is_csv(path, lines):
+        for (number, _), row in csv_table(path, lines, needed=("path",)):
             try:
                 span = (
                     read_span(row["start"], row["end"], Place(path, number)) if {"start", "end"} <= set(row) else None
@@ -216,21 +202,14 @@ def gives_labels(path: Path) -> bool:
     Raises:
         DataError: The list cannot be read, is empty, or a line of CSV or JSON is malformed.
     """
-    if path.suffix.lower() in _ANNOTATIONS:
+    if path.suffix.lower() in ANNOTATION_SUFFIXES:
         return True
-    lines = _lines(path, "the path of one clip a line")
+    lines = list_lines(path, "the path of one clip a line")
     if path.suffix.lower() == ".jsonl":
-        return any("label" in _json_object(path, line) for line in lines)
-    if _is_csv(path, lines):
-        return "label" in _csv_table(path, lines, needed=("path",))[0][1]
+        return any("label" in json_object(path, line) for line in lines)
+    if is_csv(path, lines):
+        return "label" in csv_table(path, lines, needed=("path",))[0][1]
     return not all(exists(path.parent / text.strip()) or is_video_file(text.strip()) for _, text in lines)
-
-
-def _lines(path: Path, content: str) -> list[Line]:
-    lines = read_lines(path)
-    if not lines:
-        raise DataError("The list is empty.", where=path, remedy=f"write {content}")
-    return lines
 
 
 def _unlabeled(folder: Path, text: str) -> str:
@@ -253,17 +232,17 @@ def _read_rows(
     def find(text: str) -> Path | None:
         return next((base / text for base in bases if exists(base / text)), None)
 
-    parsed = _parse(path, several=several, find=find)
+    parsed = parse_list(path, several=several, find=find)
     has_spans = any(row.span is not None for row in parsed)
     if has_spans and role is not None and len(_roles(path, parsed)) > 1:
         parsed = [row for row in parsed if role_of(row.subset or "", Place(path, row.line)) == role]
-    is_kinetics = has_spans and _is_kinetics(path)
+    may_be_cut = has_spans and is_kinetics(path)
     rows: list[Row] = []
     videos: dict[Path, float | None] = {}
     for row in parsed:
         span, where = row.span, None
         if has_spans:
-            cut = finder.find_cut(row.path, row.span) if is_kinetics and row.span is not None else None
+            cut = finder.find_cut(row.path, row.span) if may_be_cut and row.span is not None else None
             where, span = (cut, None) if cut is not None else (finder.find(row.path), row.span)
         where = where or find(row.path) or find(row.path.replace("\\", "/"))
         if where is None:
@@ -272,7 +251,7 @@ def _read_rows(
         elif has_spans and (row.span is None or span is not None):
             videos[where] = videos.get(where) or row.duration
         if row.label is not None:
-            first, *others = _split_labels(path, row.line, row.label) if several else [str(row.label)]
+            first, *others = split_labels(path, row.line, row.label) if several else [str(row.label)]
             rows.append(Row(row.line, where, first, row.frames, tuple(others), span))
     if not rows:
         raise DataError("The list marks nothing: no row has a label.", where=path, remedy="write a label and its times")
@@ -289,61 +268,6 @@ def _joined(rows: Sequence[Row]) -> list[Row]:
             others = dict.fromkeys((*before.others, *(name for name in more if name != before.label)))
             joined[row.path, row.span] = replace(before, others=tuple(others))
     return list(joined.values())
-
-
-def _parse(path: Path, *, several: bool, find: Find) -> list[Parsed]:
-    suffix = path.suffix.lower()
-    if suffix in _ANNOTATIONS:
-        return _annotation_rows(path, several)
-    lines = _lines(path, "one clip a line: path label")
-    if suffix == ".jsonl":
-        marks = any('"start"' in text for _, text in lines)
-        return [_json_row(path, line, several, marks) for line in lines]
-    if _is_csv(path, lines):
-        return _csv_rows(path, lines)
-    return [(_numbers_row(path, line, find) if several else None) or _text_row(path, line, find) for line in lines]
-
-
-def _annotation_rows(path: Path, several: bool = True) -> list[Parsed]:
-    """The spans of a file of annotations, where these are in seconds; or labels of whole videos of Label Studio."""
-    whole = read_video_labels(path) if path.suffix.lower() == ".json" else {}
-    if whole:
-        return [_whole_video(path, name, labels, several) for name, labels in whole.items()]
-    try:
-        annotations = read_annotations(path)
-    except DataError as error:
-        remedy = error.remedy
-        if remedy is not None and "(fps)" in remedy:
-            remedy = "read it with clipshift.temporal.annotations.read_annotations(FILE, fps=...), and write CSV"
-        raise DataError(error.what, where=error.where, got=error.got, allowed=error.allowed, remedy=remedy) from error
-    rows = []
-    for video in annotations:
-        key = f"database.{video.path}"
-        rows += [
-            Parsed(
-                where := f"{key}.annotations[{number}]",
-                video.path,
-                segment.label,
-                span=read_span(segment.start, segment.end, Place(path, where)),
-                subset=video.subset,
-                duration=video.duration,
-            )
-            for number, segment in enumerate(video.segments)
-        ] or [Parsed(key, video.path, None, subset=video.subset, duration=video.duration)]
-    if not rows:
-        raise DataError("The list is empty.", where=path, remedy="write one video with its spans at least")
-    return rows
-
-
-def _whole_video(path: Path, name: str, labels: tuple[str, ...], several: bool) -> Parsed:
-    if not several and len(labels) > 1:
-        raise DataError(
-            "A video has several labels.",
-            where=path,
-            got=f"{name}: {', '.join(labels)}",
-            remedy="train with train.multi_label=true, or keep one choice",
-        )
-    return Parsed(name, name, labels if several else labels[0])
 
 
 def _roles(path: Path, rows: Sequence[Parsed]) -> frozenset[str]:
@@ -385,191 +309,6 @@ def _missing_files(path: Path, bases: Sequence[Path], rows: Sequence[Row], missi
     )
 
 
-def _split_labels(path: Path, number: int | str, label: str | tuple[str, ...]) -> list[str]:
-    labels = [part.strip() for part in label.split(",")] if isinstance(label, str) else list(label)
-    if not all(labels) or not labels:
-        raise _malformed(path, number, str(label), "labels divided by commas, none of them empty")
-    return labels
-
-
-def _numbers_row(path: Path, line: Line, find: Find) -> Parsed | None:
-    """A line that ends in several numbers divided by blanks; None where it does not.
-
-    Which numbers belong to the path is decided by what exists; of a frame folder, the first one is its frames.
-    """
-    number, text = line
-    words = text.split()
-    count = next((count for count, word in enumerate(reversed(words)) if not word.isdecimal()), len(words))
-    if "\t" in text.strip() or count < 2:
-        return None
-    for labels in range(1, count + 1):
-        front = text.strip().rsplit(maxsplit=labels)[0]
-        found = find(front)
-        if found is None or labels == len(words):
-            continue
-        numbers = words[-labels:]
-        frames = numbers.pop(0) if found.is_dir() and len(numbers) > 1 else None
-        return Parsed(number, front, tuple(numbers), _frames(path, number, frames))
-    return None
-
-
-def _text_row(path: Path, line: Line, find: Find) -> Parsed:
-    number, text = line
-    parts = text.strip().split("\t") if "\t" in text.strip() else text.strip().rsplit(maxsplit=1)
-    if len(parts) < 2 or not all(part.strip() for part in parts):
-        raise _malformed(path, number, text.strip(), "path label, or path frames label")
-    parts = [part.strip() for part in parts]
-    if len(parts) == 2 and "\t" not in text.strip():
-        # A path may end in a number after a blank: `clip 2 0` has 2 frames unless there is a `clip 2`.
-        front = parts[0].rsplit(maxsplit=1)
-        if len(front) == 2 and front[1].isdecimal() and find(parts[0]) is None:
-            parts = [*front, parts[1]]
-    if len(parts) > 3:
-        raise _malformed(path, number, text.strip(), "path label, or path frames label")
-    return Parsed(number, parts[0], parts[-1], _frames(path, number, parts[1] if len(parts) == 3 else None))
-
-
-def _is_csv(path: Path, lines: list[Line]) -> bool:
-    """Whether a list is CSV; files called .csv with blanks between path and label exist, too."""
-    return path.suffix.lower() in (".csv", ".tsv") and any(mark in lines[0][1] for mark in ",;\t")
-
-
-def _csv_table(path: Path, lines: list[Line], *, needed: Sequence[str]) -> list[tuple[Line, dict[str, str]]]:
-    """The lines below the first one, each with its values by the names of the columns in lower case."""
-    header = lines[0][1]
-    delimiter = max(",;\t", key=header.count)
-    # The module csv sees one string a line, so that the line of an error is known; a path cannot span lines.
-    fields = [_csv_fields(path, line, delimiter) for line in lines]
-    columns = _columns(fields[0])
-    if not set(needed) <= set(columns):
-        raise DataError(
-            "The first line does not name the columns.",
-            where=f"{path}:{lines[0][0]}",
-            got=_shortened(header),
-            allowed="path,label or path,label,frames, in any order and among others",
-            remedy=f"write {','.join(needed)} above the first clip",
-        )
-    rows = [(line, [value.strip() for value in values]) for line, values in zip(lines[1:], fields[1:], strict=True)]
-    for (number, text), values in rows:
-        if len(values) != len(columns):
-            raise _malformed(path, number, text, f"{len(columns)} values, as in the first line")
-    if not rows:
-        raise DataError("The list is empty.", where=path, remedy="write one clip a line below the first line")
-    return [(line, dict(zip(columns, values, strict=True))) for line, values in rows]
-
-
-_KINETICS = {"youtube_id": "path", "time_start": "start", "time_end": "end", "split": "subset"}
-"""Kinetics' names of columns."""
-
-
-def _columns(header: Sequence[str]) -> list[str]:
-    columns = [name.strip().lower() for name in header]
-    if "path" not in columns:
-        columns = ["path" if name == "file_name" else name for name in columns]
-    if "path" not in columns and {"youtube_id", "time_start"} <= set(columns):
-        columns = [_KINETICS.get(name, name) for name in columns]
-    return columns
-
-
-def _is_kinetics(path: Path) -> bool:
-    """Whether a list has Kinetics' columns, whose videos are often cut already."""
-    lines = [] if path.suffix.lower() in (*_ANNOTATIONS, ".jsonl") else read_lines(path)
-    return bool(lines) and {"youtube_id", "time_start"} <= set(lines[0][1].lower().replace(" ", "").split(","))
-
-
-def _csv_fields(path: Path, line: Line, delimiter: str) -> list[str]:
-    number, text = line
-    try:
-        return next(csv.reader([text], delimiter=delimiter, skipinitialspace=True))
-    except csv.Error as error:  # a value longer than any path or name
-        raise _malformed(path, number, text, f"values of at most {csv.field_size_limit()} characters") from error
-
-
-def _csv_rows(path: Path, lines: list[Line]) -> list[Parsed]:
-    rows: list[Parsed] = []
-    for (number, text), row in _csv_table(path, lines, needed=("path", "label")):
-        label: str | None = row["label"]
-        marks = "start" in row and "end" in row
-        span = read_span(row["start"], row["end"], Place(path, number)) if marks else None
-        if marks and not label and span is None:
-            label = None
-        if not row["path"] or label == "":
-            raise _malformed(path, number, text, "a path and a label")
-        frames = _frames(path, number, row.get("frames") or None)
-        rows.append(_marked(Parsed(number, row["path"], label, frames, span), path, row if marks else {}))
-    return rows
-
-
-def _marked(row: Parsed, path: Path, facts: dict[str, Any]) -> Parsed:
-    """A row with the subset and the length of its video, where the list gives them."""
-    place, subset = Place(path, row.line), facts.get("subset")
-    if subset not in (None, ""):
-        row = replace(row, subset=place.text(subset, "The subset"))
-    return replace(row, duration=place.length(facts.get("duration")))
-
-
-_JSON_ALLOWED = '{"path": "clip.mp4", "label": 0 or "name"}, and "frames" for frame folders'
-
-
-def _json_object(path: Path, line: Line) -> dict[str, Any]:
-    number, text = line
-    try:
-        row = from_json(text)
-    except ValueError as error:
-        raise _malformed(path, number, text, _JSON_ALLOWED) from error
-    if isinstance(row, dict) and "path" not in row and "file_name" in row:
-        row["path"] = row.pop("file_name")
-    if not isinstance(row, dict) or not isinstance(row.get("path"), str) or not row["path"]:
-        raise _malformed(path, number, text, _JSON_ALLOWED)
-    return row
-
-
-def _json_row(path: Path, line: Line, several: bool, marks: bool) -> Parsed:
-    row = _json_object(path, line)
-    number, label, frames = line[0], row.get("label"), row.get("frames")
-    count = _frames(path, number, None if frames is None else str(frames))
-    span = read_span(row.get("start"), row.get("end"), Place(path, number))
-    facts = row if marks else {}
-    if marks and label is None and span is None:
-        return _marked(Parsed(number, row["path"], None), path, facts)
-    if several and isinstance(label, list):
-        if not label or any(isinstance(each, bool) or not isinstance(each, int | str) for each in label):
-            raise _malformed(path, *line, _JSON_ALLOWED)
-        return _marked(Parsed(number, row["path"], tuple(str(each) for each in label), count, span), path, facts)
-    if isinstance(label, bool) or not isinstance(label, int | str) or label == "":
-        raise _malformed(path, *line, _JSON_ALLOWED)
-    # A name in JSON lines is one name, whatever commas it has.
-    return _marked(Parsed(number, row["path"], (str(label),) if several else str(label), count, span), path, facts)
-
-
-def _frames(path: Path, number: int, text: str | None) -> int | None:
-    if text is None:
-        return None
-    frames = _whole_number(text)
-    if not frames:
-        raise _malformed(path, number, text, f"a number of frames, 1 to {_LARGEST_NUMBER}")
-    return frames
-
-
-def _whole_number(text: str) -> int | None:
-    """The number that a text of digits says; None for anything else, and what is larger than any index or count."""
-    # Bounded by its digits: of thousands of them, Python refuses to make a number.
-    if not text.isdecimal() or len(text.lstrip("0")) > 10:
-        return None
-    number = int(text)
-    return number if number <= _LARGEST_NUMBER else None
-
-
-def _malformed(path: Path, number: int | str, text: str, allowed: str) -> DataError:
-    return DataError(
-        "A line of the list is not understood.", where=f"{path}:{number}", got=_shortened(text), allowed=allowed
-    )
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 120 else text[:117] + "..."
-
-
 def _resolve_labels(
     path: Path, rows: list[Row], names: Sequence[str] | None, *, strict: bool
 ) -> tuple[list[int], tuple[str, ...]]:
@@ -579,7 +318,7 @@ def _resolve_labels(
     if names is None:
         names = _numbered_classes(path, rows, strict=strict) if indices else sorted(texts)
     if indices and not texts.issubset(names):
-        numbers = [_whole_number(row.label) for row in rows]
+        numbers = [whole_number(row.label) for row in rows]
         labels = [number if number is not None and number < len(names) else None for number in numbers]
     else:
         known = {name: index for index, name in enumerate(names)}
@@ -600,7 +339,7 @@ def _unknown_label(path: Path, row: Row, names: Sequence[str]) -> DataError:
     return DataError(
         "A label is not in the list of classes.",
         where=f"{path}:{row.line}",
-        got=_shortened(row.label),
+        got=shortened(row.label),
         allowed=f"0 to {len(names) - 1}, or a name: {some(list(names), 8)}",
         remedy=remedy,
     )
@@ -610,7 +349,7 @@ def _numbered_classes(path: Path, rows: list[Row], *, strict: bool) -> list[str]
     """The classes "0" to the largest label; nothing here grows with a label before it is known to be a sensible one."""
     used = set()
     for row in rows:
-        number = _whole_number(row.label)
+        number = whole_number(row.label)
         if number is None:
             raise _large_label(path, row)
         used.add(number)
@@ -636,7 +375,7 @@ def _large_label(path: Path, row: Row) -> DataError:
     return DataError(
         "A label is a larger number than there can be classes.",
         where=f"{path}:{row.line}",
-        got=_shortened(row.label),
+        got=shortened(row.label),
         allowed=f"0 to {_MOST_CLASSES - 1}",
         remedy=f"correct the label, or name all classes in {path.parent / CLASSES_FILE}",
     )

@@ -151,6 +151,7 @@ def read_results(run: Path) -> Results:
     """
     measured = run / "evaluation" / "metrics.json"
     metrics: dict[str, Any] = from_json(measured.read_bytes()) if measured.is_file() else {}
+    metrics.pop("format", None)  # of the file
     numbers = {key: float(value) for key, value in metrics.items() if _is_number(value)}
     topk = metrics.get("topk")
     if isinstance(topk, dict):

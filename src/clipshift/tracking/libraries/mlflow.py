@@ -35,7 +35,7 @@ class MlflowRun:
                 mlflow.log_params({key: str(value)[:_LONGEST] for key, value in few.items()})
         else:
             run = mlflow.start_run(run_id=start.before)
-        self.identity = run.info.run_id
+        self.identity, self._update = run.info.run_id, 0
         uri = mlflow.get_tracking_uri()
         self.where = (
             f"{uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
@@ -45,11 +45,12 @@ class MlflowRun:
 
     def log(self, values: Values) -> None:
         """At the update's number as the step."""
+        self._update = values.update
         mlflow.log_metrics(values.values, step=values.update)
 
     def keep(self, results: Results) -> None:
         """Metrics of the kept network, and plots, report and model as artifacts."""
-        mlflow.log_metrics({f"kept/{name}": value for name, value in results.metrics.items()})
+        mlflow.log_metrics({f"kept/{name}": value for name, value in results.metrics.items()}, step=self._update)
         for path in results.plots.values():
             mlflow.log_artifact(str(path), "plots")
         for path in (*results.files, *([] if results.report is None else [results.report])):

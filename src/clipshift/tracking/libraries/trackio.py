@@ -25,18 +25,20 @@ class TrackioRun:
         # A run goes on by its name, and run folders of different places may have the same.
         name = start.before or f"{start.run.name}-{secrets.token_hex(3)}"
         trackio.init(project=project, name=name, config=dict(start.settings), resume="allow", embed=False)
-        self.identity = name
+        self.identity, self._update = name, 0
         self.where = f"trackio show --project {shlex.quote(project)}, run {name}"
 
     def log(self, values: Values) -> None:
         """At the update's number as the step."""
+        self._update = values.update
         trackio.log(values.values, step=values.update)
 
     def keep(self, results: Results) -> None:
         """Metrics of the kept network, plots as images, report and model as artifacts."""
-        trackio.log({f"kept/{name}": value for name, value in results.metrics.items()})
+        trackio.log({f"kept/{name}": value for name, value in results.metrics.items()}, step=self._update)
         if results.plots:
-            trackio.log({f"plots/{name}": trackio.Image(str(path)) for name, path in results.plots.items()})
+            pictures = {f"plots/{name}": trackio.Image(str(path)) for name, path in results.plots.items()}
+            trackio.log(pictures, step=self._update)
         for path in (*results.files, *([] if results.report is None else [results.report])):
             trackio.log_artifact(str(path), name=f"{self.identity}-{path.stem}", type="report")
         if results.model is not None:
