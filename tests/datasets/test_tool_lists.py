@@ -14,7 +14,7 @@ from clipshift.datasets.tool_lists import TOOL_FORMATS, ToolFormat
 from clipshift.datasets.write_lists import write_lists
 from clipshift.errors import DataError
 from clipshift.temporal import Segment
-from clipshift.temporal.annotations import Annotation, write_annotations
+from clipshift.temporal.annotations import Annotation, read_annotations, write_annotations
 from tests.datasets.clips import moving_frames, touch, write_frames, write_video
 
 DATA = DataConfig()
@@ -99,6 +99,24 @@ def test_a_task_of_cvat_is_a_list(tmp_path: Path) -> None:
         (tmp_path / "a.mp4", ["fall"], (0, 0.0512)),
         (tmp_path / "a.mp4", ["sit"], (0.06, 0.1)),
     ]
+
+
+def test_tasks_of_cvat_are_written_beside_the_lists(spans: Path, tmp_path: Path) -> None:
+    before = seen(spans)
+    written = write_lists(spans, tmp_path / "out", form="cvat")
+    assert seen(written.data) == before
+    tasks = {path.relative_to(tmp_path / "out").as_posix(): path for path in (tmp_path / "out").rglob("*.xml")}
+    assert sorted(tasks) == ["cvat/train/hall 1-2.xml", "cvat/train/hall 1.xml", "cvat/val/c.xml"]
+    found = [one for path in tasks.values() for video in read_annotations(path) for one in video.segments]
+    there = sorted((one.label, (one.start, one.end)) for one in found)
+    assert there == sorted((labels[0], span) for part in before.values() for _, labels, span in part)
+    (video,) = read_annotations(tasks["cvat/val/c.xml"], fps=25)
+    assert video.path == "c.mp4"
+    whole = write_video(tmp_path / "w" / "a.mp4", moving_frames(4))
+    (tmp_path / "w" / "list.csv").write_text("path,label\na.mp4,x\n")
+    write_lists(tmp_path / "w" / "list.csv", tmp_path / "whole", form="cvat")
+    (video,) = read_annotations(tmp_path / "whole" / "cvat" / "train" / "a.xml")
+    assert (video.path, video.segments) == (whole.name, (Segment("x", 0, 4 / 25),))
 
 
 def test_fiftyone_with_its_own_copies_of_videos(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ Threads = Annotated[int, Parameter(validator=Number(gte=0, lte=1024))]
 Processes = Annotated[int | None, Parameter(validator=Number(gte=0, lte=1024))]
 MultiLabel = Annotated[bool, Parameter(negative=())]
 Fetch = Annotated[bool, Parameter(negative=())]
-ListFormat = Literal["clipshift", "mmaction2", "paddlevideo", "videofolder", "fiftyone", "labelstudio"]
+ListFormat = Literal["clipshift", "mmaction2", "paddlevideo", "videofolder", "fiftyone", "labelstudio", "cvat"]
 # The names of `clipshift.evaluation.PROTOCOLS`, which is not imported here: the help must not wait for PyTorch.
 Protocol = Literal[
     "uniform-1x1",

@@ -22,7 +22,7 @@ def lists(
     Args:
         data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml.
         to: Folder for the lists; those of an earlier call are replaced.
-        form: clipshift, mmaction2, paddlevideo, videofolder, fiftyone or labelstudio.
+        form: clipshift, mmaction2, paddlevideo, videofolder, fiftyone, labelstudio or cvat.
         multi_label: A clip may have several labels.
     """
     import clipshift

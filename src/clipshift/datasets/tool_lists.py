@@ -1,24 +1,27 @@
-"""Data sets as other tools lay them out: Hugging Face's videofolder, FiftyOne's folders, Label Studio's tasks.
+"""Data sets as other tools lay them out: folders of Hugging Face and FiftyOne, tasks of Label Studio and CVAT.
 
 Clips stay where they are. Where a tool wants them below its folder, links lead to them.
 
 https://huggingface.co/docs/datasets/video_dataset,
 https://docs.voxel51.com/user_guide/import_datasets.html (VideoClassificationDirectoryTree and
-FiftyOneTemporalDetectionDataset), https://labelstud.io/guide/tasks
+FiftyOneTemporalDetectionDataset), https://labelstud.io/guide/tasks,
+https://docs.cvat.ai/docs/dataset_management/formats/xml_format/
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from clipshift.config import ReadingConfig
 from clipshift.datasets.clip import Clip, absolute, some
 from clipshift.datasets.folders import LABELS, METADATA, TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES, VIDEOS
 from clipshift.errors import DataError
 from clipshift.files import to_json
+from clipshift.temporal.annotations.cvat import write_cvat
 from clipshift.temporal.annotations.fiftyone import write_fiftyone
 from clipshift.temporal.annotations.label_studio import write_choices, write_label_studio
 from clipshift.temporal.annotations.model import Annotation, Place
@@ -120,6 +123,40 @@ class _Part:
                 Segment(label, *clip.span) for label in self.labels_of(clip)
             )
         return [Annotation(path, tuple(segments)) for path, segments in found.items()]
+
+
+def cvat_tasks(
+    folder: Path, classes: Sequence[str], parts: Mapping[str, Sequence[Clip]], reading: ReadingConfig
+) -> dict[Path, str]:
+    """A document of CVAT for each video: `cvat/PART/VIDEO.xml`. The label of a whole video is a track from end to end.
+
+    Args:
+        folder: Where they go.
+        classes: Names of the classes.
+        parts: Labeled clips by the name of their part.
+        reading: The settings for reading: the videos are opened for their rates.
+
+    Raises:
+        DataError: A clip is a folder of frames, or a video does not tell its rate.
+        VideoError: A video cannot be read.
+    """
+    _check_videos("cvat", parts)
+    texts: dict[Path, str] = {}
+    for name, clips in parts.items():
+        marks: dict[Path, list[Clip]] = {}
+        for clip in clips:
+            marks.setdefault(clip.path, []).append(clip)
+        for path, own in marks.items():
+            with replace(own[0], span=None).open(reading) as reader:
+                fps, end = reader.info.fps, reader.stretch.end
+            segments = [Segment(classes[label], *(clip.span or (0.0, end))) for clip in own for label in _labels(clip)]
+            wanted = folder / "cvat" / name / path.with_suffix(".xml").name
+            number = 1
+            while wanted in texts:
+                number += 1
+                wanted = wanted.with_name(f"{path.stem}-{number}.xml")
+            texts[wanted] = write_cvat([Annotation(path.name, tuple(segments), end)], Place(wanted), fps)
+    return texts
 
 
 def _labels(clip: Clip) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from clipshift.datasets.tool_lists import (
     TOOL_FORMATS,
     ToolFiles,
     check_links,
+    cvat_tasks,
     replace_links,
     tool_files,
 )
@@ -27,7 +28,7 @@ from clipshift.errors import DataError
 from clipshift.files import printable, to_json, write_together, write_whole
 from clipshift.locks import hold_folder
 
-ListFormat = Literal["clipshift", "mmaction2", "paddlevideo", "videofolder", "fiftyone", "labelstudio"]
+ListFormat = Literal["clipshift", "mmaction2", "paddlevideo", "videofolder", "fiftyone", "labelstudio", "cvat"]
 DATA_FILE = "data.yaml"
 LABEL_MAP = "label_map.txt"
 _TEXT_FORMS = ("mmaction2", "paddlevideo")
@@ -78,11 +79,12 @@ def write_lists(
     - `fiftyone`: a folder for each part: of clips, class folders with links; of spans, temporal detections
       (`labels.json`) and where the videos are (`data.json`).
     - `labelstudio`: tasks; of clips with `Choices`, of spans with `Labels` in seconds.
+    - `cvat`: clipshift's own lists, and for each video `cvat/PART/VIDEO.xml` ("CVAT for video 1.1").
 
     Args:
         data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml.
         to: Folder for the lists; those of an earlier call are replaced.
-        form: clipshift, mmaction2, paddlevideo, videofolder, fiftyone or labelstudio.
+        form: clipshift, mmaction2, paddlevideo, videofolder, fiftyone, labelstudio or cvat.
         multi_label: A clip may have several labels. As with the setting `train.multi_label`.
         settings: The settings for reading; the defaults by default.
 
@@ -100,6 +102,9 @@ def write_lists(
     if form in _TEXT_FORMS:
         parts = {name: _with_frames(clips, settings) for name, clips in parts.items()}
     with alone(absolute(to)):
+        if form == "cvat":
+            tasks = cvat_tasks(absolute(to), found.classes, parts, settings)
+            return write_parts(to, found.classes, parts, root=found.root, more=tasks)
         return write_parts(to, found.classes, parts, root=found.root, form=form)
 
 
@@ -110,6 +115,7 @@ def write_parts(
     *,
     root: Path,
     form: ListFormat = "clipshift",
+    more: Mapping[Path, str] | None = None,
 ) -> WrittenLists:
     """Writes one list a part, the classes, and a data.yaml that names them.
 
@@ -119,6 +125,7 @@ def write_parts(
         parts: Labeled clips by the name of their part: `train`, `val`, `test`. Empty parts are left out.
         root: The folder that the paths in the lists start from; clips elsewhere are listed by their whole path.
         form: The form of the lists.
+        more: Further files, and their text.
 
     Raises:
         DataError: The lists cannot be written.
@@ -132,6 +139,7 @@ def write_parts(
         files = _own_files(folder, classes, parts, root, form)
     else:
         files = tool_files(tool, folder, classes, parts, root)
+    files.texts |= more or {}
     files.texts[folder / CLASSES_FILE] = "".join(f"{name}\n" for name in classes)
     content: dict[str, object] = {} if root == folder else {"root": str(root)}
     content |= {name: path.relative_to(folder).as_posix() for name, path in files.lists.items()}
@@ -179,7 +187,7 @@ def _write(folder: Path, files: ToolFiles, content: Mapping[str, object]) -> Non
 
 def _check_not_replaced(data: Path, folder: Path, form: ListFormat) -> None:
     """Raises DataError where a list would be replaced by a part of itself."""
-    suffix = ".jsonl" if form == "clipshift" else ".txt"
+    suffix = ".txt" if form in _TEXT_FORMS else ".jsonl"
     written = TOOL_FILES if form in TOOL_FORMATS else tuple(f"{part}{suffix}" for part in PARTS)
     if data.is_file() and absolute(data) in {folder / name for name in written}:
         raise DataError(
