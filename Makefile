@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: help install demo test quick lint types unit fuzz examples clean
+.PHONY: help install demo test quick lint types unit fuzz examples docs clean
 help:
 	@sed -n 's/^# \{0,3\}//p' Makefile | head -3
 
@@ -68,6 +68,13 @@ examples: .venv/.installed
 	npm ci --prefix examples/web --no-fund --no-audit
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'selenium>=4.20'
 	$(BIN)/pytest tests/examples tests/video/live/test_rtsp.py
+
+# The documentation as a site in build/site, with the reference from the docstrings; a warning is an error.
+docs: .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	rm -rf build/docs
+	$(BIN)/python docs/make_site.py build/docs
+	$(BIN)/zensical build --strict --clean
 
 clean:
 	rm -rf .venv build dist demo .mypy_cache .ruff_cache .pytest_cache
