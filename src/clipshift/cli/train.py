@@ -17,7 +17,7 @@ def train(
     config: Text | None = None,
     weights: Text | None = None,
     amp: Amp | None = None,
-    track: Annotated[tuple[Tracker, ...], Parameter(negative=())] = (),
+    track: Annotated[tuple[Tracker, ...], Parameter(negative=(), show_default=False)] = (),
     overwrite: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Train a classifier; the same command again goes on where it stopped.

@@ -112,7 +112,7 @@ class Trackers:
         elif code < 0:
             cause = f"its process was ended by {signal.Signals(-code).name}"
         else:
-            cause = remembered.error or f"its process exited with code {code}"
+            cause = (remembered.error or "").rstrip(".") or f"its process exited with code {code}"
         log = Path(FOLDER) / f"{name}.log"
         self._say(f"Not all tracked by {name}: {cause}. The training is the same without it; more in {log} of the run.")
 
