@@ -15,6 +15,8 @@ import pytest
 import clipshift.cli
 from clipshift.cli import app
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(clipshift.cli.__file__).parents[1]
 FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 ODD = [b"b\xffd.mp4", b"esc\x1b[31m.mp4", b"x :smile: \xf0\x9f\x8e\xac.mp4", b"line\nbreak.mp4"]

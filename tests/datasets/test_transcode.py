@@ -30,6 +30,8 @@ from clipshift.video import open_clip, probe
 from tests.datasets.clips import moving_frames, touch, write_classes, write_frames, write_video
 from tests.video.making import make_video, pictures, with_matrix
 
+pytestmark = pytest.mark.slow
+
 Rewrite = Callable[..., Transcoded]
 both = pytest.mark.parametrize("function", [extract_frames, repack_videos])
 

@@ -179,6 +179,7 @@ def _one_rank(rank: int, root: Path) -> None:
     found.save(root / f"rank{rank}")
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     other = multiprocessing.get_context("spawn").Process(target=_one_rank, args=(1, tmp_path))
     other.start()

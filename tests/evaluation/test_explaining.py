@@ -28,6 +28,8 @@ from clipshift.models.recognizer import Recognizer
 from tests.conftest import MakeExport
 from tests.exporting.making import noise
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def clip(small_clips: Path) -> Path:

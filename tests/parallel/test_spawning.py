@@ -23,6 +23,8 @@ from clipshift.parallel.spawning import (
     worker_context,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def die(number: int) -> None:
     if number < 0:

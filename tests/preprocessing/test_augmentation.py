@@ -274,6 +274,7 @@ def test_a_square_cannot_be_cut_from_a_smaller_one(root: Path) -> None:
     assert "input.crop=32" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_augmented_batches_are_the_same_with_workers(root: Path) -> None:
     settings = EVERYTHING.model_copy(update={"flip_pairs": PAIRS, "sampling": "dense"})
     clips = TrainingClips(read_manifest(root, DataConfig()), config_of(settings))

@@ -15,6 +15,8 @@ from clipshift.video import Limits, decode, index, is_video_file, probe
 from clipshift.video.video_file import VideoFile
 from tests.video.making import decode_all
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from pathlib import Path
 

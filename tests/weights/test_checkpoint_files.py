@@ -704,6 +704,7 @@ def _bombs() -> dict[str, bytes]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process as Linux does")
+@pytest.mark.slow
 def test_bombs(tmp_path: Path) -> None:
     """In a process that may take no more than 256 MiB beside what it has, and that must not die."""
     bombs = _bombs()

@@ -26,6 +26,8 @@ from clipshift.files import sha256_of_file
 from clipshift.weights.hub import HubModel, fetch_from_hub, parse_hub_name
 from tests.conftest import MakeExport
 
+pytestmark = pytest.mark.slow
+
 COMMIT = "c0ffee" + "0" * 34
 
 

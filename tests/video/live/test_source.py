@@ -32,6 +32,8 @@ from tests.video.live.servers import (
     unused_port,
 )
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT = 1.0
 SECRET = "geheim"  # noqa: S105 - no password
 DARK_PIECES, BRIGHT_PIECES = encode(DARK, 20), encode(BRIGHT, 200)
