@@ -212,7 +212,13 @@ def _compare_with_plain(path: Path, codec: str, frames: list[np.ndarray]) -> Non
         return
     if codec in _UNSURE or [frame.shape for frame in plain] != [frame.shape for frame in frames]:
         return
-    others = [number for number, (one, two) in enumerate(zip(frames, plain, strict=True)) if (one != two).any()]
+    # Damage can turn or mirror a video, too, of which plain decoding takes no notice.
+    turned = (frames, [frame[::-1] for frame in frames], [frame[:, ::-1] for frame in frames],
+              [frame[::-1, ::-1] for frame in frames])  # fmt: skip
+    others = min(
+        ([n for n, (one, two) in enumerate(zip(each, plain, strict=True)) if (one != two).any()] for each in turned),
+        key=len,
+    )
     if others:
         raise DiffersError(f"frames {others} of {len(frames)} are others than those of plain decoding")
 

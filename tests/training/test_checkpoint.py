@@ -65,6 +65,23 @@ def test_a_flipped_byte_is_noticed_and_the_older_one_used(tmp_path: Path, file: 
     assert newest.name in found[3][0]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        (TrainingProgress(update=2, epoch=-1), "no number of epochs"),
+        (TrainingProgress(update=2, seconds=float("nan")), "no number of seconds"),
+        (TrainingProgress(update=2, seconds=-1.0), "no number of seconds"),
+    ],
+)
+def test_progress_that_cannot_be(tmp_path: Path, wrong: TrainingProgress, text: str) -> None:
+    save(tmp_path, 1)
+    save_checkpoint(tmp_path, tensors(2.0), wrong, IDENTITY)
+    found = load_checkpoint(tmp_path)
+    assert found is not None
+    assert (found.progress.update, len(found.damaged)) == (1, 1)
+    assert text in found.damaged[0]
+
+
 @pytest.mark.parametrize("file", ["state.safetensors", "state.json"])
 def test_a_missing_or_cut_file_is_noticed(tmp_path: Path, file: str) -> None:
     save(tmp_path, 1)

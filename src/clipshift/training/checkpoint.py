@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -172,6 +173,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], TrainingProgress, dict[str, An
         raise ValueError(f"its progress is not valid: {first['loc'][0]}: {first['msg']}") from error
     if not all(0 <= count <= _MOST_UPDATES for count in (progress.epoch, progress.step, progress.update)):
         raise ValueError("its progress is no number of epochs and updates")
+    if not 0 <= progress.seconds < math.inf:
+        raise ValueError("its progress took no number of seconds")
     return load_file(path / "state.safetensors"), progress, state["identity"]
 
 
