@@ -51,6 +51,8 @@ from .inference.sharding.answering import predict_shard as predict_shard
 from .inference.sharding.merging import merge_answers as merge_answers
 from .probing.label_check import LabelCheck as LabelCheck
 from .probing.label_check import check_labels as check_labels
+from .probing.learning_curve import LearningCurve as LearningCurve
+from .probing.learning_curve import learning_curve as learning_curve
 from .serving.client import AsyncClient as AsyncClient
 from .serving.client import Client as Client
 from .serving.limits import ServerLimits as ServerLimits

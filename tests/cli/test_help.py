@@ -24,6 +24,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], ...]] = {
 }
 """The public functions of commands of another name."""
 OTHERWISE = {
+    "learning_curve": {"settings"},
     "check": {"data", "settings"},  # the settings for reading, of the function
     "predict": {"mode"},  # auto is of the command, which knows how many videos there are
     "benchmark": {"models"},  # a command has its settings among the names

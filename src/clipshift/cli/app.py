@@ -19,6 +19,7 @@ from clipshift.cli.evaluate import evaluate
 from clipshift.cli.explain import explain
 from clipshift.cli.export import export
 from clipshift.cli.fit_events import fit_events
+from clipshift.cli.learning_curve import learning_curve
 from clipshift.cli.lists import lists
 from clipshift.cli.merge import merge
 from clipshift.cli.models import models
@@ -63,7 +64,7 @@ COMMANDS: dict[str, tuple[Callable[..., Any], ...]] = {
         models,
         push,
     ),
-    "Data sets": (check, lists, frames, repack),
+    "Data sets": (check, learning_curve, lists, frames, repack),
     "Settings and this machine": (config, doctor),
 }
 """Every command but `prepare`, which has commands of its own, under the headings of the help."""

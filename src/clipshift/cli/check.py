@@ -36,7 +36,7 @@ def check(
         json_file: File for the findings; '-' for standard output instead of the text.
         with_model: Look for wrong labels, too: clips whose label the others do not confirm, ranked, in a page.
         weights: Whose features are compared: a run folder, a model folder, a file of weights, or published weights by
-            name; by default ImageNet's, which a training starts from.
+            name; by default ImageNet's.
         page: File for the page of suspicious clips; by default DATA-labels.html in the current folder.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
     """

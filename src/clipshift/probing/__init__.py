@@ -1,1 +1,1 @@
-"""What the clips of a data set tell about it, from the features of a network that does not learn: wrong labels."""
+"""What clips tell about their data set, from features of a network that does not learn: wrong labels, how many more."""

@@ -22,6 +22,7 @@ from clipshift.models.folding import inference_form
 from clipshift.models.recognizer import Recognizer, build_recognizer
 from clipshift.preprocessing.transforms import normalize
 from clipshift.progress import Progress
+from clipshift.training.choosing_weights import WORDS, choose_weights
 from clipshift.training.start import starting_weights
 from clipshift.weights.loading import load_weights
 from clipshift.weights.published import published_weights
@@ -66,7 +67,7 @@ def frozen_network(config: Config, weights: str | Path | None = None) -> FrozenN
     Args:
         config: Its settings `model` and `input` count where `weights` are a file, or none.
         weights: A run folder, a model folder, published weights by name, `hf://owner/name`, or a file of weights for
-            the settings' backbone; None: what a training starts from, timm's ImageNet weights. With
+            the settings' backbone; `imagenet`, `kinetics400` or `auto`, as for a training; None: ImageNet's. With
             `model.pretrained=false` and none the weights are random.
 
     Raises:
@@ -74,6 +75,8 @@ def frozen_network(config: Config, weights: str | Path | None = None) -> FrozenN
         DownloadError: Published weights cannot be fetched.
         WeightsError: There are no such weights, or they do not fit.
     """
+    if weights in WORDS:
+        weights = choose_weights(config, weights, Path(), overwrite=True).name
     if weights is not None and not Path(weights).is_file() and not _of_images(weights):
         network, spec = load_bundle(find_model(weights))
         return FrozenNetwork(network.eval(), spec.input, f"the model {weights}", trained=Path(weights).exists())

@@ -147,7 +147,7 @@ def check_labels(
         data: Folder with a folder per class (also in train/ and val/), a list, or a data.yaml.
         *settings: `"key=value"`, or mappings; those of the sections data, input and model count.
         weights: Whose features are compared: a run folder, a model folder, a file of weights, or published weights by
-            name; by default ImageNet's, which a training starts from.
+            name; by default ImageNet's.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         workers: Threads that read clips ahead of the network; `auto`: one per core.
         seed: Of the deals into folds.
