@@ -111,7 +111,7 @@ def train(kind: str, clips: int, updates: int) -> NetworkScorer:
 
 def test_the_span_of_planted_evidence_is_found() -> None:
     """In 95 % of held-out clips the frame whose hiding costs most shows the evidence; by chance in two of eight."""
-    scorer = train("sign", clips=64, updates=60)
+    scorer = train("sign", clips=64, updates=40)
     found = 0
     for number in range(40):
         clip = explanations.planted("sign", number % 2, np.random.default_rng([1, number]))

@@ -64,7 +64,7 @@ def _draw(figure: Figure, theme: Theme, found: Explanation, rows: int, across: i
         row, column = divmod(number, across)
         frame = found.frames[place]
         picture, bar = axes[2 * row, column], axes[2 * row + 1, column]
-        picture.imshow(with_heat(found.pictures[place], found.heat, place), aspect="auto")
+        picture.imshow(with_heat(found.pictures[place], found.heat, place), aspect="equal")
         time = "" if frame.time is None else f"  {frame.time:.2f} s"
         picture.set_title(f"{frame.index}{time}", fontsize=7.5, fontweight="normal", pad=3, color=theme.muted)
         if frame.logit_drop is None:
