@@ -72,6 +72,19 @@ def test_features_that_tell_nothing_are_said() -> None:
     assert not any(each.kind == "label" for each in found.findings())
 
 
+def test_features_that_tell_little_are_said(tmp_path: Path) -> None:
+    labels = [0, 1, 2] * 20
+    found = check(clips_of(labels), features_of(labels))
+    assert found.doubt is None
+    doubted = replace(found, agreeing=30)
+    assert doubted.can_tell
+    assert [each.severity for each in doubted.findings()][-1] == "warning"
+    text = "The features tell only 50% of the labels: most of those that look wrong are right."
+    assert text in [each.text for each in doubted.findings()]
+    write_label_page(doubted, tmp_path / "page.html")
+    assert text in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
 def test_classes_of_few_sources_are_said() -> None:
     labels = [0] * 10 + [1] * 3 + [2] * 4
     names = [f"run/take_{n}.mp4" for n in range(10)] + [f"sit/take_{n}.mp4" for n in range(3)]

@@ -55,7 +55,7 @@ def write_label_page(check: LabelCheck, path: Path) -> None:
         name=printable(Path(check.source).name),
         headline=headline,
         summary=check.summary(),
-        can_tell=check.can_tell,
+        doubt=check.doubt,
         notes=check.notes,
         suspects=_with_frames(check, shown),
         left_out=count - len(shown),
