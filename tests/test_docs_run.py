@@ -25,6 +25,8 @@ SMALL = (
     "input.resize=36", "input.crop=32", "data.workers=0", "train.probe=false", "train.examine=false",
 )  # fmt: skip
 NOT_RUN = {
+    "is tried with trackers by tests/training/test_tracking.py": ("--track",),
+    "takes clips of its page, as tests/probing make them": ("clipshift check gym", "learning-curve gym"),
     "needs a network or weights that nobody may pass on": (
         "hf://", "OWNER/NAME", "--fetch", "-k400", ".pdparams", ".pth", ".pt", "imagenet1k",
     ),

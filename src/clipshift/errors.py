@@ -41,14 +41,9 @@ class UserError(Exception):
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        lines = [_folded(self.what, most_lines=_MOST_LINES)]
-        for name in ("where", "got", "allowed"):
-            value = getattr(self, name)
-            if value is not None:
-                lines.append(f"  {name + ':':9}{_folded(value)}")
-        if self.remedy is not None:
-            lines.append(f"  {'do:':9}{_folded(self.remedy)}")
-        return "\n".join(lines)
+        named = {"where": self.where, "got": self.got, "allowed": self.allowed, "do": self.remedy}
+        lines = [f"  {name + ':':9}{_folded(value)}" for name, value in named.items() if value is not None]
+        return "\n".join([_folded(self.what, most_lines=_MOST_LINES - len(lines)), *lines])
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions cross process borders (data loader workers): keep the parts, not only the text.
@@ -62,7 +57,7 @@ _LONGEST = 2000
 _LONGEST_LINE = 4096
 """Letters: a path may have so many."""
 _MOST_LINES = 8
-"""Of the sentence that says what is wrong, which may go on with a list."""
+"""Of an error; the sentence that says what is wrong may go on with a list in those that the rest leaves."""
 
 
 def _bounded(text: str) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pickle
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -181,7 +184,7 @@ def test_uploads_together_are_bounded(server: Running, clip: Path) -> None:
         ({"max_seconds": 0.1}, "The clip lasts longer"),
         ({"max_frames": 7}, "more frames"),
         ({"max_pixels": 47 * 48}, "frames are larger"),
-        ({"decode_megabytes": 1}, "need more memory"),
+        ({"decode_megabytes": 16}, "need more memory"),
     ],
 )
 def test_clips_beyond_the_limits_are_refused(
@@ -189,7 +192,7 @@ def test_clips_beyond_the_limits_are_refused(
 ) -> None:
     with running(gate, limits=replace(LIMITS, **change)) as server:
         if "decode_megabytes" in change:
-            clip = make_video(tmp_path / "large.mp4", pictures(8, width=480, height=320))
+            clip = make_video(tmp_path / "large.mp4", pictures(8, width=960, height=640))
         answer = server.predict(clip)
     assert (answer.status_code, reason in answer.text) == (422, True), answer.text
 
@@ -271,3 +274,38 @@ def test_a_model_is_replaced_as_a_whole(gate: Path, small_model: Path, clip: Pat
         assert after["sha256"] != before["sha256"]
         assert "PyTorch" in after["engine"]
         assert server.predict(clip).status_code == 200
+
+
+CROWDED = """
+import json, os, sys
+from pathlib import Path
+from tempfile import mkdtemp
+from clipshift.serving.decoded import Wish
+from clipshift.serving.decoders import Decoder
+from clipshift.serving.decoder_process import run_decoder
+from clipshift.serving.limits import ServerLimits
+
+if __name__ == "__main__":
+    clip = os.memfd_create("clip")
+    os.write(clip, Path(sys.argv[1]).read_bytes())
+    wish, shapes = Wish("middle", 8, 1, False, 10**6, 1000, 100.0, 10**8), []
+    for most in range(4, 44, 2):
+        while os.open(os.devnull, os.O_RDONLY) < most:
+            pass
+        if most < 30 and most % 8:
+            continue
+        decoder = Decoder(Path(mkdtemp(dir=sys.argv[2])), ServerLimits(), run_decoder)
+        shapes += [decoder.ask(clip, "a.mp4", wish).frames_THWC.shape for _ in range(2)]
+        decoder.close()
+    print(json.dumps(shapes))
+"""
+
+
+def test_a_server_with_many_open_files_has_decoders_all_the_same(clip: Path, tmp_path: Path) -> None:
+    """What a process hands to a decoder has any number; the clip's must be none of these."""
+    command = [sys.executable, "-c", CROWDED, str(clip), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shapes = json.loads(done.stdout)
+    assert shapes == [[8, 48, 48, 3]] * len(shapes)
+    assert len(shapes) > 10

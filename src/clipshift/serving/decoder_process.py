@@ -23,20 +23,18 @@ from clipshift.serving.confinement import allow_processor_seconds, confine
 from clipshift.serving.decoded import Wish
 from clipshift.video import VIDEO_SUFFIXES, Limits, open_clip
 
-CLIP_DESCRIPTOR = 40
-"""The number under which a decoder finds the clip that it was handed."""
 BEGUN = b"begun"
 """Is said before a clip is touched: who dies before that did not die of it."""
 _LINK_NAMES = ("clip", *(f"clip{suffix}" for suffix in sorted(VIDEO_SUFFIXES)))
 
 
-def make_links(folder: Path) -> None:
-    """Fill a folder with names that mean, in every process, the clip that it was handed.
+def make_links(folder: Path, descriptor: int) -> None:
+    """Fill a folder with names of what a process has under this number: the clip that it was handed.
 
     FFmpeg looks at the ending of a name where the bytes leave open what a file is.
     """
     for name in _LINK_NAMES:
-        (folder / name).symlink_to(f"/proc/self/fd/{CLIP_DESCRIPTOR}")
+        (folder / name).symlink_to(f"/proc/self/fd/{descriptor}")
 
 
 def link_of(name: str) -> str:
@@ -46,11 +44,21 @@ def link_of(name: str) -> str:
 
 
 def run_decoder(connection: Connection, links: str, memory_bytes: int, processor_seconds: int) -> None:
-    """Answer requests until the other end is closed."""
+    """Answer requests until the other end is closed.
+
+    Args:
+        connection: To who asks.
+        links: A folder of its own, for names of its clip.
+        memory_bytes: As for `confine`.
+        processor_seconds: For each clip.
+    """
     ending = _EndAfterClip()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, ending.on_signal)
     take_signals()
+    # Numbers that are free here: a process begins with some of its parent's, which may be any.
+    nothing, clip = (os.open(os.devnull, os.O_RDONLY) for _ in range(2))
+    make_links(Path(links), clip)
     connection.send_bytes(json.dumps(confine(memory_bytes)).encode())
     while not ending.wanted:
         try:
@@ -60,11 +68,11 @@ def run_decoder(connection: Connection, links: str, memory_bytes: int, processor
             connection.send_bytes(BEGUN)
         except (EOFError, OSError):
             return
-        os.dup2(received, CLIP_DESCRIPTOR)
+        os.dup2(received, clip)
         os.close(received)
         allow_processor_seconds(processor_seconds)
         header, arrays = _answer(Path(links) / asked["link"], Wish(**asked["wish"]))
-        os.close(CLIP_DESCRIPTOR)
+        os.dup2(nothing, clip)
         try:
             connection.send_bytes(json.dumps(header).encode())
             for array in arrays:

@@ -23,7 +23,7 @@ import numpy as np
 from clipshift.errors import UserError
 from clipshift.parallel.spawning import explain_death, memory_kills, worker_context
 from clipshift.serving.decoded import Decoded, Wish
-from clipshift.serving.decoder_process import BEGUN, link_of, make_links, run_decoder
+from clipshift.serving.decoder_process import BEGUN, link_of, run_decoder
 from clipshift.serving.limits import MEBIBYTE, Refusal, ServerLimits
 from clipshift.serving.uploads import Upload
 from clipshift.video import ClipInfo
@@ -67,12 +67,13 @@ class Decoder:
         UserError: It could not be started.
     """
 
-    def __init__(self, links: Path, limits: ServerLimits, work: Work) -> None:
+    def __init__(self, folder: Path, limits: ServerLimits, work: Work) -> None:
         context = worker_context()
         self._killed_before = memory_kills()
         self._limits = limits
         self._connection, there = context.Pipe()
-        arguments = (there, str(links), limits.decode_megabytes * MEBIBYTE, limits.decode_seconds)
+        self._links = tempfile.mkdtemp(dir=folder)
+        arguments = (there, self._links, limits.decode_megabytes * MEBIBYTE, limits.decode_seconds)
         self._process = context.Process(target=work, args=arguments, daemon=True, name="decoder")
         self._process.start()
         there.close()
@@ -184,6 +185,7 @@ class Decoder:
         self._process.kill()
         self._process.join(5)
         self._connection.close()
+        shutil.rmtree(self._links, ignore_errors=True)
         with suppress(ValueError):  # it does not end: a process in the kernel's hands
             self._process.close()
 
@@ -229,7 +231,7 @@ class Decoders:
         self._limits = limits
         self.events = events or DecoderEvents()
         self._work = work
-        self._links: Path | None = None
+        self._folder: Path | None = None
         self._idle: asyncio.Queue[Decoder] = asyncio.Queue()
         self._all: set[Decoder] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -254,8 +256,7 @@ class Decoders:
         Raises:
             UserError: One cannot be started.
         """
-        self._links = Path(tempfile.mkdtemp(prefix="clipshift-clips-"))
-        make_links(self._links)
+        self._folder = Path(tempfile.mkdtemp(prefix="clipshift-clips-"))
         started = await asyncio.gather(*(self._start() for _ in range(self.count)))
         self.protections = started[0].protections
         for decoder in started:
@@ -273,8 +274,8 @@ class Decoders:
             decoder.close()
         self._all.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
-        if self._links is not None:
-            shutil.rmtree(self._links, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     async def decode(self, upload: Upload, wish: Wish) -> Decoded:
         """Decode an upload, as soon as a process is free.
@@ -352,10 +353,10 @@ class Decoders:
                 return
 
     async def _start(self) -> Decoder:
-        if self._links is None:
+        if self._folder is None:
             raise ValueError("not started")
         loop = asyncio.get_running_loop()
-        decoder = await loop.run_in_executor(self._threads, Decoder, self._links, self._limits, self._work)
+        decoder = await loop.run_in_executor(self._threads, Decoder, self._folder, self._limits, self._work)
         self._all.add(decoder)
         self.events.started()
         return decoder
