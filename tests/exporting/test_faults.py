@@ -346,6 +346,17 @@ def test_two_exports_to_one_folder(small_model: Path, small_clips: Path, tmp_pat
         )
 
 
+@pytest.mark.parametrize("file", ["model.bin", "model.xml"])
+def test_files_that_openvino_cannot_make(file: str, small_model: Path, tmp_path: Path) -> None:
+    network, spec = load_bundle(small_model)
+    description = Export(
+        clipshift=clipshift.__version__, target="openvino", precision="fp32", input="clips", spec=spec, license="none"
+    )
+    (tmp_path / file).mkdir()
+    with pytest.raises(OSError, match="may they not be made"):
+        WRITERS["openvino"](tmp_path, network, description, None)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 @pytest.mark.parametrize(
     ("target", "file"), [("openvino", "model.bin"), ("torch", "model.pt2"), ("onnx", "model.onnx")]

@@ -102,9 +102,10 @@ def write_openvino(folder: Path, network: Recognizer, export: Export, quantize: 
     try:
         openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
     except RuntimeError as error:
-        if "iostream" not in str(error):
+        if not any(words in str(error) for words in ("iostream", "Can't open")):
             raise
-        raise OSError("OpenVINO could not write its files; is the disk full?") from error  # it does not say why
+        # It does not say why.
+        raise OSError("OpenVINO could not write its files: is the disk full, or may they not be made?") from error
     return export
 
 
