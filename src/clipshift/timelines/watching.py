@@ -25,7 +25,7 @@ from clipshift.temporal.events import DetectorState, Event, advance, finish, int
 from clipshift.timelines.making import split_settings
 from clipshift.video.annotated import AnnotatedVideo, check_absent
 from clipshift.video.limits import Limits
-from clipshift.video.live import Address, Break, LiveSource, SourceOptions, Stop, Transport, read_address
+from clipshift.video.live import Address, Break, LiveSource, SourceOptions, Stop, Transport, UntilBreak, read_address
 from clipshift.video.timed import TimedFrame, frames_at_rate
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ class _Watch:
     def _along(self, items: Iterator[TimedFrame | Break], video: AnnotatedVideo | None) -> Generator[StreamEvent]:
         """Yields the events of all parts of the source."""
         while True:
-            part = _Part(items)
+            part = UntilBreak(items)
             if video is None:
                 ticks: Iterator[TimedFrame] = iter(part)
             else:
@@ -286,7 +286,7 @@ class _Watch:
             ended, self._detector = interrupt(self._detector, part.ended_by.reason)
             yield from map(self._told, ended)
 
-    def _drawn(self, frames: _Part, video: AnnotatedVideo) -> Iterator[TimedFrame]:
+    def _drawn(self, frames: UntilBreak[TimedFrame], video: AnnotatedVideo) -> Iterator[TimedFrame]:
         """Hands frames on, and writes each with what is known when it comes."""
         for frame in frames:
             status = self._status
@@ -316,18 +316,3 @@ class _Watch:
         clocks = (self._source.state.made_at(moment) for moment in (event.start, event.end))
         start_clock, end_clock = (None if clock is None else datetime.fromtimestamp(clock, UTC) for clock in clocks)
         return StreamEvent(**vars(event), start_clock=start_clock, end_clock=end_clock)
-
-
-class _Part:
-    """Frames up to what breaks them, if anything does."""
-
-    def __init__(self, items: Iterator[TimedFrame | Break]) -> None:
-        self._items = items
-        self.ended_by: Break | None = None
-
-    def __iter__(self) -> Iterator[TimedFrame]:
-        for item in self._items:
-            if isinstance(item, Break):
-                self.ended_by = item
-                return
-            yield item

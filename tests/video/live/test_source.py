@@ -207,11 +207,11 @@ def test_the_newest_frame_wins_and_what_is_left_out_is_counted() -> None:
                 taken.append(item)
                 past = watched.source.state.frames + watched.source.state.dropped
                 assert round((item.time - taken[0].time) * RATE) < past <= 200
-                if watched.source.state.dropped > 50:
+                if gray_of(item) - 16 > len(taken) + 60:  # its number is in its gray: so many were left out
                     break
                 time.sleep(1)  # a network that is slow
     assert len(taken) < 50
-    assert max(other.time - one.time for one, other in pairwise(taken)) > 1
+    assert watched.source.state.dropped > 50
 
 
 def test_every_frame_comes_by_option_however_late() -> None:

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from clipshift.video.live.addresses import Address, read_address
-from clipshift.video.live.reading import Break, Transport
+from clipshift.video.live.reading import Break, Transport, UntilBreak
 from clipshift.video.live.session import Stop
 from clipshift.video.live.source import LiveSource, SourceOptions, SourceState
 
-__all__ = ["Address", "Break", "LiveSource", "SourceOptions", "SourceState", "Stop", "Transport", "read_address"]
+__all__ = [
+    "Address",
+    "Break",
+    "LiveSource",
+    "SourceOptions",
+    "SourceState",
+    "Stop",
+    "Transport",
+    "UntilBreak",
+    "read_address",
+]

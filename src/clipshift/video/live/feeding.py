@@ -24,7 +24,7 @@ from clipshift.parallel.spawning import take_signals
 from clipshift.video.live.addresses import Address
 from clipshift.video.live.backlog import Backlog
 from clipshift.video.live.losses import take_log
-from clipshift.video.live.reading import Break, Counts, Picture, PictureSource, ReadingOptions
+from clipshift.video.live.reading import Break, Counts, Picture, PictureSource, ReadingOptions, UntilBreak
 from clipshift.video.pictures import Converter
 from clipshift.video.timed import shown_at_rate
 
@@ -119,7 +119,7 @@ def _read(address: Address, source: PictureSource, options: FeedOptions, backlog
     try:
         items = source.pictures()
         while True:
-            part = _Part(items)
+            part = UntilBreak(items)
             for picture in _at_rate(part, options):
                 backlog.put(picture, picture.time)
             if part.ended_by is None:
@@ -130,21 +130,6 @@ def _read(address: Address, source: PictureSource, options: FeedOptions, backlog
         backlog.put(Failed(error))
     except Exception as error:  # a fault of the program; its text may have the URL
         backlog.put(Failed(VideoError("Reading the source failed.", where=address.shown, got=type(error).__name__)))
-
-
-class _Part:
-    """Pictures up to what breaks them, if anything does."""
-
-    def __init__(self, items: Iterator[Picture | Break]) -> None:
-        self._items = items
-        self.ended_by: Break | None = None
-
-    def __iter__(self) -> Iterator[Picture]:
-        for item in self._items:
-            if isinstance(item, Break):
-                self.ended_by = item
-                return
-            yield item
 
 
 def _at_rate(pictures: Iterable[Picture], options: FeedOptions) -> Iterator[Picture]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeVar
 
 import av
 
@@ -57,6 +57,9 @@ _GROWING_FORMATS = {
 }
 
 
+Item = TypeVar("Item")
+
+
 @dataclass(frozen=True)
 class Break:
     """Something is missing in a source, or its pictures changed: what was before does not go on.
@@ -68,6 +71,28 @@ class Break:
 
     reason: Literal["gap", "clock"]
     text: str
+
+
+class UntilBreak(Generic[Item]):
+    """What comes up to a break, if there is one.
+
+    Args:
+        items: Go on behind it.
+
+    Attributes:
+        ended_by: The break; None before it, or where the items are at their end.
+    """
+
+    def __init__(self, items: Iterator[Item | Break]) -> None:
+        self._items = items
+        self.ended_by: Break | None = None
+
+    def __iter__(self) -> Iterator[Item]:
+        for item in self._items:
+            if isinstance(item, Break):
+                self.ended_by = item
+                return
+            yield item
 
 
 class Picture(NamedTuple):
