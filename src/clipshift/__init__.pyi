@@ -39,8 +39,10 @@ from .exporting.push import Pushed as Pushed
 from .exporting.push import push as push
 from .exporting.verifying import Verification as Verification
 from .exporting.verifying import verify as verify
+from .inference.embedding import embed as embed
 from .inference.pipeline import VideoClassificationPipeline as VideoClassificationPipeline
 from .inference.pipeline import pipeline as pipeline
+from .inference.predictions import Embedding as Embedding
 from .inference.predictions import Failure as Failure
 from .inference.predictions import Prediction as Prediction
 from .inference.predictor import Model as Model

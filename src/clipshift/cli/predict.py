@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -12,6 +13,9 @@ from clipshift.console import complain, progress_bar, say
 from clipshift.errors import UserError
 from clipshift.files import check_replaceable
 
+if TYPE_CHECKING:
+    from clipshift.inference.predictions import Embedding, Failure, Prediction
+
 
 def predict(  # noqa: PLR0913
     model: str,
@@ -19,6 +23,7 @@ def predict(  # noqa: PLR0913
     json_file: Annotated[Text | None, Parameter(name="--json")] = None,
     out: Text | None = None,
     shard: Text | None = None,
+    embed: bool = False,
     top: Count = 5,
     crops: Crops | None = None,
     clips: int | None = None,
@@ -41,6 +46,7 @@ def predict(  # noqa: PLR0913
             merge' makes one file of them.
         shard: With --out, which part of the work this is: 3/16, auto in a Slurm array, or auto/16 in an indexed job of
             Kubernetes, too.
+        embed: Give the vector before the classifier, in place of probabilities; of a trained model.
         top: Classes to show.
         crops: Crops per frame: center, three, three_small or ten; by default the model's own.
         clips: Sets of frames per video; by default the model's own.
@@ -66,6 +72,8 @@ def predict(  # noqa: PLR0913
         raise UserError("Folders of answers hold probabilities, no sets.", got="--out and --coverage", remedy="--json")
     if shard is not None and out is None:
         raise UserError("Shards share a folder for their answers.", where="--shard", remedy="add --out FOLDER")
+    if embed and coverage is not None:
+        raise UserError("An embedding has no set of classes.", got="--embed and --coverage", allowed="one of them")
     names = ["-" if name == STANDARD_INPUT else name for name in names]
     if json_file not in (None, "-"):
         check_replaceable(json_file, inputs=[model, *names], marks=MARKS)
@@ -84,12 +92,19 @@ def predict(  # noqa: PLR0913
                 crops=crops,
                 clips=clips,
                 batch_size=batch_size,
+                embed=embed,
                 progress=progress,
             )
         say(result.to_text())
         failed = result.failed
     else:
-        answers = clipshift.predict(loaded, *names, crops=crops, clips=clips, batch_size=batch_size, coverage=coverage)
+        answers: Iterable[Prediction | Embedding | Failure]
+        if embed:
+            answers = clipshift.embed(loaded, *names, crops=crops, clips=clips, batch_size=batch_size)
+        else:
+            answers = clipshift.predict(
+                loaded, *names, crops=crops, clips=clips, batch_size=batch_size, coverage=coverage
+            )
         failed = write_predictions(answers, json_file, top=top, say=say)
     if failed:
         complain(f"{failed} of the videos could not be read.")

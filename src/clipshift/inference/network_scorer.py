@@ -149,6 +149,7 @@ class NetworkScorer:
         amp: Precision of the forward pass.
         as_trained: Run `network` itself, to compare others with it.
         known: What it remembers of the clips that it has learnt from; None: no clip is unknown.
+        embeds: Give what the classifier reads, (D,), in place of logits.
     """
 
     network: nn.Module
@@ -157,6 +158,12 @@ class NetworkScorer:
     amp: Amp = "fp32"
     as_trained: bool = False
     known: KnownClips | None = None
+    embeds: bool = False
+
+    def embedder(self) -> NetworkScorer:
+        """The same network, giving in place of logits what its classifier reads, averaged over the views."""
+        spec = self.spec.model_copy(update={"average": "logits"})  # the average of the vectors themselves
+        return replace(self, spec=spec, known=None, embeds=True)
 
     def with_spec(self, spec: ModelSpec) -> NetworkScorer:
         """The same network with another description: other frames, views or limits."""
@@ -234,9 +241,22 @@ class NetworkScorer:
     @cached_property
     def _engine(self) -> Engine:
         running = self._running
-        if self.known is not None and isinstance(running, Recognizer):
+        if self.embeds and isinstance(running, Recognizer):
+            running = _Embedding(running)
+        elif self.known is not None and isinstance(running, Recognizer):
             running = _FamiliarityMeasuring(running, self.known).to(self.device)
         return network_engine(running, self.spec.input, self.device, self.amp)
+
+
+class _Embedding(nn.Module):
+    """From clips (B, T, 3, H, W) to what the classifier reads, (B, D)."""
+
+    def __init__(self, network: Recognizer) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, clips_BTCHW: Tensor) -> Tensor:
+        return self.network.embed(self.network.features(clips_BTCHW))
 
 
 class _FamiliarityMeasuring(nn.Module):

@@ -54,6 +54,23 @@ class Prediction:
         return answer
 
 
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """What the network made of one video, before the classifier.
+
+    Attributes:
+        path: What was asked for.
+        vector: float32 `(D,)`.
+    """
+
+    path: str
+    vector: np.ndarray
+
+    def to_json(self) -> dict[str, Any]:
+        """The path and the numbers, each with as few digits as give the same float32 again."""
+        return {"path": self.path, "embedding": [float(str(number)) for number in self.vector]}
+
+
 @dataclass(frozen=True)
 class Failure:
     """A video that could not be read.

@@ -330,14 +330,27 @@ def predict(  # noqa: PLR0913
     Raises:
         ConfigError: As of `load` and `predict_many`, or there are settings for a model that is loaded already.
     """
-    if isinstance(model, Model):
-        if settings:
-            raise ConfigError(
-                "A loaded model has the settings that it was loaded with.", where="settings", got=settings
-            )
-        loaded = model
-    else:
-        loaded = load(model, device=device, amp=amp, mode=pick_mode(sources), settings=settings)
+    loaded = loaded_model(model, sources, device=device, amp=amp, settings=settings)
     return loaded.predict_many(
         sources, crops=crops, clips=clips, batch_size=batch_size, workers=workers, coverage=coverage
     )
+
+
+def loaded_model(
+    model: str | Path | Model,
+    sources: Sequence[str | Path],
+    *,
+    device: str,
+    amp: Amp,
+    settings: Settings | Sequence[Settings],
+) -> Model:
+    """A model as it was loaded, or loaded now for these sources.
+
+    Raises:
+        ConfigError: As of `load`, or there are settings for a model that is loaded already.
+    """
+    if not isinstance(model, Model):
+        return load(model, device=device, amp=amp, mode=pick_mode(sources), settings=settings)
+    if settings:
+        raise ConfigError("A loaded model has the settings that it was loaded with.", where="settings", got=settings)
+    return model

@@ -8,21 +8,27 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TextIO
 
+import numpy as np
+
 from clipshift.errors import OutputError
 from clipshift.files import open_text, printable, to_json
-from clipshift.inference.predictions import UNKNOWN, Failure, Prediction
+from clipshift.inference.predictions import UNKNOWN, Embedding, Failure, Prediction
 
-MARKS = (b'"probabilities"', b'"error"')
+MARKS = (b'"probabilities"', b'"error"', b'"embedding"')
 """What lines of answers hold; a file without is not replaced by answers."""
 
 
 def write_predictions(
-    answers: Iterable[Prediction | Failure], json_file: str | None, *, top: int, say: Callable[[str], object]
+    answers: Iterable[Prediction | Embedding | Failure],
+    json_file: str | None,
+    *,
+    top: int,
+    say: Callable[[str], object],
 ) -> int:
     """Write each answer as it comes.
 
     Args:
-        answers: Predictions and failures.
+        answers: Predictions or embeddings, and failures.
         json_file: File for one JSON object a line; `-` writes them to standard output instead of text.
         top: Classes that the text shows.
         say: Prints a line of text.
@@ -56,20 +62,23 @@ def _open(json_file: str | None) -> AbstractContextManager[TextIO | None]:
     return nullcontext(sys.stdout) if json_file == "-" else open_text(json_file, "w")
 
 
-def _line(answer: Prediction | Failure, file: TextIO) -> str:
+def _line(answer: Prediction | Embedding | Failure, file: TextIO) -> str:
     # A standard output that is not UTF-8, as a pipe of Windows, still gets JSON that everybody reads.
     if (file.encoding or "utf-8").lower().replace("-", "") != "utf8":
         return json.dumps(answer.to_json())
     return to_json(answer.to_json())
 
 
-def as_text(answer: Prediction | Failure, top: int) -> str:
+def as_text(answer: Prediction | Embedding | Failure, top: int) -> str:
     """One line: the path, then the best classes and their probabilities, or why it failed.
 
-    Where a set of classes was asked for, it stands in braces before them; of an unknown video they are the nearest.
+    Of an embedding it says how many numbers and how long it is. Where a set of classes was asked for, it stands in
+    braces before them; of an unknown video they are the nearest.
     """
     if isinstance(answer, Failure):
         return f"{printable(answer.path)}: ERROR {answer.error}"
+    if isinstance(answer, Embedding):
+        return f"{printable(answer.path)}: {len(answer.vector)} numbers, length {np.linalg.norm(answer.vector):.3g}"
     chances = ", ".join(f"{name} {chance:.1%}" for name, chance in answer.top(top))
     asked = "" if answer.coverage is None else f"{{{', '.join(answer.class_set)}}}  "
     if answer.unknown:

@@ -89,8 +89,8 @@ class Recognizer(nn.Module):
         features = self.backbone(clips_BTCHW.flatten(0, 1))
         return features.unflatten(0, (-1, clips_BTCHW.shape[1]))  # type: ignore[no-any-return]
 
-    def classify(self, features_BTD: Tensor) -> Tensor:
-        """Class scores of clips from the features of their frames.
+    def embed(self, features_BTD: Tensor) -> Tensor:
+        """What the classifier reads of clips, from the features of their frames.
 
         TSN averages the frames' features, then drops, then classifies. TSM drops in every frame by itself, classifies
         every frame and averages the scores; as the classifier is linear, that equals to classify the average of the
@@ -100,13 +100,22 @@ class Recognizer(nn.Module):
             features_BTD: Features (B, T, D).
 
         Returns:
-            Logits (B, K).
+            One vector a clip (B, D).
         """
         if self.model.architecture == "tsn":
-            pooled_BD = self.dropout(features_BTD.mean(dim=1))
-        else:
-            pooled_BD = self.dropout(features_BTD).mean(dim=1)
-        return self.classifier(pooled_BD)  # type: ignore[no-any-return]
+            return self.dropout(features_BTD.mean(dim=1))  # type: ignore[no-any-return]
+        return self.dropout(features_BTD).mean(dim=1)  # type: ignore[no-any-return]
+
+    def classify(self, features_BTD: Tensor) -> Tensor:
+        """Class scores of clips from the features of their frames: the classifier on what `embed` gives.
+
+        Args:
+            features_BTD: Features (B, T, D).
+
+        Returns:
+            Logits (B, K).
+        """
+        return self.classifier(self.embed(features_BTD))  # type: ignore[no-any-return]
 
     def forward(self, clips_BTCHW: Tensor) -> Tensor:
         """Class scores of clips: frames (B, T, 3, H, W) to logits (B, K)."""

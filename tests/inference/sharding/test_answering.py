@@ -14,7 +14,7 @@ import pytest
 
 import clipshift
 from clipshift.cli import app
-from clipshift.errors import ConfigError, DataError, UserError
+from clipshift.errors import ConfigError, DataError, ExportError, UserError
 from clipshift.inference.predictor import Model
 from clipshift.inference.sharding.shard import Shard
 from clipshift.inference.writing import write_predictions
@@ -148,6 +148,14 @@ def test_nothing_and_a_model_without_a_file(model: Model, videos: tuple[Path, Pa
         clipshift.predict_shard(model, out=tmp_path)
     with pytest.raises(ConfigError, match="know a model by its file"):
         clipshift.predict_shard(Model(model.scorer), *videos, out=tmp_path)
+
+
+def test_an_exported_model_has_no_embeddings(model: Model, videos: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="no embeddings"):
+        clipshift.embed(model, *videos)
+    with pytest.raises(ExportError, match="no embeddings"):
+        clipshift.predict_shard(model, *videos, out=tmp_path, embed=True)
+    assert not (tmp_path / "manifest.json").exists()
 
 
 def test_a_table(model: Model, videos: tuple[Path, Path], expected: bytes, tmp_path: Path) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from clipshift._version import __version__
 from clipshift.config import Crops, EvaluateConfig
-from clipshift.datasets.clip import plural
+from clipshift.datasets.clip import Clip, plural
 from clipshift.errors import ConfigError, DataError, OutputError
 from clipshift.files import open_text, printable, sync, to_json
-from clipshift.inference.predictions import Failure
+from clipshift.inference.embedding import embed_clips, embedding_width
+from clipshift.inference.predictions import Embedding, Failure, Prediction
 from clipshift.inference.reference import resolve_model
 from clipshift.inference.sharding.manifest import VIDEOS_FILE, Manifest, agree, clip_of
 from clipshift.inference.sharding.shard import Shard, parse_shard
@@ -29,7 +30,7 @@ _SYNC_EVERY = 256
 """Answers after which a part is brought to the disk: so many a loss of power may take, and a kill none."""
 
 
-def predict_shard(
+def predict_shard(  # noqa: PLR0913
     model: Model,
     *sources: str | Path,
     out: str | Path,
@@ -37,6 +38,7 @@ def predict_shard(
     crops: Crops | None = None,
     clips: int | None = None,
     batch_size: int = 1,
+    embed: bool = False,
     workers: int | Literal["auto"] = "auto",
     progress: Progress | None = None,
 ) -> ShardResult:
@@ -51,11 +53,13 @@ def predict_shard(
         crops: As for [predict_many][clipshift.inference.predictor.Model.predict_many].
         clips: As for `predict_many`.
         batch_size: As for `predict_many`.
+        embed: Give the vector before the classifier, in place of probabilities; of a trained model.
         workers: As for `predict_many`.
         progress: Called with the answers that are there, and all of this shard.
 
     Raises:
         ConfigError: A value is not allowed, or the model was not loaded from a file.
+        ExportError: An exported model gives no embeddings.
         DataError: The folder has answers of another model, of other videos or of another number of shards, or what it
             holds is damaged.
         OutputError: The folder cannot be written.
@@ -64,7 +68,7 @@ def predict_shard(
     folder, views = Path(out), model.views(crops, clips, batch_size)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        wanted = _wanted(model, sources, part, views)
+        wanted = _wanted(model, sources, part, views, embed=embed)
         manifest = agree(folder, wanted, sources)
         with hold(folder / f".{part.file_name}.lock", doing="answers this shard", error=DataError, where=folder):
             return _answer(model, folder, manifest, part, _Asked(views, pick_threads(workers)), progress)
@@ -106,7 +110,9 @@ class _Asked:
     workers: int
 
 
-def _wanted(model: Model, sources: Sequence[str | Path], part: Shard, views: EvaluateConfig) -> Manifest:
+def _wanted(
+    model: Model, sources: Sequence[str | Path], part: Shard, views: EvaluateConfig, *, embed: bool
+) -> Manifest:
     """What this process would write down, but for the videos."""
     if model.opening is None:
         raise ConfigError("Shards know a model by its file.", where="model", remedy="load it from a path or a name")
@@ -122,6 +128,7 @@ def _wanted(model: Model, sources: Sequence[str | Path], part: Shard, views: Eva
         shards=part.count,
         videos=0,
         videos_sha256="",
+        embedding=embedding_width(model) if embed else 0,
     )
 
 
@@ -139,7 +146,7 @@ def _answer(
     failed = 0
     with (folder / VIDEOS_FILE).open("rb") as videos, open_text(partial, "a") as file:
         rows = itertools.islice(videos, numbers.start + done, numbers.stop)
-        for answer in model.predict_clips(map(clip_of, rows), asked.views, workers=asked.workers):
+        for answer in _answers(model, manifest, map(clip_of, rows), asked):
             file.write(to_json(answer.to_json()) + "\n")
             file.flush()
             done += 1
@@ -154,6 +161,14 @@ def _answer(
     partial.replace(final)
     sync(folder)
     return ShardResult(folder, part, before, done, failed)
+
+
+def _answers(
+    model: Model, manifest: Manifest, clips: Iterable[Clip], asked: _Asked
+) -> Iterator[Prediction | Embedding | Failure]:
+    if manifest.embedding:
+        return embed_clips(model, clips, asked.views, workers=asked.workers)
+    return model.predict_clips(clips, asked.views, workers=asked.workers)
 
 
 def _whole_lines(path: Path) -> int:

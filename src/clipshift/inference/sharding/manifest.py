@@ -36,6 +36,8 @@ class Manifest(Section):
     shards: int
     videos: int
     videos_sha256: str
+    embedding: int = 0
+    """Numbers of an embedding, where these are the answers; 0: the answers are probabilities."""
 
 
 def agree(folder: Path, wanted: Manifest, sources: Sequence[str | Path]) -> Manifest:
@@ -52,6 +54,7 @@ def agree(folder: Path, wanted: Manifest, sources: Sequence[str | Path]) -> Mani
         "views": "the views",
         "reading": "how clips are read",
         "shards": "the number of shards",
+        "embedding": "the numbers of an embedding (none: probabilities)",
     }
     for key, meaning in names.items():
         there, ours = getattr(found, key), getattr(wanted, key)

@@ -11,12 +11,13 @@ from typing import Any
 from clipshift.datasets.clip import plural
 from clipshift.errors import DataError, MissingDependencyError, OutputError
 from clipshift.files import check_replaceable, from_json, printable, sync, to_json, write_whole
-from clipshift.inference.sharding.manifest import MANIFEST_FILE, read_manifest
+from clipshift.inference.sharding.manifest import MANIFEST_FILE, Manifest, read_manifest
 from clipshift.inference.sharding.shard import Shard
 from clipshift.inference.writing import MARKS
 
 ANSWERS_FILE = "answers.jsonl"
 _ROWS_OF_A_GROUP = 10_000
+_NUMBERS_OF_A_GROUP = 1_000_000
 
 
 def merge_answers(folder: str | Path, to: str | Path | None = None) -> Path:
@@ -50,7 +51,7 @@ def merge_answers(folder: str | Path, to: str | Path | None = None) -> Path:
     lines = _checked(_lines_of(parts), manifest.videos, folder)
     try:
         if target.suffix.lower() == ".parquet":
-            _write_parquet(target, lines, manifest.classes)
+            _write_parquet(target, lines, manifest)
         else:
             write_whole(target, (line.decode() for line in lines))
     except OSError as error:
@@ -74,10 +75,11 @@ def _checked(lines: Iterable[bytes], videos: int, folder: Path) -> Iterator[byte
         raise DataError("The parts have not an answer for each video.", where=folder, got=count, allowed=str(videos))
 
 
-def _write_parquet(target: Path, lines: Iterator[bytes], classes: Sequence[str]) -> None:
+def _write_parquet(target: Path, lines: Iterator[bytes], manifest: Manifest) -> None:
     """Write answers as a table: path, label, probability of the label, error, and all probabilities.
 
-    The probabilities are in the order of the classes, whose names are in the metadata `classes` of the file.
+    The probabilities are in the order of the classes, whose names are in the metadata `classes` of the file. Embeddings
+    have the columns path, error and embedding, a list of a fixed size.
     """
     try:
         import pyarrow as pa
@@ -85,20 +87,18 @@ def _write_parquet(target: Path, lines: Iterator[bytes], classes: Sequence[str])
     except ModuleNotFoundError as error:
         raise MissingDependencyError.of(error) or error from error
 
-    schema = pa.schema(
-        [
-            ("path", pa.string()),
-            ("label", pa.string()),
-            ("probability", pa.float32()),
-            ("error", pa.string()),
-            ("probabilities", pa.list_(pa.float32())),
-        ],
-        metadata={"classes": to_json(list(classes))},
-    )
+    columns: list[tuple[str, Any]] = [("path", pa.string())]
+    if manifest.embedding:
+        columns += [("error", pa.string()), ("embedding", pa.list_(pa.float32(), manifest.embedding))]
+    else:
+        columns += [("label", pa.string()), ("probability", pa.float32()), ("error", pa.string())]
+        columns += [("probabilities", pa.list_(pa.float32()))]
+    schema = pa.schema(columns, metadata={"classes": to_json(list(manifest.classes))})
+    at_once = max(1, min(_ROWS_OF_A_GROUP, _NUMBERS_OF_A_GROUP // max(1, manifest.embedding)))
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         with parquet.ParquetWriter(partial, schema) as writer:
-            while rows := [_table_row(line, classes) for line in itertools.islice(lines, _ROWS_OF_A_GROUP)]:
+            while rows := [_table_row(line, manifest.classes) for line in itertools.islice(lines, at_once)]:
                 writer.write_table(pa.Table.from_pylist(rows, schema=schema))
         sync(partial)
         partial.replace(target)
@@ -115,4 +115,6 @@ def _table_row(line: bytes, classes: Sequence[str]) -> dict[str, Any]:
         chances = answer["probabilities"]
         row |= {"label": answer["label"], "probability": max(chances.values())}
         row["probabilities"] = [chances[name] for name in classes]
+    if "embedding" in answer:
+        row["embedding"] = answer["embedding"]
     return row
