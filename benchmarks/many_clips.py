@@ -30,6 +30,7 @@ from clipshift.inference.network_scorer import NetworkScorer
 from clipshift.inference.predictions import Failure, Prediction
 from clipshift.inference.predictor import Model, predict
 from clipshift.inference.writing import write_predictions
+from clipshift.models.bundle import save_bundle
 from clipshift.models.recognizer import Recognizer
 
 TENTHS = 10
@@ -56,6 +57,17 @@ def make_links(folder: Path, *, paths: int, clips: int) -> Path:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(videos[number % len(videos)])
     return links
+
+
+def make_export(folder: Path) -> Path:
+    """A small network of random weights for ONNX Runtime: what is measured is what is around it."""
+    settings = ("model.backbone=test_resnet", "model.pretrained=false", "input.segments=4", "input.crop=32")
+    config = resolve(settings=(*settings, "input.resize=32")).config
+    classes = ("a", "b", "c", "d")
+    network = Recognizer(config.model, segments=4, classes=len(classes), generator=torch.Generator().manual_seed(0))
+    spec = ModelSpec(clipshift=clipshift.__version__, model=config.model, input=config.input, classes=classes)
+    save_bundle(folder / "model", network.eval(), spec)
+    return clipshift.export(folder / "model", to="onnx", out=folder / "onnx", license="Apache-2.0").folder
 
 
 def memory_mib() -> float:

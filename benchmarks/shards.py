@@ -1,17 +1,21 @@
 """Sharded prediction over very many paths, whose processes are killed: the same bytes, how much is done twice?
 
-    python benchmarks/shards.py [--paths 100000] [--shards 4] [--at-once 2] [--kills 200] [--json shards.json]
+    python benchmarks/shards.py [--paths 100000] [--shards 4] [--kills 200] [--manifest 1000000] [--json shards.json]
 
-A few small clips of moving shapes are generated, with many links to them. An uninterrupted `clipshift predict --json`
-answers for all; then `clipshift predict --out --shard` does, so many shards at once, and `kill -9` ends one of its
-processes after another, which is started again. The merged file must have the bytes of the uninterrupted one. Printed
-are the times, the answers that kills took, and the most memory of a process in the first tenth of the work and in the
-last. Exit code 1 if the bytes differ.
+A few small clips of moving shapes are generated, with many links to them. One process answers for the first hundredth
+of the paths, and one for all; then all shards do at once, and `kill -9` ends one after another, spread over the whole
+work by a seed, and each is started again. The merged file must have the bytes of the uninterrupted one. Every pass of
+the network is counted, so that what is above one a path was computed twice. At the end a shard with many rows of
+manifest, of which all but ten are answered, goes on. Printed are times, counts and the most memory that a process had.
+Exit code 1 if the bytes differ.
+
+Of so many paths the network should cost little: it is a small one of random weights, exported for ONNX Runtime.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -19,105 +23,202 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
+import numpy as np
 from common import write_json
-from many_clips import make_links
 
 import clipshift
-from clipshift.config import ModelSpec, resolve
-from clipshift.models.bundle import save_bundle
-from clipshift.models.recognizer import Recognizer
+from clipshift.inference.engines.session import Session
+from clipshift.inference.exported_scorer import ExportScorer
+from clipshift.inference.writing import write_predictions
+
+LEFT = 10
+"""Rows of the large manifest that are not answered yet."""
 
 
-def make_export(folder: Path) -> Path:
-    """A small network of random weights for ONNX Runtime: what is measured is what is around it."""
-    settings = ("model.backbone=test_resnet", "model.pretrained=false", "input.segments=4", "input.crop=32")
-    config = resolve(settings=(*settings, "input.resize=32")).config
-    classes = ("a", "b", "c", "d")
-    network = Recognizer(config.model, segments=4, classes=len(classes), generator=torch.Generator().manual_seed(0))
-    spec = ModelSpec(clipshift=clipshift.__version__, model=config.model, input=config.input, classes=classes)
-    save_bundle(folder / "model", network.eval(), spec)
-    return clipshift.export(folder / "model", to="onnx", out=folder / "onnx", license="Apache-2.0").folder
+@dataclass(frozen=True)
+class Counting:
+    """An engine that adds a byte to a file after each pass: what is written so outlives `kill -9`."""
+
+    session: Session
+    file: int
+
+    @property
+    def engine(self) -> str:
+        """As of the session."""
+        return self.session.engine
+
+    @property
+    def concurrency(self) -> int:
+        """As of the session."""
+        return self.session.concurrency
+
+    def run(self, inputs: np.ndarray) -> np.ndarray:
+        """As of the session."""
+        logits = self.session.run(inputs)
+        os.write(self.file, b"." * len(inputs))
+        return logits
+
+    def probabilities(self, inputs: np.ndarray) -> np.ndarray:
+        """As of the session."""
+        return self.session.probabilities(inputs)
 
 
-def memory_of(process: subprocess.Popen[bytes]) -> float:
-    """Memory in use of a process in MiB; 0 once it has ended."""
-    try:
-        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
+def work(options: argparse.Namespace) -> int:
+    """Be one of the processes: predict, and write down what it cost."""
+    began = time.monotonic()
+    model = clipshift.load(options.model, threads=1, mode="throughput")
+    assert isinstance(model.scorer, ExportScorer)
+    if options.counts:
+        count = Counting(model.scorer.session, os.open(options.counts, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+        model = replace(model, scorer=replace(model.scorer, session=count))
+    loaded = time.monotonic()
+    first: list[float] = []
+    if options.shard:
+        clipshift.predict_shard(
+            model,
+            options.source,
+            out=options.out,
+            shard=options.shard,
+            progress=lambda *_: None if first else first.append(time.monotonic()),
+        )
+    else:
+        write_predictions(clipshift.predict(model, options.source), str(options.out), top=1, say=lambda _: None)
+    status = Path("/proc/self/status").read_text().split()
+    figures = {
+        "seconds": time.monotonic() - began,
+        "seconds from the call to the first answer": first[0] - loaded if first else None,
+        "most MiB": int(status[status.index("VmHWM:") + 1]) / 1024,
+    }
+    options.figures.write_text(json.dumps(figures))
+    return 0
 
 
-def answers_in(out: Path) -> int:
-    """Whole lines in all parts."""
-    return sum(path.read_bytes().count(b"\n") for path in out.glob("part-*"))
+def start(model: Path, source: Path, out: Path, figures: Path, *words: str) -> subprocess.Popen[bytes]:
+    """A process of this script that works."""
+    command = [sys.executable, __file__, "--work", "--model", str(model), "--source", str(source), "--out", str(out)]
+    return subprocess.Popen([*command, "--figures", str(figures), *words])
 
 
-def run_shards(model: Path, links: Path, out: Path, options: argparse.Namespace) -> dict[str, float]:
-    """Answer all shards, ending processes at random times."""
+def finished(process: subprocess.Popen[bytes], figures: Path) -> dict[str, float]:
+    """What a process wrote down at its end."""
+    if process.wait():
+        raise SystemExit(f"a process ended with {process.returncode}")
+    found: dict[str, float] = json.loads(figures.read_text())
+    return found
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def rows_in(out: Path) -> dict[int, int]:
+    """Whole lines of each part that is being written."""
+    return {int(path.name.split("-")[1]): path.read_bytes().count(b"\n") for path in out.glob("part-*")}
+
+
+def kill_often(model: Path, links: Path, folder: Path, options: argparse.Namespace) -> dict[str, float]:
+    """Answer all shards at once, ending processes when seeded shares of the work are done."""
     chance = random.Random(options.seed)
-    waiting = list(range(1, options.shards + 1))
-    running: dict[int, subprocess.Popen[bytes]] = {}
-    kills, lost, started, memory = 0, 0, time.monotonic(), {"first tenth": 0.0, "last tenth": 0.0}
-    pause = 0.0
-    while waiting or running:
-        while waiting and len(running) < options.at_once:
-            shard = waiting.pop(0)
-            command = [sys.executable, "-m", "clipshift", "predict", str(model), str(links), "--out", str(out)]
-            words = ["--threads", "1", "--shard", f"{shard}/{options.shards}"]
-            running[shard] = subprocess.Popen([*command, *words], stdout=subprocess.DEVNULL)
-        time.sleep(0.2)
-        for shard, process in list(running.items()):
-            done = answers_in(out) if kills == options.kills else 0
-            part = "first tenth" if done < options.paths / 10 else "last tenth" if done > options.paths * 0.9 else None
-            if part and kills == options.kills:
-                memory[part] = max(memory[part], memory_of(process))
-            if process.poll() is not None:
-                if process.returncode:
-                    raise SystemExit(f"shard {shard} ended with {process.returncode}")
-                del running[shard]
-        if kills < options.kills and running and time.monotonic() > pause:
+    at = sorted(chance.uniform(0, options.paths) for _ in range(options.kills))
+    counts, out, began = folder / "counts", folder / "answers", time.monotonic()
+    counts.mkdir()
+
+    def begin(shard: int) -> subprocess.Popen[bytes]:
+        words = ("--shard", f"{shard}/{options.shards}", "--counts", str(counts / str(shard)))
+        return start(model, links, out, folder / f"figures-{shard}", *words)
+
+    running = {shard: begin(shard) for shard in range(1, options.shards + 1)}
+    kills = lost = 0
+    while running:
+        time.sleep(0.05)
+        for shard in [shard for shard, process in running.items() if process.poll() is not None]:
+            if running.pop(shard).returncode:
+                raise SystemExit(f"shard {shard} failed")
+        if kills < options.kills and running and size_of(counts) >= at[kills]:
             shard = chance.choice(sorted(running))
-            process = running.pop(shard)
-            before = answers_in(out)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            lost += max(0, before - answers_in(out))
+            before = rows_in(out).get(shard, 0)
+            running[shard].send_signal(signal.SIGKILL)
+            running[shard].wait()
+            lost += max(0, before - rows_in(out).get(shard, 0))
             kills += 1
-            waiting.insert(0, shard)
-            pause = time.monotonic() + chance.uniform(0.5, options.longest_pause)
-    return {"seconds": time.monotonic() - started, "kills": kills, "answers lost": lost, **memory}
+            running[shard] = begin(shard)
+    return {
+        "killed, seconds": time.monotonic() - began,
+        "kills": kills,
+        "answers lost": lost,
+        "computed twice": size_of(counts) - options.paths,
+    }
+
+
+def resume(model: Path, links: Path, folder: Path, rows: int) -> dict[str, float]:
+    """Go on with a shard of very many rows, of which all but a few are answered."""
+    videos = [path.resolve() for path in sorted((links / "000").iterdir())[:100]]
+    source, out = folder / "many.txt", folder / "many"
+    source.write_text("".join(f"{videos[row % len(videos)]}\n" for row in range(rows)))
+    words = ("--shard", "1/1")
+    began = time.monotonic()
+    process = start(model, source, out, folder / "figures", *words)
+    part = out / "part-1-of-1.jsonl.partial"
+    while not (part.exists() and b"\n" in part.read_bytes()):
+        if process.poll() is not None:
+            raise SystemExit("the first process ended too soon")
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    found, line = time.monotonic() - began, part.read_bytes().splitlines(keepends=True)[0]
+    part.write_bytes(line * (rows - LEFT))
+    figures = finished(start(model, source, out, folder / "figures", *words), folder / "figures")
+    return {
+        "manifest, rows": rows,
+        "manifest, seconds to make": found,
+        "resume, seconds to the first answer": figures["seconds from the call to the first answer"],
+        "resume, most MiB": figures["most MiB"],
+    }
 
 
 def main() -> int:
-    """Run both ways and print the table."""
+    """Run all ways and print the table."""
     parser = argparse.ArgumentParser(description="Sharded prediction under kills.")
     parser.add_argument("--paths", type=int, default=100_000)
     parser.add_argument("--shards", type=int, default=4)
-    parser.add_argument("--at-once", type=int, default=2)
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--longest-pause", type=float, default=4.0, help="seconds from one kill to the next")
+    parser.add_argument("--manifest", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
+    for name in ("--model", "--source", "--out", "--figures", "--counts"):
+        parser.add_argument(name, type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--shard", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    if options.work:
+        return work(options)
+    from many_clips import make_export, make_links
+
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         model, links = make_export(folder), make_links(folder, paths=options.paths, clips=2)
-        plain = folder / "plain.jsonl"
-        began = time.monotonic()
-        command = [sys.executable, "-m", "clipshift", "predict", str(model), str(links), "--json", str(plain)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        results: dict[str, float] = {"uninterrupted, seconds": time.monotonic() - began}
-        results |= run_shards(model, links, folder / "answers", options)
+        few, figures = folder / "few.txt", folder / "figures"
+        few.write_text("".join(f"{path}\n" for path in sorted(links.rglob("*.mp4"))[: options.paths // 100]))
+        small = finished(start(model, few, folder / "few.jsonl", figures), figures)
+        whole = finished(start(model, links, folder / "plain.jsonl", figures), figures)
+        results = {
+            "uninterrupted, seconds": whole["seconds"],
+            f"most MiB, {options.paths // 100} paths": small["most MiB"],
+            f"most MiB, {options.paths} paths": whole["most MiB"],
+        }
+        print(results, flush=True)
+        results |= kill_often(model, links, folder, options)
+        print(results, flush=True)
         merged = clipshift.merge_answers(folder / "answers")
-        same = merged.read_bytes() == plain.read_bytes()
+        same = merged.read_bytes() == (folder / "plain.jsonl").read_bytes()
+        results |= resume(model, links, folder, options.manifest)
     for name, value in results.items():
-        print(f"{name:24}{value:12.1f}")
-    print(f"{'the same bytes':24}{'yes' if same else 'no':>12}")
+        print(f"{name:40}{value:12.1f}")
+    print(f"{'the same bytes':40}{'yes' if same else 'no':>12}")
     if options.json:
         write_json(options.json, {**results, "paths": options.paths, "shards": options.shards, "same": same})
     return int(not same)
