@@ -52,6 +52,7 @@ PRINTED_BY = {
     "probing": ("learning-curve",),
     "models/online.py": ("train",),
     "inference/sharding": ("predict",),
+    "remote.py": ("predict",),
     "inference/video_scores.py": ("timeline", "evaluate", "fit-events"),
     "timelines/measuring.py": ("evaluate", "fit-events"),
     "datasets/public/splits.py": PREPARE,

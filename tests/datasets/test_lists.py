@@ -21,7 +21,7 @@ def read(path: Path, classes: list[str] | None = None, *, strict: bool = False) 
     return read_list(path, bases=(path.parent,), root=path.parent, classes=classes, strict=strict)
 
 
-def listed(path: Path) -> list[Path | DataError]:
+def listed(path: Path) -> list[Path | str | DataError]:
     """What a list without spans holds for prediction."""
     found = []
     for each in stream_clips(path):

@@ -10,6 +10,7 @@ from pathlib import Path
 from clipshift.config import ReadingConfig
 from clipshift.errors import DataError, UserError, VideoError
 from clipshift.files import printable
+from clipshift.remote import RemoteFile
 from clipshift.temporal.segments import Segment
 from clipshift.video import ClipReader, Limits, Span, open_clip
 
@@ -22,7 +23,7 @@ class Clip:
     """One labeled video or frame folder, or a span of a video."""
 
     path: Path
-    """Absolute."""
+    """Absolute; of a clip in a store its name."""
     name: str
     """Relative to the data's root, with forward slashes: what reports show. Of a span with its times, `a.mp4#t=1.5,4`.
     """
@@ -34,6 +35,8 @@ class Clip:
     """All its labels, ascending, where a clip may have several; `label` is the first then."""
     span: Span | None = None
     """Start and end in seconds since the first frame, where the clip is a part of the video."""
+    address: str | None = None
+    """Where the video lies, if it is in a store: what `clipshift.remote` reads."""
     error: UserError | None = None
     """Why what was named is no clip; it is said where the clip is opened, so that the others can go on."""
 
@@ -45,7 +48,8 @@ class Clip:
     @property
     def source(self) -> str:
         """The path, with the times of a span: what `predict` takes."""
-        return str(self.path) if self.span is None else f"{self.path}{fragment(self.span)}"
+        place = str(self.path) if self.address is None else self.address
+        return place if self.span is None else f"{place}{fragment(self.span)}"
 
     def open(self, reading: ReadingConfig, *, square_pixels: bool = False) -> ClipReader:
         """Opens the clip; see [clipshift.video.open_clip][].
@@ -56,12 +60,13 @@ class Clip:
 
         Raises:
             VideoError: It cannot be read.
+            DownloadError: A store does not answer, or does not take the credentials.
         """
         if self.error is not None:
             raise VideoError(self.error.what, where=self.error.where, got=self.error.got, remedy=self.error.remedy)
         limits, pattern = Limits.of(reading), reading.frame_pattern
         return open_clip(
-            self.path,
+            self.path if self.address is None else RemoteFile(self.address),
             limits=limits,
             frame_pattern=pattern,
             frames=self.frames,

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from clipshift.datasets.clip import (
@@ -47,6 +48,7 @@ from clipshift.datasets.list_rows import (
 )
 from clipshift.datasets.spans import VideoFinder, read_span, role_of
 from clipshift.errors import DataError
+from clipshift.remote import is_remote
 from clipshift.temporal.annotations.model import Place
 from clipshift.temporal.segments import Segment
 from clipshift.video import Span, is_video_file
@@ -146,7 +148,7 @@ def subsets_of(path: Path) -> frozenset[str]:
     return _roles(path, rows) if any(row.span is not None for row in rows) else frozenset()
 
 
-def stream_clips(path: Path) -> Iterator[tuple[Path, Span | None] | DataError]:
+def stream_clips(path: Path) -> Iterator[tuple[Path | str, Span | None] | DataError]:
     """The clips of a list, for which labels do not matter: what stands beside a path and times is left out.
 
     Text lists may have paths alone. A clip that does not exist is given all the same: opening it says so.
@@ -155,18 +157,13 @@ def stream_clips(path: Path) -> Iterator[tuple[Path, Span | None] | DataError]:
         path: The list; CSV and JSON lines need the column or key `path`.
 
     Yields:
-        Paths, those relative in the list from the list's folder, with their spans; of JSON lines that are malformed,
-        the error.
+        Paths, those relative in the list from the list's folder, or addresses in a store, with their spans; of JSON
+        lines that are malformed, the error.
 
     Raises:
         DataError: The list cannot be read, is empty, or is a malformed table.
     """
-    finder = VideoFinder((path.parent,))
-
-    def found(text: str, span: Span | None) -> tuple[Path, Span | None]:
-        where = finder.find(text) if span is not None else None
-        return where or path.parent / text, span
-
+    found = partial(_place, VideoFinder((path.parent,)), path.parent)
     if path.suffix.lower() in ANNOTATION_SUFFIXES:
         yield from (found(row.path, row.span) for row in annotation_rows(path) if row.label is not None)
         return
@@ -190,7 +187,15 @@ def stream_clips(path: Path) -> Iterator[tuple[Path, Span | None] | DataError]:
                 yield error
     else:
         for _, text in lines:
-            yield path.parent / _unlabeled(path.parent, text.strip()), None
+            yield found(_unlabeled(path.parent, text.strip()), None)
+
+
+def _place(finder: VideoFinder, folder: Path, text: str, span: Span | None) -> tuple[Path | str, Span | None]:
+    """Where a line's video lies: an address in a store, or a file."""
+    if is_remote(text):
+        return text, span
+    where = finder.find(text) if span is not None else None
+    return where or folder / text, span
 
 
 def gives_labels(path: Path) -> bool:

@@ -12,7 +12,8 @@ from clipshift.config import ReadingConfig
 from clipshift.datasets.clip import Clip, fragment, split_fragment
 from clipshift.datasets.folders import is_folder, is_frame_folder, is_left_out
 from clipshift.datasets.lists import LIST_SUFFIXES, stream_clips
-from clipshift.errors import DataError, UserError
+from clipshift.errors import ConfigError, DataError, UserError, VideoError
+from clipshift.remote import check_address, is_remote, list_store
 from clipshift.video import is_video_file
 
 
@@ -26,7 +27,7 @@ def find_clips(sources: Iterable[str | Path], reading: ReadingConfig) -> Iterato
         sources: A video file (any suffix: what is named is tried), a folder (its videos and frame folders, also in
             folders below, in the order of their names), a glob pattern, a list (`.txt`, `.csv`, `.jsonl`, also of
             spans, or `.json` annotations), a span of a video (`a.mp4#t=1.5,4`, in seconds), or `-`: standard input,
-            with any of these a line.
+            with any of these a line; a video or folder in a store (`s3://`, `gs://`, `hf://`, `https://` for files).
         reading: How frame folders are recognized.
 
     Yields:
@@ -35,10 +36,10 @@ def find_clips(sources: Iterable[str | Path], reading: ReadingConfig) -> Iterato
     for source in _each(sources):
         found = False
         try:
-            for clip in _clips_of(source, reading):
+            for clip in _clips_remote(source) if is_remote(source) else _clips_of(source, reading):
                 found = True
                 yield clip
-        except DataError as error:
+        except (ConfigError, DataError, VideoError) as error:
             yield _no_clip(source, error)
         except (OSError, ValueError) as error:  # a name too long, with a NUL byte, or in a folder that may not be read
             reason = (isinstance(error, OSError) and error.strerror) or error
@@ -66,6 +67,8 @@ def is_one_clip(sources: Sequence[str | Path], reading: ReadingConfig) -> bool:
     """Whether the sources are one video or frame folder, of which an answer is wanted soon; nothing is opened."""
     if len(sources) != 1:
         return False
+    if is_remote(str(sources[0])):
+        return is_video_file(split_fragment(str(sources[0]))[0])
     path = Path(sources[0])
     try:
         if path.is_dir():
@@ -133,7 +136,24 @@ def _clips_listed(path: Path) -> Iterator[Clip]:
         else:
             video, span = listed
             name = str(video) + ("" if span is None else fragment(span))
-            yield Clip(path=video.absolute(), name=name, label=None, span=span)
+            address = video if isinstance(video, str) else None
+            yield Clip(path=Path(video).absolute(), name=name, label=None, span=span, address=address)
+
+
+def _clips_remote(source: str) -> Iterator[Clip]:
+    """A file of a store, or what lies below a folder; what ends as no video is a folder, but on web servers."""
+    check_address(source)
+    name, span = split_fragment(source)
+    if span is not None or name.startswith("https://") or is_video_file(name):
+        yield Clip(path=Path(name), name=source, label=None, span=span, address=name)
+        return
+    for address, below in list_store(name):
+        if is_left_out(address.rpartition("/")[2]):
+            continue
+        if below:
+            yield from _clips_remote(address + "/")
+        elif is_video_file(address):
+            yield Clip(path=Path(address), name=address, label=None, address=address)
 
 
 def _clips_below(folder: Path, reading: ReadingConfig, above: frozenset[str] = frozenset()) -> Iterator[Clip]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import av
@@ -13,12 +14,12 @@ from clipshift.video.boxes import TooManyBoxesError, read_boxes
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
 
     from av.container import InputContainer
     from av.packet import Packet
     from av.video.stream import VideoStream
 
+    from clipshift.remote import VideoPath
     from clipshift.video.limits import Limits
 
 # Formats that name other files or addresses (playlists, "concat" lists, image patterns) are left out: opening a clip
@@ -63,7 +64,7 @@ class Structure:
         return self.announced is not None and self.announced > self.size
 
 
-def open_container(path: Path, structure: Structure, limits: Limits, *, quick: bool) -> InputContainer:
+def open_container(path: VideoPath, structure: Structure, limits: Limits, *, quick: bool) -> InputContainer:
     """Opens a file for reading; of its header everything is checked that can be checked before decoding.
 
     Args:
@@ -82,7 +83,8 @@ def open_container(path: Path, structure: Structure, limits: Limits, *, quick: b
     limits.check_samples(path, structure.samples)
     try:
         return av.open(
-            f"file:{path}",
+            f"file:{path}" if isinstance(path, Path) else path.open(),
+            "r",
             format=_DEMUXERS.get(structure.kind),
             options={
                 "format_whitelist": _FORMATS,
@@ -104,7 +106,7 @@ def open_container(path: Path, structure: Structure, limits: Limits, *, quick: b
         ) from error
 
 
-def video_streams(container: InputContainer, path: Path | str) -> list[VideoStream]:
+def video_streams(container: InputContainer, path: VideoPath | str) -> list[VideoStream]:
     """The video streams of a file; pictures that are attached to it, such as a cover, are none.
 
     Raises:
@@ -146,7 +148,7 @@ def _is_default(stream: VideoStream) -> bool:
     return bool(stream.disposition & stream.disposition.default)
 
 
-def check_header(stream: VideoStream, container: InputContainer, path: Path, limits: Limits) -> None:
+def check_header(stream: VideoStream, container: InputContainer, path: VideoPath, limits: Limits) -> None:
     """Checks what the header says of a video stream's size and duration.
 
     Raises:
@@ -179,7 +181,7 @@ def demux(container: InputContainer, stream: VideoStream) -> Generator[Packet[Vi
     return cast("Generator[Packet[VideoStream], None, None]", container.demux(stream))
 
 
-def check_whole(path: Path, structure: Structure, *, stream: VideoStream, chunks: int, cut: bool) -> None:
+def check_whole(path: VideoPath, structure: Structure, *, stream: VideoStream, chunks: int, cut: bool) -> None:
     """Refuses a file that ends before the frames that it announces.
 
     A file counts as cut off where its outermost structure is longer than the file and frames are missing: an MP4 file
@@ -203,7 +205,7 @@ def check_whole(path: Path, structure: Structure, *, stream: VideoStream, chunks
         raise _cut_off(path, structure, frames)
 
 
-def _cut_off(path: Path, structure: Structure, detail: str | None = None) -> VideoError:
+def _cut_off(path: VideoPath, structure: Structure, detail: str | None = None) -> VideoError:
     size = f"{structure.size} bytes" + (f" of {structure.announced}" if structure.short else "")
     return VideoError(
         "The file is cut off, or was never finished.",
@@ -218,14 +220,14 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def read_structure(path: Path) -> Structure:
+def read_structure(path: VideoPath) -> Structure:
     """Reads the outermost structure of a file: a few headers, whatever its length.
 
     Raises:
         VideoError: The file cannot be read.
     """
     try:
-        with path.open("rb", buffering=0) as file:
+        with path.open("rb", buffering=0) if isinstance(path, Path) else path.open() as file:
             size = file.seek(0, 2)
             file.seek(0)
             head = file.read(12)
@@ -241,7 +243,7 @@ def read_structure(path: Path) -> Structure:
         raise VideoError("The file cannot be read.", where=path, got=error.strerror or str(error)) from error
 
 
-def _read_mp4(file: BinaryIO, size: int, path: Path) -> Structure:
+def _read_mp4(file: BinaryIO, size: int, path: VideoPath) -> Structure:
     try:
         boxes = read_boxes(file, size)
     except TooManyBoxesError as error:

@@ -13,13 +13,13 @@ from clipshift.video.containers import reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from pathlib import Path
 
     from av.packet import Packet
     from av.video.codeccontext import VideoCodecContext
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+    from clipshift.remote import VideoPath
     from clipshift.video.index import Group, PacketIndex
     from clipshift.video.packet_source import PacketSource
 
@@ -34,7 +34,7 @@ class FrameDecoder:
     """
 
     def __init__(
-        self, path: Path, new_context: Callable[[], VideoCodecContext], source: PacketSource, index: PacketIndex
+        self, path: VideoPath, new_context: Callable[[], VideoCodecContext], source: PacketSource, index: PacketIndex
     ) -> None:
         self._path = path
         self._new_context = new_context

@@ -15,11 +15,11 @@ from clipshift.video.bitstream import Irregular, PacketFacts, Scanner, make_scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from av.packet import Packet
     from av.video.stream import VideoStream
 
+    from clipshift.remote import VideoPath
     from clipshift.video.limits import Limits
 
 KEEP_BYTES = 16 * 1024 * 1024
@@ -144,7 +144,7 @@ class PacketIndex:
 
 
 def build_index(
-    packets: Iterable[Packet[VideoStream]], stream: VideoStream, *, limits: Limits, path: Path
+    packets: Iterable[Packet[VideoStream]], stream: VideoStream, *, limits: Limits, path: VideoPath
 ) -> PacketIndex:
     """Reads all packets of a stream, without decoding any.
 

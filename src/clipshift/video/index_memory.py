@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from clipshift.remote import RemoteFile
 
+if TYPE_CHECKING:
+    from clipshift.remote import VideoPath
     from clipshift.video.index import PacketIndex
     from clipshift.video.limits import Limits
 
 MOST_PACKETS = 2_000_000
 """Packets of all remembered videos together: 22 hours at 25 a second, in about 80 MB."""
 
-Key = tuple[str, int, int, "Limits"]
-"""Path, size and time of the last change of a file, and what was refused when it was read."""
+Key = tuple[str, int, int | str, "Limits"]
+"""Path, size and time of the last change of a file, or its version in a store, and what was refused at its reading."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,11 @@ class IndexMemory:
                 self._packets -= oldest.index.packets
 
 
-def key_of(path: Path, limits: Limits) -> Key | None:
+def key_of(path: VideoPath, limits: Limits) -> Key | None:
     """The key of a file as it is now; None where it cannot be looked at."""
+    if isinstance(path, RemoteFile):
+        size, version = path.key
+        return (str(path), size, version, limits) if version else None
     try:
         status = path.stat()
     except OSError:

@@ -10,7 +10,7 @@ from clipshift.config.schema import ReadingConfig
 from clipshift.errors import VideoError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from clipshift.remote import VideoPath
 
 _DEFAULT = ReadingConfig()
 
@@ -34,7 +34,7 @@ class Limits:
         """Takes the limits from a configuration."""
         return cls(max_pixels=data.max_pixels, max_frames=data.max_frames, max_seconds=data.max_seconds)
 
-    def check_size(self, path: Path | str, width: int, height: int) -> None:
+    def check_size(self, path: VideoPath | str, width: int, height: int) -> None:
         """Refuses frames that are too large, or that have no size at all.
 
         Raises:
@@ -55,7 +55,7 @@ class Limits:
                 remedy=f"if the file is to be trusted, add the setting data.max_pixels={width * height}",
             )
 
-    def check_frames(self, path: Path, frames: int, *, at_least: bool = False) -> None:
+    def check_frames(self, path: VideoPath, frames: int, *, at_least: bool = False) -> None:
         """Refuses clips with too many frames; `at_least` says that counting stopped at `frames`.
 
         Raises:
@@ -69,7 +69,7 @@ class Limits:
                 remedy=f"cut the clip, or add the setting data.max_frames={10 * frames if at_least else frames}",
             )
 
-    def check_samples(self, path: Path, samples: int) -> None:
+    def check_samples(self, path: VideoPath, samples: int) -> None:
         """Refuses files whose tables announce far more than so many frames and the sound that belongs to them.
 
         Raises:
@@ -85,7 +85,7 @@ class Limits:
                 remedy="the file is damaged, or made to take all memory: fetch or encode it again",
             )
 
-    def check_seconds(self, path: Path, seconds: float | None) -> None:
+    def check_seconds(self, path: VideoPath, seconds: float | None) -> None:
         """Refuses clips that last too long; None (unknown) passes.
 
         Raises:

@@ -27,12 +27,12 @@ from clipshift.video.index_memory import IndexMemory, Key, Remembered, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from av.container import InputContainer
     from av.video.codeccontext import VideoCodecContext
     from av.video.stream import VideoStream
 
+    from clipshift.remote import VideoPath
     from clipshift.video.containers import Structure
     from clipshift.video.limits import Limits
 
@@ -61,7 +61,7 @@ class OpenedFile:
 _MEMORY = IndexMemory()
 
 
-def open_file(path: Path, limits: Limits, *, remember: bool = False) -> OpenedFile:
+def open_file(path: VideoPath, limits: Limits, *, remember: bool = False) -> OpenedFile:
     """Opens a file and reads its packets; of its frames none is decoded where they prove not to be needed.
 
     Args:
@@ -93,7 +93,7 @@ def _remembered(opened: OpenedFile, key: Key | None) -> OpenedFile:
 
 
 def _open_once(
-    path: Path, structure: Structure, limits: Limits, *, quick: bool, index: PacketIndex | None = None
+    path: VideoPath, structure: Structure, limits: Limits, *, quick: bool, index: PacketIndex | None = None
 ) -> OpenedFile:
     again = partial(open_container, path, structure, limits, quick=quick)
     container = again()
@@ -113,7 +113,7 @@ def _open_once(
 
 
 def _read_index(
-    container: InputContainer, stream: VideoStream, structure: Structure, limits: Limits, path: Path
+    container: InputContainer, stream: VideoStream, structure: Structure, limits: Limits, path: VideoPath
 ) -> PacketIndex:
     with closing(demux(container, stream)) as packets:
         index = build_index(packets, stream, limits=limits, path=path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipshift.errors import VideoError
+from clipshift.remote import RemoteFile, VideoPath
 from clipshift.video.frame_folder import FrameFolder
 from clipshift.video.limits import Limits
 from clipshift.video.span import SpanReader
@@ -37,7 +38,7 @@ def is_video_file(path: str | Path) -> bool:
 
 
 def open_clip(
-    path: str | Path,
+    path: str | VideoPath,
     *,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     frame_pattern: str = DEFAULT_PATTERN,
@@ -56,7 +57,7 @@ def open_clip(
     Of several video streams the one is read that players and FFmpeg choose.
 
     Args:
-        path: A video file, or a folder of images.
+        path: A video file, a folder of images, or a file in a store.
         limits: What is larger is refused before decoding.
         frame_pattern: Names of the images of a folder, numbered from 1; a folder that starts at 0 is recognized.
         frames: How many frames of a folder a list declares: fewer than there are means the first ones.
@@ -70,7 +71,12 @@ def open_clip(
 
     Raises:
         VideoError: The clip is missing, damaged, cut off, not a video, or larger than `limits`.
+        DownloadError: A store does not answer, or does not take the credentials.
     """
+    if isinstance(path, RemoteFile):
+        remember = span is not None
+        remote = VideoFile(path, limits=limits, threads=threads, square_pixels=square_pixels, remember=remember)
+        return remote if span is None else _part_of(remote, span, path)
     path = Path(path)
     mode = _mode(path)
     reader: ClipReader
@@ -84,7 +90,7 @@ def open_clip(
     return reader if span is None else _part_of(reader, span, path)
 
 
-def _part_of(reader: ClipReader, span: Span, path: Path) -> ClipReader:
+def _part_of(reader: ClipReader, span: Span, path: VideoPath) -> ClipReader:
     try:
         return SpanReader(reader, span)
     except VideoError as error:

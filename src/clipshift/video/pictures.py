@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+    from clipshift.remote import VideoPath
     from clipshift.video.limits import Limits
 
 
@@ -35,7 +36,7 @@ class Pictures:
     """
 
     def __init__(
-        self, path: Path, stream: VideoStream, limits: Limits, *, threads: int, square_pixels: bool = False
+        self, path: VideoPath, stream: VideoStream, limits: Limits, *, threads: int, square_pixels: bool = False
     ) -> None:
         self._path, self._stream, self._limits = path, stream, limits
         self._threads = threads

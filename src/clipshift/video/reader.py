@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
-    from pathlib import Path
     from types import TracebackType
 
     import numpy as np
+
+    from clipshift.remote import VideoPath
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class ClipInfo:
         video_streams: How many video streams the file has; of several, the one that players show is read.
     """
 
-    path: Path
+    path: VideoPath
     frames: int
     width: int
     height: int

@@ -29,11 +29,11 @@ from clipshift.video.stream_facts import frame_boundaries, read_facts
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
-    from pathlib import Path
     from types import TracebackType
 
     from av.container import InputContainer
 
+    from clipshift.remote import VideoPath
     from clipshift.video.index import PacketIndex
     from clipshift.video.limits import Limits
 
@@ -49,7 +49,7 @@ class VideoFile:
     """
 
     def __init__(
-        self, path: Path, *, limits: Limits, threads: int, square_pixels: bool = False, remember: bool = False
+        self, path: VideoPath, *, limits: Limits, threads: int, square_pixels: bool = False, remember: bool = False
     ) -> None:
         self._path = path
         opened = open_file(path, limits, remember=remember)

@@ -92,6 +92,10 @@ def _write_manifest(folder: Path, wanted: Manifest, sources: Sequence[str | Path
 
 def _row(clip: Clip) -> dict[str, Any]:
     row: dict[str, Any] = {"name": clip.name, "path": str(clip.path)}
+    if clip.address is not None:
+        row["address"] = clip.address
+    if clip.span is not None:
+        row["span"] = clip.span
     if clip.error is not None:
         row["error"] = [clip.error.what, clip.error.where, clip.error.got, clip.error.remedy]
     return row
@@ -104,7 +108,10 @@ def clip_of(line: bytes) -> Clip:
     if "error" in row:
         what, where, got, remedy = row["error"]
         error = DataError(what, where=where, got=got, remedy=remedy)
-    return Clip(path=Path(row["path"]), name=row["name"], label=None, error=error)
+    span = (row["span"][0], row["span"][1]) if "span" in row else None
+    return Clip(
+        path=Path(row["path"]), name=row["name"], label=None, span=span, address=row.get("address"), error=error
+    )
 
 
 def read_manifest(path: Path) -> Manifest:
