@@ -6,10 +6,13 @@ The names of `__init__.pyi` are the whole public interface; each is imported whe
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import lazy_loader
 
+# From version 1.29 ONNX Runtime tells its maker of the models that it runs, unless it is told not to before it starts.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 _load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 

@@ -16,6 +16,8 @@ from clipshift.inference.export_folder import Export
 
 _LOG = logging.getLogger(__name__)
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+_LARGE = 32 * 1024 * 1024
+"""Bytes of an input of which ONNX Runtime may keep the memory, several times as much, for the next one."""
 
 
 def present_devices() -> list[str]:
@@ -46,6 +48,9 @@ class OnnxSession:
         self._threads = options.thread_count
         self.concurrency = self._threads if self._device == "cpu" and options.mode == "throughput" else 1
         self._inputs = self._session.get_inputs()[0].name
+        self._shrinking = onnxruntime.RunOptions()
+        self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._to_shrink = 0
 
     @property
     def engine(self) -> str:
@@ -67,8 +72,18 @@ class OnnxSession:
 
     def _answer(self, inputs: np.ndarray, output: str) -> np.ndarray:
         check_input(inputs, self._export)
-        answers = self._session.run([output], {self._inputs: np.ascontiguousarray(inputs)})
+        answers = self._session.run([output], {self._inputs: np.ascontiguousarray(inputs)}, self._run_options(inputs))
         return np.asarray(answers[0], dtype=np.float32)
+
+    def _run_options(self, inputs: np.ndarray) -> onnxruntime.RunOptions | None:
+        """What lets a run give back at its end all memory that is not in use; without it large inputs keep theirs."""
+        if inputs.nbytes > _LARGE:
+            # A run beside this one may be in the midst of what was taken for it: those that follow give that back.
+            self._to_shrink = 1 + self.concurrency
+        if self._to_shrink < 1 or self._device != "cpu":
+            return None
+        self._to_shrink -= 1
+        return self._shrinking
 
 
 def _start(path: Path, device: str, export: Export, options: EngineOptions) -> onnxruntime.InferenceSession:
