@@ -57,6 +57,7 @@ from .probing.learning_curve import LearningCurve as LearningCurve
 from .probing.learning_curve import learning_curve as learning_curve
 from .serving.client import AsyncClient as AsyncClient
 from .serving.client import Client as Client
+from .serving.client import TimelineMessage as TimelineMessage
 from .serving.limits import ServerLimits as ServerLimits
 from .serving.server import serve as serve
 from .timelines.making import timeline as timeline

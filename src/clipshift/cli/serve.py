@@ -30,6 +30,8 @@ def serve(  # noqa: PLR0913
     held_megabytes: Count = 1024,
     request_seconds: Positive = 30.0,
     decode_seconds: Count = 10,
+    timelines: Count = 2,
+    timeline_seconds: Positive = 300.0,
     decode_megabytes: Count = 2048,
     decoders: Threads = 0,
     threads: Threads = 0,
@@ -61,6 +63,8 @@ def serve(  # noqa: PLR0913
         held_megabytes: Of all bodies together, in MiB: they are kept in memory and never on a disk.
         request_seconds: From the end of the body to the answer.
         decode_seconds: Processor time of one clip's decoding; by the clock it may take twice that and a second more.
+        timelines: Time lines that are made at once, each with a decoder of its own; more are refused.
+        timeline_seconds: From the end of the body to the end of a time line.
         decode_megabytes: Memory of one decoder, in MiB, besides what it has before its first clip; the frames that a
             model takes of a clip may be a quarter of it.
         decoders: Processes that decode; 0: one a core.
@@ -90,6 +94,8 @@ def serve(  # noqa: PLR0913
         held_megabytes=held_megabytes,
         request_seconds=request_seconds,
         decode_seconds=decode_seconds,
+        timelines=timelines,
+        timeline_seconds=timeline_seconds,
         decode_megabytes=decode_megabytes,
     )
     clipshift.serve(

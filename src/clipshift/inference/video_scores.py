@@ -16,7 +16,7 @@ from clipshift.inference.observing import Observation, check_rate, observe_ticks
 from clipshift.parallel.prefetch import prefetch
 from clipshift.video.limits import Limits
 from clipshift.video.long_file import LongFile
-from clipshift.video.timed import TimedFrame, shown_at_rate
+from clipshift.video.timed import TimedFrame
 
 if TYPE_CHECKING:
     from clipshift.inference.predictor import Model
@@ -34,8 +34,6 @@ class VideoScores:
         probabilities: float32 (N, K), in [0, 1]; mapped from a file.
         seconds: Time at which the last frame ends.
         frames: Frames of the video that were decoded.
-        width: Of the frames, in pixels.
-        height: Of the frames, in pixels.
         notes: What is to be known of the video: damage that was left out, an end that is missing.
     """
 
@@ -43,8 +41,6 @@ class VideoScores:
     probabilities: np.ndarray
     seconds: float
     frames: int
-    width: int
-    height: int
     notes: tuple[str, ...]
 
 
@@ -102,21 +98,12 @@ def score_video(
     check_way(model, window=window)
     settings, reading = model.spec.input, model.spec.reading
     file = LongFile(path, limits=Limits.of(reading), threads=threads, square_pixels=settings.pixel_aspect == "apply")
-    size = (0, 0)
     with ExitStack() as stack:
         stack.enter_context(file)
         times = stack.enter_context((folder / _TIMES).open("wb"))
         rows = stack.enter_context((folder / _PROBABILITIES).open("wb"))
-
-        def ticks() -> Generator[TimedFrame]:
-            nonlocal size
-            with closing(file.pictures()) as pictures:
-                shown = shown_at_rate(pictures, check_rate(rate), longest_display=longest_display)
-                for time, picture in shown:
-                    size = picture.frame.width, picture.frame.height
-                    yield TimedFrame(time, file.to_rgb(picture))
-
-        ahead = stack.enter_context(closing(_ahead(ticks())))
+        ticks = file.frames_at_rate(check_rate(rate), longest_display=longest_display)
+        ahead = stack.enter_context(closing(_ahead(ticks)))
         observed = 0
         for observation in observe_ticks(model, ahead, rate, window=window):
             times.write(np.float64(observation.time).tobytes())
@@ -124,20 +111,23 @@ def score_video(
             observed += 1
             _tell(progress, observation, file)
     if not observed:
-        needed = settings.segments if window else 1
-        raise VideoError(
-            "The video is too short for one answer.",
-            where=path,
-            got=f"{file.end:.2f} s",
-            allowed=f"{needed} frames at {rate:g} a second",
-        )
+        raise too_short(path, file.end, settings.segments if window else 1, rate)
     return VideoScores(
         np.memmap(folder / _TIMES, np.float64, "r"),
         np.memmap(folder / _PROBABILITIES, np.float32, "r", shape=(observed, len(model.classes))),
         file.end,
         file.pictures_read,
-        *size,
-        _notes(file),
+        file.notes,
+    )
+
+
+def too_short(path: Path | str, seconds: float, needed: int, rate: float) -> VideoError:
+    """What is to be said of a video without an answer, as it has fewer than the needed frames."""
+    return VideoError(
+        "The video is too short for one answer.",
+        where=path,
+        got=f"{seconds:.2f} s",
+        allowed=f"{needed} frames at {rate:g} a second",
     )
 
 
@@ -145,15 +135,6 @@ def _tell(progress: Progress | None, observation: Observation, file: LongFile) -
     if progress is not None:
         done = int(observation.time)
         progress(done, max(done, int(file.seconds or 0)))
-
-
-def _notes(file: LongFile) -> tuple[str, ...]:
-    notes = []
-    if file.left_out:
-        notes.append(f"{file.left_out} damaged pictures were left out")
-    if file.cut_off:
-        notes.append("the file is cut off: what was to follow is missing")
-    return tuple(notes)
 
 
 def _ahead(items: Generator[TimedFrame]) -> Generator[TimedFrame]:

@@ -18,6 +18,7 @@ from clipshift.serving.open_inference import OpenInference
 from clipshift.serving.pages import show_docs, show_file, show_page
 from clipshift.serving.predicting import Predicting
 from clipshift.serving.service import Service
+from clipshift.serving.timelines import Timelines
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -32,10 +33,12 @@ def make_app(service: Service, *, tokens: Tokens | None = None, over: Callable[[
     """
     allowed = tokens or Tokens([])
     predicting, inference, metrics = Predicting(service), OpenInference(service), Metrics(service)
+    timelines = Timelines(service, predicting.receive_clip)
     routes = [
         _route("GET", "/v1/models", predicting.list_models),
         _route("GET", "/v1/models/{name}", predicting.describe_model),
         _route("POST", "/v1/models/{name}/predict", predicting.predict),
+        _route("POST", "/v1/models/{name}/timeline", timelines.make),
         _route("POST", "/v1/models/{name}/reload", predicting.reload if allowed else _closed),
         _route("GET", "/", show_page),
         _route("GET", "/docs", show_docs),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import TypeVar
 
 from clipshift.datasets.clip import Clip
@@ -56,6 +57,18 @@ class Batcher:
         """Do other work of the engine, in a place and a thread of its own."""
         async with self._places:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    @contextmanager
+    def place_in(self, loop: asyncio.AbstractEventLoop) -> Generator[None]:
+        """A place among the forward passes, for a thread that runs the network itself; blocks until there is one."""
+        taken = asyncio.run_coroutine_threadsafe(self._places.acquire(), loop)
+        while not taken.done() and not loop.is_closed():
+            wait([taken], timeout=1.0)
+        taken.result(0)
+        try:
+            yield
+        finally:
+            loop.call_soon_threadsafe(self._places.release)
 
     async def score(self, clip: Clip) -> ScoredClip:
         """Score one clip; an error of the engine comes out here."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import io
+import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -84,6 +86,49 @@ class Client:
         name = model or _only(self.models())
         return _prediction(self._ask("POST", _address(name, clip, coverage), clip), clip)
 
+    def timeline(
+        self, video: Video, model: str | None = None, *, rate: float | None = None, window: bool = False
+    ) -> Generator[TimelineMessage]:
+        """Find what happens when in one video, told while it is found.
+
+        Args:
+            video: A file, or the bytes of one.
+            model: Name of a model; may be left out where the server has only one.
+            rate: Frames a second that the network sees; by default as the model says.
+            window: Let the network answer for a sliding window of its last frames, which any network can.
+
+        Yields:
+            What the server tells, as it comes; the last message is the `result`. To leave the iteration ends the work.
+
+        Raises:
+            VideoError: The video cannot be read, here or there.
+            ConfigError: There are several models, and none is named.
+            ServerError: The server cannot be reached, has no place after all retries, or refuses.
+        """
+        clip = _Clip.of(video)
+        address = _timeline_address(model or _only(self.models()), clip, rate, window=window)
+        for attempt in range(self._retries + 1):
+            with ExitStack() as stack:
+                try:
+                    file = stack.enter_context(clip.open())
+                    response = stack.enter_context(self._client.stream("POST", address, content=file))
+                    if response.status_code != 200:
+                        response.read()
+                except httpx2.TransportError as error:
+                    wait = _wait_without_answer(error, self._client.base_url, attempt, self._retries)
+                else:
+                    if not _is_to_be_repeated(response, attempt, self._retries):
+                        events = _Events(_checked(response, clip), clip)
+                        try:
+                            for line in response.iter_lines():
+                                yield from events.take(line)
+                        except httpx2.TransportError as error:
+                            raise events.broken(error) from error
+                        events.finish()
+                        return
+                    wait = _wait_told(response, attempt)
+            _sleep(wait)
+
     def _ask(self, method: str, address: str, clip: _Clip | None) -> httpx2.Response:
         for attempt in range(self._retries + 1):
             try:
@@ -149,6 +194,36 @@ class AsyncClient:
         name = model or _only(await self.models())
         return _prediction(await self._ask("POST", _address(name, clip, coverage), clip), clip)
 
+    async def timeline(
+        self, video: Video, model: str | None = None, *, rate: float | None = None, window: bool = False
+    ) -> AsyncGenerator[TimelineMessage]:
+        """As [Client.timeline][clipshift.serving.client.Client.timeline]."""
+        clip = _Clip.of(video)
+        address = _timeline_address(model or _only(await self.models()), clip, rate, window=window)
+        length = {"content-length": str(clip.size)}
+        for attempt in range(self._retries + 1):
+            async with AsyncExitStack() as stack:
+                try:
+                    sent = self._client.stream("POST", address, content=clip.pieces(), headers=length)
+                    response = await stack.enter_async_context(sent)
+                    if response.status_code != 200:
+                        await response.aread()
+                except httpx2.TransportError as error:
+                    wait = _wait_without_answer(error, self._client.base_url, attempt, self._retries)
+                else:
+                    if not _is_to_be_repeated(response, attempt, self._retries):
+                        events = _Events(_checked(response, clip), clip)
+                        try:
+                            async for line in response.aiter_lines():
+                                for message in events.take(line):
+                                    yield message
+                        except httpx2.TransportError as error:
+                            raise events.broken(error) from error
+                        events.finish()
+                        return
+                    wait = _wait_told(response, attempt)
+            await _sleep_async(wait)
+
     async def _ask(self, method: str, address: str, clip: _Clip | None) -> httpx2.Response:
         for attempt in range(self._retries + 1):
             try:
@@ -175,6 +250,53 @@ class AsyncClient:
 
     async def __aexit__(self, *error: object) -> None:
         await self.close()
+
+
+@dataclass(frozen=True)
+class TimelineMessage:
+    """What a server tells while it makes a time line.
+
+    Attributes:
+        kind: `progress`, `event` (an event begins, goes on or ends), or `result`, which is the last one.
+        value: Of progress `seconds` that are done, `of` all (None where the video does not tell), and, once the network
+            has answered, `label` and `score`; of an event the fields of an [Event][clipshift.temporal.events.Event]; of
+            the result what `segments.json` of `clipshift timeline` holds.
+    """
+
+    kind: str
+    value: dict[str, Any]
+
+
+class _Events:
+    """Server-sent events of a time line, line by line (the form that the server writes)."""
+
+    def __init__(self, response: httpx2.Response, clip: _Clip) -> None:
+        self._where = response.url.copy_with(query=None)
+        self._clip = clip
+        self._name = ""
+        self._ended = False
+
+    def take(self, line: str) -> Iterator[TimelineMessage]:
+        """Takes a line, and gives the message that it completes."""
+        field, _, text = line.partition(": ")
+        if field == "event":
+            self._name = text
+        elif field == "data":
+            value = json.loads(text)
+            if self._name == "error":
+                raise _refused(int(value["status"]), str(value["error"]), self._where, self._clip)
+            self._ended = self._name == "result"
+            yield TimelineMessage(self._name, value)
+
+    def broken(self, error: Exception) -> ServerError:
+        """For a connection that ended in the middle."""
+        reason = str(error) or type(error).__name__
+        return ServerError("The connection to the server broke.", where=self._where, got=reason)
+
+    def finish(self) -> None:
+        """Raises a ServerError if the result is missing."""
+        if not self._ended:
+            raise ServerError("The server ended before the time line did.", where=self._where)
 
 
 @dataclass(frozen=True)
@@ -235,6 +357,12 @@ def _address(model: str, clip: _Clip, coverage: float | None) -> str:
     return f"v1/models/{quote(model, safe='')}/predict?name={quote(query['name'])}{more}"
 
 
+def _timeline_address(model: str, clip: _Clip, rate: float | None, *, window: bool) -> str:
+    name = quote(Path(clip.name).name.encode(errors="surrogateescape"))
+    more = ("" if rate is None else f"&rate={rate:.9f}") + ("&window=1" if window else "")
+    return f"v1/models/{quote(model, safe='')}/timeline?name={name}{more}"
+
+
 def _only(models: list[dict[str, Any]]) -> str:
     names = [str(model["name"]) for model in models]
     if len(names) != 1:
@@ -276,11 +404,13 @@ def _checked(response: httpx2.Response, clip: _Clip | None) -> httpx2.Response:
         reason = str(response.json()["error"])
     except (ValueError, KeyError, TypeError):
         reason = response.text[:200] or response.reason_phrase
-    if response.status_code == 422 and clip is not None:
-        raise VideoError(reason, where=clip.name)
-    raise ServerError(
-        "The server refuses.", where=response.url.copy_with(query=None), got=f"{response.status_code}: {reason}"
-    )
+    raise _refused(response.status_code, reason, response.url.copy_with(query=None), clip)
+
+
+def _refused(status: int, reason: str, where: httpx2.URL, clip: _Clip | None) -> VideoError | ServerError:
+    if status == 422 and clip is not None:
+        return VideoError(reason, where=clip.name)
+    return ServerError("The server refuses.", where=where, got=f"{status}: {reason}")
 
 
 def _prediction(response: httpx2.Response, clip: _Clip) -> Prediction:

@@ -66,6 +66,25 @@ class Wish:
         return sorted({index for indices in sets for index in indices})
 
 
+@dataclass(frozen=True)
+class LongWish:
+    """What a decoder has to know for the frames of a long video, one after the other.
+
+    Attributes:
+        rate: Frames a second.
+        longest_display: Seconds that a frame is shown at most.
+        square_pixels: Whether frames are scaled to square pixels.
+        max_pixels: Largest frame.
+        max_seconds: Longest video.
+    """
+
+    rate: float
+    longest_display: float
+    square_pixels: bool
+    max_pixels: int
+    max_seconds: float
+
+
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """What a decoder gives.

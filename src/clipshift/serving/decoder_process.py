@@ -53,13 +53,7 @@ def run_decoder(connection: Connection, links: str, memory_bytes: int, processor
         processor_seconds: For each clip.
     """
     ending = _EndAfterClip()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, ending.on_signal)
-    take_signals()
-    # Numbers that are free here: a process begins with some of its parent's, which may be any.
-    nothing, clip = (os.open(os.devnull, os.O_RDONLY) for _ in range(2))
-    make_links(Path(links), clip)
-    connection.send_bytes(json.dumps(confine(memory_bytes)).encode())
+    nothing, clip = begin(connection, links, memory_bytes, ending.on_signal)
     while not ending.wanted:
         try:
             asked = json.loads(connection.recv_bytes())
@@ -82,6 +76,40 @@ def run_decoder(connection: Connection, links: str, memory_bytes: int, processor
         ending.busy = False
 
 
+def begin(connection: Connection, links: str, memory_bytes: int, on_end: Any) -> tuple[int, int]:  # noqa: ANN401
+    """Make a new process one that decodes, and say so.
+
+    Args:
+        connection: To who asks.
+        links: A folder of its own, for names of its clip.
+        memory_bytes: As for `confine`.
+        on_end: What SIGTERM is to do.
+
+    Returns:
+        The numbers of two open files: one that is empty, and the one that the links name.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, on_end)
+    take_signals()
+    # Numbers that are free here: a process begins with some of its parent's, which may be any.
+    nothing, clip = (os.open(os.devnull, os.O_RDONLY) for _ in range(2))
+    make_links(Path(links), clip)
+    connection.send_bytes(json.dumps(confine(memory_bytes)).encode())
+    return nothing, clip
+
+
+def failure_header(error: Exception) -> dict[str, Any]:
+    """What is told of an error."""
+    match error:
+        case UserError():
+            kind = "video" if isinstance(error, VideoError) else "request"
+            return {"kind": kind, "what": error.what, "got": error.got}
+        case MemoryError():
+            return {"kind": "video", "what": "The clip needs more memory than a decoder has.", "got": None}
+    # A bug: it is told where people look, and the next clip is decoded.
+    return {"kind": "bug", "what": "".join(traceback.format_exception(error))[-4000:], "got": None}
+
+
 class _EndAfterClip:
     """What SIGTERM means, which may reach all processes of a service: the clip that was begun is finished."""
 
@@ -97,13 +125,8 @@ class _EndAfterClip:
 def _answer(path: Path, wish: Wish) -> tuple[dict[str, Any], tuple[np.ndarray, ...]]:
     try:
         return _decode(path, wish)
-    except UserError as error:
-        kind = "video" if isinstance(error, VideoError) else "request"
-        return {"kind": kind, "what": error.what, "got": error.got}, ()
-    except MemoryError:
-        return {"kind": "video", "what": "The clip needs more memory than a decoder has.", "got": None}, ()
-    except Exception:  # a bug: it is told where people look, and the next clip is decoded
-        return {"kind": "bug", "what": traceback.format_exc()[-4000:], "got": None}, ()
+    except Exception as error:
+        return failure_header(error), ()
 
 
 def _decode(path: Path, wish: Wish) -> tuple[dict[str, Any], tuple[np.ndarray, ...]]:

@@ -9,10 +9,11 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from math import ceil, isfinite
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from pathlib import Path
@@ -22,11 +23,13 @@ import numpy as np
 
 from clipshift.errors import UserError
 from clipshift.parallel.spawning import explain_death, memory_kills, worker_context
-from clipshift.serving.decoded import Decoded, Wish
+from clipshift.serving.decoded import Decoded, LongWish, Wish
 from clipshift.serving.decoder_process import BEGUN, link_of, run_decoder
 from clipshift.serving.limits import MEBIBYTE, Refusal, ServerLimits
+from clipshift.serving.long_decoder_process import run_long_decoder
 from clipshift.serving.uploads import Upload
 from clipshift.video import ClipInfo
+from clipshift.video.timed import TimedFrame
 
 _LOG = logging.getLogger(__name__)
 _MOST_HEADER = 64 * 1024
@@ -34,6 +37,8 @@ _CLIPS_EACH = 1000
 """After so many clips a process makes way for a new one: what a decoder leaks, it does not keep."""
 _GRACE = 0.5
 """Seconds that a decoder may finish in when its client has left; it costs less than a new process."""
+_MOST_STRETCH = 4
+"""Times as many pixels as the file's that frames may have whose pixels were not square."""
 _PAUSE = 1.0
 """Seconds before a process that could not be started is tried again."""
 
@@ -67,6 +72,8 @@ class Decoder:
         UserError: It could not be started.
     """
 
+    process_name = "decoder"
+
     def __init__(self, folder: Path, limits: ServerLimits, work: Work) -> None:
         context = worker_context()
         self._killed_before = memory_kills()
@@ -74,7 +81,7 @@ class Decoder:
         self._connection, there = context.Pipe()
         self._links = tempfile.mkdtemp(dir=folder)
         arguments = (there, self._links, limits.decode_megabytes * MEBIBYTE, limits.decode_seconds)
-        self._process = context.Process(target=work, args=arguments, daemon=True, name="decoder")
+        self._process = context.Process(target=work, args=arguments, daemon=True, name=self.process_name)
         self._process.start()
         there.close()
         self.clips = 0
@@ -112,28 +119,44 @@ class Decoder:
             DecoderDied: The process died of it, or in the meantime.
             DecoderGone: It died before it had looked at it.
         """
+        begun = self._hand_over(descriptor, name, wish)
+        with self._explained():
+            if not begun:
+                raise ValueError("no beginning")
+            header = self._header(name)
+            if header["kind"] != "frames":
+                raise ValueError("another kind")
+            return self._receive(header, name, wish)
+
+    def _hand_over(self, descriptor: int, name: str, wish: Wish | LongWish) -> bool:
+        """Give the process a clip; whether it has said that it begins."""
         self.clips += 1
         asked = {"link": link_of(name), "wish": asdict(wish)}
         try:
             self._connection.send_bytes(json.dumps(asked).encode())
             send_handle(self._connection, descriptor, self.pid)
-            begun = self._connection.recv_bytes(_MOST_HEADER) == BEGUN
+            return self._connection.recv_bytes(_MOST_HEADER) == BEGUN
         except (EOFError, OSError) as error:
             self._connection.close()
             raise DecoderGone from error
+
+    @contextmanager
+    def _explained(self) -> Generator[None]:
+        """Raise a DecoderDied for a process that ends while inside, or says what cannot be."""
         try:
-            if not begun:
-                raise ValueError("no beginning")
-            header = json.loads(self._connection.recv_bytes(_MOST_HEADER))
-            if header["kind"] != "frames":
-                raise _refusal(header, name)
-            return self._receive(header, name, wish)
+            yield
         except (EOFError, OSError) as error:
             raise self._death() from error
         except (ValueError, KeyError, TypeError) as error:
             self._connection.close()
             self.kill()
             raise DecoderDied("its answer was not one", "nonsense") from error
+
+    def _header(self, name: str) -> dict[str, Any]:
+        header: dict[str, Any] = json.loads(self._connection.recv_bytes(_MOST_HEADER))
+        if header["kind"] in {"video", "request", "bug"}:
+            raise _refusal(header, name)
+        return header
 
     def _receive(self, header: dict[str, Any], name: str, wish: Wish) -> Decoded:
         """The frames, once what the header says of them can be true."""
@@ -188,6 +211,77 @@ class Decoder:
         shutil.rmtree(self._links, ignore_errors=True)
         with suppress(ValueError):  # it does not end: a process in the kernel's hands
             self._process.close()
+
+
+class LongDecoder(Decoder):
+    """A process of its own for one long video, whose frames come one after the other; its methods block.
+
+    Args:
+        folder: For names of its clip.
+        limits: Of a server; its time is that of a time line.
+
+    Raises:
+        UserError: It could not be started.
+    """
+
+    process_name = "long decoder"
+
+    def __init__(self, folder: Path, limits: ServerLimits) -> None:
+        super().__init__(folder, replace(limits, decode_seconds=ceil(limits.timeline_seconds)), run_long_decoder)
+        self.told_seconds: float | None = None
+        self.end = 0.0
+        self.frames = 0
+        self.notes: tuple[str, ...] = ()
+
+    def frames_at_rate(self, descriptor: int, name: str, wish: LongWish) -> Generator[TimedFrame | None]:
+        """Decode what lies in an open file.
+
+        Args:
+            descriptor: Of the file; the process gets one of its own.
+            name: What the client calls it, for its ending.
+            wish: Which frames.
+
+        Yields:
+            None when it is open, and `told_seconds` is known; then a frame for each tick. At the end `end`, `frames`
+            and `notes` are known.
+
+        Raises:
+            Refusal: The video cannot be read.
+            DecoderDied: The process died of it, or in the meantime.
+            DecoderGone: It died before it had looked at it.
+        """
+        begun, before = self._hand_over(descriptor, name, wish), 0.0
+        while True:
+            with self._explained():
+                header = self._header(name)
+                kind = header["kind"] if begun else None
+                if kind == "open":
+                    self.told_seconds = None if header["seconds"] is None else _finite(header["seconds"])
+                elif kind == "end":
+                    self.end, self.frames = _finite(header["end"]), int(header["frames"])
+                    self.notes = tuple(str(note)[:1000] for note in header["notes"][:10])
+                    return
+                elif kind != "tick" or _finite(header["time"]) < before:
+                    raise ValueError("another kind")
+                tick = self._receive_frame(header, wish) if kind == "tick" else None
+            yield tick
+            before = tick.time if tick is not None else before
+
+    def _receive_frame(self, header: dict[str, Any], wish: LongWish) -> TimedFrame:
+        height, width = (int(size) for size in header["shape"])
+        if min(height, width) < 1 or height * width > wish.max_pixels * _MOST_STRETCH:
+            raise ValueError("sizes")
+        frame_HWC = np.empty((height, width, 3), dtype=np.uint8)
+        if self._connection.recv_bytes_into(frame_HWC.data.cast("B")) != frame_HWC.nbytes:
+            raise ValueError("number of bytes")
+        return TimedFrame(float(header["time"]), frame_HWC)
+
+
+def _finite(value: Any) -> float:  # noqa: ANN401 - what a decoder said
+    number = float(value)
+    if not isfinite(number):
+        raise ValueError("no number")
+    return number
 
 
 def _refusal(header: dict[str, Any], name: str) -> Exception:
@@ -249,6 +343,13 @@ class Decoders:
     def busy(self) -> int:
         """How many have a clip."""
         return self._busy
+
+    @property
+    def folder(self) -> Path:
+        """For names of clips."""
+        if self._folder is None:
+            raise ValueError("not started")
+        return self._folder
 
     async def start(self) -> None:
         """Start all processes.
@@ -353,10 +454,8 @@ class Decoders:
                 return
 
     async def _start(self) -> Decoder:
-        if self._folder is None:
-            raise ValueError("not started")
         loop = asyncio.get_running_loop()
-        decoder = await loop.run_in_executor(self._threads, Decoder, self._folder, self._limits, self._work)
+        decoder = await loop.run_in_executor(self._threads, Decoder, self.folder, self._limits, self._work)
         self._all.add(decoder)
         self.events.started()
         return decoder

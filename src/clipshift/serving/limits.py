@@ -54,6 +54,8 @@ class ServerLimits:
         held_megabytes: Of all bodies together, in MiB: they are kept in memory and never on a disk.
         request_seconds: From the end of the body to the answer.
         decode_seconds: Processor time of one clip's decoding; by the clock it may take twice that and a second more.
+        timelines: Time lines that are made at once, each with a decoder of its own; more are refused.
+        timeline_seconds: From the end of the body to the end of a time line.
         decode_megabytes: Memory of one decoder, in MiB, besides what it has before its first clip; the frames that a
             model takes of a clip may be a quarter of it.
 
@@ -71,6 +73,8 @@ class ServerLimits:
     held_megabytes: int = 1024
     request_seconds: float = 30.0
     decode_seconds: int = 10
+    timelines: int = 2
+    timeline_seconds: float = 300.0
     decode_megabytes: int = 2048
 
     def __post_init__(self) -> None:

@@ -16,11 +16,12 @@ import numpy as np
 from clipshift.config import EvaluateConfig
 from clipshift.config.model_spec import MODEL_FOLDER
 from clipshift.datasets.clip import Clip
-from clipshift.errors import ConfigError
+from clipshift.errors import ConfigError, UserError
 from clipshift.inference.exported_scorer import ExportScorer
 from clipshift.inference.predictor import Model, load
 from clipshift.inference.reference import resolve_model
 from clipshift.inference.scorer import ScoredClip
+from clipshift.inference.video_scores import check_way
 from clipshift.parallel.prefetch import available_cores
 from clipshift.serving.batching import Batcher
 from clipshift.serving.decoded import Wish
@@ -80,6 +81,15 @@ class ServedModel:
     batcher: Batcher
     loaded: float
 
+    @property
+    def causal(self) -> bool:
+        """Whether it takes one frame after the other."""
+        try:
+            check_way(self.model, window=False)
+        except UserError:
+            return False
+        return True
+
     def to_json(self) -> dict[str, Any]:
         """What clients may know."""
         spec = self.model.spec
@@ -90,6 +100,8 @@ class ServedModel:
             "frames": spec.input.segments,
             "labels": spec.labels,
             "classes": list(spec.classes),
+            "rate": spec.input.rate,
+            "causal": self.causal,
         }
 
 

@@ -29,6 +29,7 @@ def describe(models: list[str], limits: ServerLimits) -> Object:
             "/v1/models": _get("The models", "ModelList"),
             "/v1/models/{name}": _get("One model", "Model", _name(models)),
             "/v1/models/{name}/predict": {"post": _predict(models, limits)},
+            "/v1/models/{name}/timeline": {"post": _timeline(models, limits)},
             "/v1/models/{name}/reload": {
                 "post": _operation("Load a model anew (with a token only)", "Model", _name(models), {403, 404, 409})
             },
@@ -79,10 +80,32 @@ def _predict(models: list[str], limits: ServerLimits) -> Object:
     operation = _operation(
         "Classify a clip", "Prediction", parameters, {400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503}
     )
+    operation["requestBody"] = _clip(limits)
+    return operation
+
+
+def _timeline(models: list[str], limits: ServerLimits) -> Object:
+    parameters = [
+        *_name(models),
+        _query("rate", {"type": "number"}, "Frames a second that the network sees; by default as the model says"),
+        _query("window", {"type": "integer", "enum": [0, 1]}, "Let the network answer for a sliding window"),
+        _query("name", {"type": "string"}, "Of a video that is the body itself"),
+    ]
+    failures = {400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503}
+    operation = _operation("Tell what happens when in a video, while it is found", "Any", parameters, failures)
+    operation["responses"]["200"] = {
+        "description": "Server-sent events: 'progress', 'event', and at the end 'result' or 'error'",
+        "content": {"text/event-stream": {"schema": _TEXT}},
+    }
+    operation["requestBody"] = _clip(limits)
+    return operation
+
+
+def _clip(limits: ServerLimits) -> Object:
     video = {"type": "string", "contentMediaType": "application/octet-stream"}
     address = {"type": "object", "properties": {"url": {"type": "string"}}, "required": ["url"]}
     form = {"type": "object", "properties": {"video": video}, "required": ["video"]}
-    operation["requestBody"] = {
+    return {
         "required": True,
         "description": f"A video, at most {limits.max_megabytes} MiB.",
         "content": {
@@ -91,7 +114,6 @@ def _predict(models: list[str], limits: ServerLimits) -> Object:
             _JSON: {"schema": address},
         },
     }
-    return operation
 
 
 def _infer(models: list[str]) -> Object:
@@ -140,6 +162,8 @@ _SCHEMAS: Object = {
             "frames": {"type": "integer"},
             "labels": {"enum": ["one", "several"]},
             "classes": {"type": "array", "items": _TEXT},
+            "rate": {"type": ["number", "null"]},
+            "causal": {"type": "boolean"},
         },
     },
     "ModelList": {

@@ -110,7 +110,7 @@ class Predicting:
         cut = _class_set(served, options.coverage)
         service.admission.check()  # before anything of the body is read
         with closing(Upload(service.held, options.name)) as upload:
-            await self._receive(request, upload, exchange.times)
+            await self.receive_clip(request, upload, exchange.times)
             answer = await service.while_wanted(request.receive, service.predict(served, upload, exchange.times))
         value = cut(answer.prediction).to_json()
         if options.top is not None:
@@ -120,7 +120,7 @@ class Predicting:
             value["frames"] = await loop.run_in_executor(service.threads, describe_frames, answer.decoded)
         return json_response(value, headers={"server-timing": exchange.times.header()})
 
-    async def _receive(self, request: Request, upload: Upload, times: Times) -> None:
+    async def receive_clip(self, request: Request, upload: Upload, times: Times) -> None:
         """Take in the clip.
 
         Raises:

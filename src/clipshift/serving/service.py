@@ -71,15 +71,24 @@ class Places:
 
     Attributes:
         most: So many may.
+        what: Their name in the plural.
+        retry_seconds: After which a place can be hoped for.
         taken: So many do.
     """
 
     most: int
+    what: str = "uploads"
+    retry_seconds: int = 2
     taken: int = field(default=0)
 
-    def __enter__(self) -> None:
+    def check(self) -> None:
+        """Raise a Refusal (429) if there is no place."""
         if self.taken >= self.most:
-            raise Refusal(429, "The server takes no more uploads at the moment.", headers={"Retry-After": "2"})
+            headers = {"Retry-After": str(self.retry_seconds)}
+            raise Refusal(429, f"The server takes no more {self.what} at the moment.", headers=headers)
+
+    def __enter__(self) -> None:
+        self.check()
         self.taken += 1
 
     def __exit__(self, *error: object) -> None:
@@ -121,6 +130,8 @@ class Service:
         self.admission = Admission(working, limits.queue)
         self.held = HeldBytes(limits.held_megabytes * MEBIBYTE)
         self.uploading = Places(limits.uploads)
+        self.timelines = Places(limits.timelines, "time lines", retry_seconds=10)
+        self.timeline_threads = engine_threads(limits.timelines)
         self.ready = False
         self.failure: UserError | None = None
         self.reloads = 0
@@ -145,6 +156,7 @@ class Service:
         self.ready = False
         await self.decoders.close()
         self.threads.shutdown(wait=False, cancel_futures=True)
+        self.timeline_threads.shutdown(wait=False, cancel_futures=True)
 
     def model(self, name: str) -> ServedModel:
         """The model of a name, for the whole of a request.
@@ -209,8 +221,13 @@ class Service:
             raise Refusal(422, scored.error or "", path=upload.name)
         return Answer(served.model.answer(upload.name, scored.logits, scored.familiarity), decoded)
 
-    async def while_wanted(self, receive: Receive, work: Awaitable[Result]) -> Result:
+    async def while_wanted(self, receive: Receive, work: Awaitable[Result], *, seconds: float | None = None) -> Result:
         """Do work for a client whose request is read to its end, as long as that client is there and within the time.
+
+        Args:
+            receive: ASGI's.
+            work: What is to be done; is cancelled where it is given up.
+            seconds: The time; by default that of a request.
 
         Raises:
             ClientLeft: It went away; the work is given up.
@@ -219,13 +236,14 @@ class Service:
         working = asyncio.ensure_future(work)
         leaving = asyncio.ensure_future(_departure(receive))
         both = {working, leaving}
+        seconds = self.limits.request_seconds if seconds is None else seconds
         try:
-            await asyncio.wait(both, timeout=self.limits.request_seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
                 return working.result()
             if leaving.done():
                 raise ClientLeft
-            reason = f"The answer was not there within {self.limits.request_seconds:g} seconds."
+            reason = f"The answer was not there within {seconds:g} seconds."
             raise Refusal(503, reason, headers={"Retry-After": "5"})
         finally:
             for each in both:

@@ -7,6 +7,7 @@ from clipshift.config.event_rules import EventRule, EventRules
 from clipshift.temporal.events import (
     DetectorState,
     Event,
+    Findings,
     FoundEvent,
     advance,
     advance_all,
@@ -25,6 +26,7 @@ __all__ = [
     "Event",
     "EventRule",
     "EventRules",
+    "Findings",
     "FittedRules",
     "FoundEvent",
     "ScoredVideo",

@@ -263,6 +263,28 @@ class FoundEvent:
         return self.last.segment()
 
 
+class Findings:
+    """Collects the events of a whole file from the messages about them."""
+
+    def __init__(self) -> None:
+        self._told: dict[int, float] = {}
+        self._found: list[FoundEvent] = []
+
+    def note(self, messages: Sequence[Event]) -> None:
+        """Takes the next messages, in their order."""
+        for message in messages:
+            if message.kind == "new":
+                self._told[message.id] = message.time
+            elif message.kind == "end":
+                self._found.append(FoundEvent(message, self._told.pop(message.id)))
+
+    @property
+    def events(self) -> list[FoundEvent]:
+        """Those that have ended, sorted as segments are."""
+        # Those that are equal in start, end and label cannot be: a class has one event at a time.
+        return sorted(self._found, key=lambda one: (one.last.start, one.last.end, one.last.label))
+
+
 def find_events(
     times: Sequence[float] | np.ndarray,
     probabilities: np.ndarray | Sequence[Sequence[float]],
@@ -289,24 +311,13 @@ def find_events(
     """
     if np.any(np.diff(np.asarray(times, np.float64)) < 0):
         raise ValueError("the times of a file must not go backwards")
-    state = start(rules, classes)
-    told: dict[int, float] = {}
-    found: list[FoundEvent] = []
-
-    def note(events: list[Event]) -> None:
-        for event in events:
-            if event.kind == "new":
-                told[event.id] = event.time
-            elif event.kind == "end":
-                found.append(FoundEvent(event, told.pop(event.id)))
-
+    state, findings = start(rules, classes), Findings()
     for first in range(0, len(times), _TOGETHER):
         part = slice(first, first + _TOGETHER)
         events, state = advance_all(state, times[part], probabilities[part])
-        note(events)
-    note(finish(state, end)[0])
-    # Those that are equal in start, end and label cannot be: a class has one event at a time.
-    return sorted(found, key=lambda one: (one.last.start, one.last.end, one.last.label))
+        findings.note(events)
+    findings.note(finish(state, end)[0])
+    return findings.events
 
 
 def find_segments(

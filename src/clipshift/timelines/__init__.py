@@ -1,7 +1,8 @@
-"""What happens when in long videos: a model run along files, the results of each, and how good they are."""
+"""What happens when in long videos: a model run along files, the results of each, and how good they are.
 
-from clipshift.timelines.making import timeline
-from clipshift.timelines.measuring import EventEvaluation, FittedEvents, evaluate_events, fit_events
-from clipshift.timelines.result import Timeline
+Each name of `__init__.pyi` is imported when it is first used: the form of a time line does not wait for its pages.
+"""
 
-__all__ = ["EventEvaluation", "FittedEvents", "Timeline", "evaluate_events", "fit_events", "timeline"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

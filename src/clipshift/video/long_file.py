@@ -31,6 +31,7 @@ from clipshift.video.containers import (
 from clipshift.video.index import TIMED_FORMATS
 from clipshift.video.limits import Limits
 from clipshift.video.pictures import Converter, pixel_aspect
+from clipshift.video.timed import TimedFrame, shown_at_rate
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -150,6 +151,30 @@ class LongFile:
         self._stamp = -self._offset
         self._ticks.clear()
         yield from self.pictures()
+
+    def frames_at_rate(self, rate: float, *, longest_display: float) -> Generator[TimedFrame]:
+        """Decodes the file, and converts what is on display at the ticks of a rate.
+
+        Args:
+            rate: Ticks in a second.
+            longest_display: As for [shown_at_rate][clipshift.video.timed.shown_at_rate].
+
+        Yields:
+            A frame for each tick.
+
+        Raises:
+            VideoError: As of `pictures` and `to_rgb`.
+        """
+        with closing(self.pictures()) as pictures:
+            for time, picture in shown_at_rate(pictures, rate, longest_display=longest_display):
+                yield TimedFrame(time, self.to_rgb(picture))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of what was read so far: damage that was left out, an end that is missing."""
+        damage = f"{self.left_out} damaged pictures were left out"
+        end = "the file is cut off: what was to follow is missing"
+        return (damage,) * bool(self.left_out) + (end,) * self.cut_off
 
     def pixel_aspect(self, picture: Picture) -> Fraction:
         """Width of a pixel of a picture by its height."""
