@@ -219,8 +219,9 @@ def overload(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         before = (_memory(pid), _handles(pid))
         inside = queue + 2 * (len(os.sched_getaffinity(0)))
         full = asyncio.run(put_under_load(address, options.clips, clients=inside, seconds=options.seconds / 5))
+        pause = inside / full.rate  # of as many clients as ten times the load needs
         much = asyncio.run(
-            put_under_load(address, options.clips, clients=10 * inside, seconds=options.seconds, pause=0.5)
+            put_under_load(address, options.clips, clients=10 * inside, seconds=options.seconds, pause=pause)
         )
         after = asyncio.run(put_under_load(address, options.clips, clients=inside, seconds=options.seconds / 5))
         time.sleep(8)  # idle connections are closed

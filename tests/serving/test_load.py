@@ -22,6 +22,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from clipshift.serving import server as module
 from clipshift.serving.decoded import Wish
 from clipshift.serving.decoder_process import BEGUN
 from clipshift.serving.decoders import DecoderEvents, Decoders
@@ -274,6 +275,28 @@ def test_a_model_is_replaced_as_a_whole(gate: Path, small_model: Path, clip: Pat
         assert after["sha256"] != before["sha256"]
         assert "PyTorch" in after["engine"]
         assert server.predict(clip).status_code == 200
+
+
+def test_clients_that_are_slow_or_never_read_are_cut_off_and_nobody_else_waits(
+    gate: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(module, "_UNREAD_MILLISECONDS", 500)
+    with running(gate) as server:
+        connections = server.server.server_state.connections
+        slow = socket.create_connection(server.address, timeout=PATIENCE)
+        slow.sendall(b"POST /v1/models/gate/predict HTTP/1.1\r\nhost: x\r\nx-slow:")  # and no end of the head
+        unread = socket.socket()
+        unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        unread.connect(server.address)
+        unread.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n" * 1000)  # more than all buffers hold
+        wait_until(lambda: any(each.path == "/openapi.json" for each in server.log))
+        assert server.predict(clip).status_code == 200
+        assert slow.recv(100) == b""
+        wait_until(lambda: len(connections) == 1)  # of the client that reads
+        assert server.predict(clip).status_code == 200
+        for connection in (slow, unread):
+            connection.close()
 
 
 CROWDED = """

@@ -70,10 +70,31 @@ def run_decoder(connection: Connection, links: str, memory_bytes: int, processor
         try:
             connection.send_bytes(json.dumps(header).encode())
             for array in arrays:
-                connection.send_bytes(np.ascontiguousarray(array).data.cast("B"))
+                send_pixels(connection, array)
         except OSError:
             return
         ending.busy = False
+
+
+def send_pixels(connection: Connection, array: np.ndarray) -> None:
+    """Send the bytes of an array, whose number the other end knows."""
+    left = np.ascontiguousarray(array).data.cast("B")
+    while left:
+        left = left[os.write(connection.fileno(), left) :]
+
+
+def receive_pixels(connection: Connection, array: np.ndarray) -> None:
+    """Fill an array with bytes as they come: those of large frames are copied once, and not as often as messages are.
+
+    Raises:
+        EOFError: The other end was closed before.
+    """
+    left = array.data.cast("B")
+    while left:
+        count = os.readv(connection.fileno(), [left])
+        if not count:
+            raise EOFError
+        left = left[count:]
 
 
 def begin(connection: Connection, links: str, memory_bytes: int, on_end: Any) -> tuple[int, int]:  # noqa: ANN401

@@ -24,7 +24,7 @@ import numpy as np
 from clipshift.errors import UserError
 from clipshift.parallel.spawning import explain_death, memory_kills, worker_context
 from clipshift.serving.decoded import Decoded, LongWish, Wish
-from clipshift.serving.decoder_process import BEGUN, link_of, run_decoder
+from clipshift.serving.decoder_process import BEGUN, link_of, receive_pixels, run_decoder
 from clipshift.serving.limits import MEBIBYTE, Refusal, ServerLimits
 from clipshift.serving.long_decoder_process import run_long_decoder
 from clipshift.serving.uploads import Upload
@@ -175,14 +175,12 @@ class Decoder:
         if frames != len(indices) or frames * height * width * 3 > wish.frame_bytes:
             raise ValueError("number of frames")
         frames_THWC = np.empty(shape, dtype=np.uint8)
-        if self._connection.recv_bytes_into(frames_THWC.data.cast("B")) != frames_THWC.nbytes:
-            raise ValueError("number of bytes")
+        receive_pixels(self._connection, frames_THWC)
         return Decoded(info, indices, frames_THWC, boundaries)
 
     def _receive_times(self, frames: int) -> np.ndarray:
         boundaries = np.empty(frames + 1, dtype=np.float64)
-        if self._connection.recv_bytes_into(boundaries.data.cast("B")) != boundaries.nbytes:
-            raise ValueError("number of times")
+        receive_pixels(self._connection, boundaries)
         if not np.isfinite(boundaries).all() or (np.diff(boundaries) < 0).any():
             raise ValueError("times")
         return boundaries
@@ -272,8 +270,7 @@ class LongDecoder(Decoder):
         if min(height, width) < 1 or height * width > wish.max_pixels * _MOST_STRETCH:
             raise ValueError("sizes")
         frame_HWC = np.empty((height, width, 3), dtype=np.uint8)
-        if self._connection.recv_bytes_into(frame_HWC.data.cast("B")) != frame_HWC.nbytes:
-            raise ValueError("number of bytes")
+        receive_pixels(self._connection, frame_HWC)
         return TimedFrame(float(header["time"]), frame_HWC)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from clipshift.serving.confinement import allow_processor_seconds
 from clipshift.serving.decoded import LongWish
-from clipshift.serving.decoder_process import BEGUN, begin, failure_header
+from clipshift.serving.decoder_process import BEGUN, begin, failure_header, send_pixels
 from clipshift.video.limits import Limits
 from clipshift.video.long_file import LongFile
 
@@ -41,7 +41,7 @@ def run_long_decoder(connection: Connection, links: str, memory_bytes: int, proc
         for header, array in _messages(Path(links) / asked["link"], LongWish(**asked["wish"])):
             connection.send_bytes(json.dumps(header).encode())
             if array is not None:
-                connection.send_bytes(array.data.cast("B"))
+                send_pixels(connection, array)
     except (EOFError, OSError):
         return  # nobody is there
 
