@@ -87,9 +87,12 @@ def exported(small_model: Path, small_clips: Path, tmp_path_factory: pytest.Temp
     """The small model as exported to a target, in float32, taking frames; once for all tests."""
     import clipshift
 
+    from tests.exporting.making import graphs_made_once
+
     @cache
     def make(target: Target) -> Exported:
         out = tmp_path_factory.mktemp("exports") / target
-        return clipshift.export(small_model, to=target, out=out, data=small_clips, license="Apache-2.0")
+        with graphs_made_once():
+            return clipshift.export(small_model, to=target, out=out, data=small_clips, license="Apache-2.0")
 
     return make

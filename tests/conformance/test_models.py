@@ -51,8 +51,8 @@ _MORE = {
     "tsm lcnet_050": _more("tsm", "lcnet_050"),
     "tsm mobilenetv1_100": _more("tsm", "mobilenetv1_100"),
     "tsn lcnetv2_base": _more("tsn", "lcnetv2_base"),
-    "tsn convnext_atto": _more("tsn", "convnext_atto"),
-    "tsn vit_tiny_patch16_224": _more("tsn", "vit_tiny_patch16_224"),
+    "tsn test_convnext": _more("tsn", "test_convnext"),
+    "tsn test_vit": _more("tsn", "test_vit"),
 }
 MODELS = {**{name: entry.model for name, entry in ZOO.items()}, **_MORE}
 # The same network with another number of frames is tried once.
@@ -205,10 +205,26 @@ def test_memory_order_and_folding_keep_the_numbers(name: str) -> None:
         assert _difference(expected, network.to(memory_format=torch.channels_last)(clips)) < 1e-9
 
 
+# One of each kind that an exporter could spoil: bottlenecks with leaky ReLUs (and the stem of ResNet-D), both orders
+# and roundings of the shift, basic blocks with a shift of thirds, inverted residuals with a shift of the past,
+# hard-swish with squeeze-and-excitation, parallel branches with one shift and attention over time, layer norms, a
+# vision transformer. Others differ from these in depth and width only.
+_EXPORTED = [
+    "pptsm-r26 as PaddleVideo shifts",
+    "tsm test_resnet",
+    "tsm-mobilenetv2-online",
+    "tsm-mobilenetv3",
+    "pptsmv2-16f-attention",
+    "tsn test_convnext",
+    "tsn test_vit",
+]
+
+
 @every_block
 def test_compiling_keeps_the_numbers(name: str) -> None:
-    # The captured graph without a compiler of C++, which not every machine has.
-    compiled = torch.compile(_network(name), backend="aot_eager", fullgraph=True)
+    # The captured graph without a compiler of C++, which not every machine has; of some, rewritten for one, too.
+    backend = "aot_eager" if name in _EXPORTED else "eager"
+    compiled = torch.compile(_network(name), backend=backend, fullgraph=True)
     try:
         with torch.no_grad():
             assert _difference(_logits(name), compiled(_clips())) < 1e-5
@@ -235,19 +251,6 @@ def test_bundle_gives_the_same_bits(name: str, tmp_path: Path) -> None:
         assert torch.equal(loaded(_clips()), _logits(name))
 
 
-# One of each kind that an exporter could spoil: bottlenecks with leaky ReLUs (and the stem of ResNet-D), both orders
-# and roundings of the shift, basic blocks with a shift of thirds, inverted residuals with a shift of the past,
-# hard-swish with squeeze-and-excitation, parallel branches with one shift and attention over time, layer norms, a
-# vision transformer. Others differ from these in depth and width only.
-_EXPORTED = [
-    "pptsm-r26 as PaddleVideo shifts",
-    "tsm test_resnet",
-    "tsm-mobilenetv2-online",
-    "tsm-mobilenetv3",
-    "pptsmv2-16f-attention",
-    "tsn convnext_atto",
-    "tsn vit_tiny_patch16_224",
-]
 _EXPORT_ERROR = 1e-4
 """Of the logits, relative to the largest, in float32. Deep networks of random weights enlarge rounding errors: of
 tsm-r101, PyTorch itself was seen to be 1.1e-4 from double precision, ONNX Runtime 0.6e-4."""
@@ -275,7 +278,7 @@ def test_overfits_four_clips(name: str) -> None:
     model = MODELS[name].model_copy(update={"pretrained": False, "dropout": 0.0})
     network = Recognizer(model, segments=SEGMENTS, classes=CLASSES, crop=CROP).train()
     clips, labels = _clips(clips=4), torch.arange(4) % CLASSES
-    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-4, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.0)
     for _ in range(_MOST_UPDATES):
         loss = F.cross_entropy(network(clips), labels)
         if loss < 0.1:

@@ -35,7 +35,7 @@ CAUSAL = [
     and _causal(MODELS[name]) not in [_causal(MODELS[other]) for other in KINDS[:number]]
 ]
 every_causal = of(CAUSAL)
-few = of(["tsm-mobilenetv2-online", "tsm test_resnet", "pptsmv2", "tsn convnext_atto"])
+few = of(["tsm-mobilenetv2-online", "tsm test_resnet", "pptsmv2", "tsn test_convnext"])
 
 
 def _build(name: str) -> Recognizer:

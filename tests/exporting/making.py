@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import onnx
+import pytest
 import torch
 
 from clipshift.config import InputConfig, ModelConfig, ModelSpec
@@ -45,3 +52,42 @@ def save_model(folder: Path, *, spoil: str | None = None, **changes: object) -> 
 def noise(frames: int, height: int, width: int, *, seed: int = 0) -> np.ndarray:
     """Frames uint8 (T, H, W, 3) of random pixels."""
     return np.random.default_rng(seed).integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
+
+
+@contextmanager
+def graphs_made_once() -> Iterator[None]:
+    """Hand each network to PyTorch's exporter once, by far the slowest part of an export; all behind it is done anew.
+
+    That the exporter gives the network's numbers is seen by tests/conformance, which do without this.
+    """
+    make = torch.onnx.export
+
+    def export(module: torch.nn.Module, *arguments: Any, **options: Any) -> object:  # noqa: ANN401
+        key = _told_apart_by(module, repr([*map(_shapes, arguments), sorted(options.items())]))
+        if key not in _GRAPHS:
+            program = make(module, *arguments, **options)
+            assert program is not None
+            _GRAPHS[key] = program.model_proto
+        copy = onnx.ModelProto()
+        copy.CopyFrom(_GRAPHS[key])
+        return SimpleNamespace(model_proto=copy)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", export)
+        yield
+
+
+_GRAPHS: dict[str, onnx.ModelProto] = {}
+
+
+def _shapes(inputs: tuple[torch.Tensor, ...]) -> list[tuple[int, ...]]:
+    return [tuple(each.shape) for each in inputs]
+
+
+def _told_apart_by(module: torch.nn.Module, call: str) -> str:
+    """What a graph hangs on: the structure, all that is computed with, and the call."""
+    found = hashlib.sha256(f"{module!r}{call}".encode())
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        found.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
