@@ -86,7 +86,6 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(small_model: Path, small_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeExport:
     """The small model as exported to a target, in float32, taking frames; once for all tests."""
     import clipshift
-
     from tests.exporting.making import graphs_made_once
 
     @cache

@@ -87,6 +87,8 @@ def _shapes(inputs: tuple[torch.Tensor, ...]) -> list[tuple[int, ...]]:
 def _told_apart_by(module: torch.nn.Module, call: str) -> str:
     """What a graph hangs on: the structure, all that is computed with, and the call."""
     found = hashlib.sha256(f"{module!r}{call}".encode())
+    for each in module.modules():  # a number that a forward pass uses stands in its module's attributes
+        found.update(repr(sorted((name, value) for name, value in vars(each).items() if name[0] != "_")).encode())
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         found.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
         found.update(tensor.detach().reshape(-1).view(torch.uint8).numpy().tobytes())
