@@ -33,7 +33,7 @@ class Answers:
     Attributes:
         engine: What ran it.
         probabilities: float32 (N, K); a row of NaN for a clip that could not be read.
-        seconds: Of one clip, decoding included, the median.
+        seconds: From one clip's answer to the next, decoding included, the median.
         errors: Why clips could not be read, by their number.
     """
 
@@ -74,20 +74,27 @@ class Difference:
 
 
 def answer(
-    model: Model, clips: Sequence[Clip], *, like: ModelSpec | None = None, progress: Progress | None = None
+    model: Model,
+    clips: Sequence[Clip],
+    *,
+    like: ModelSpec | None = None,
+    workers: int = 0,
+    progress: Progress | None = None,
 ) -> Answers:
-    """Let a model answer for clips, one after the other, without reading ahead.
+    """Let a model answer for clips.
 
     Args:
         model: Answers.
         clips: Are read.
         like: Whose crops and sets of frames are taken. Default: the model's own.
+        workers: Threads that read, and on the CPU answer, side by side. With 0, one clip comes after the other, and
+            the seconds tell how long each takes.
         progress: Called with (clips done, clips in all).
     """
     spec = like or model.spec
     views = model.views(spec.crops, spec.clips)
     rows, seconds, errors = [], [], {}
-    stream = model.scorer.stream(clips, views, workers=0)
+    stream = model.scorer.stream(clips, views, workers=workers)
     started = time.perf_counter()
     for number, scored in enumerate(stream):
         seconds.append(time.perf_counter() - started)

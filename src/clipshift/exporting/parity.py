@@ -23,6 +23,7 @@ from clipshift.exporting.comparison import (
 from clipshift.inference.export_folder import Checked, Export
 from clipshift.inference.exported_scorer import ExportScorer
 from clipshift.inference.predictor import Model
+from clipshift.parallel.prefetch import available_cores
 from clipshift.progress import Progress
 
 
@@ -47,7 +48,12 @@ class Comparison:
 
 
 def compare(
-    reference: Model, exported: Model, clips: Sequence[Clip], *, progress: Progress | None = None
+    reference: Model,
+    exported: Model,
+    clips: Sequence[Clip],
+    *,
+    expected: Answers | None = None,
+    progress: Progress | None = None,
 ) -> Comparison:
     """Let a model and its export answer for random frames and real clips.
 
@@ -55,11 +61,13 @@ def compare(
         reference: The trained model.
         exported: The export, opened as a user would.
         clips: Real clips.
+        expected: The trained model's answers for them, where they are known.
         progress: Called with (clips done, clips in all), for each of the two.
     """
     random_gap, inputs = _compare_random(reference, exported)
-    expected = answer(reference, clips, progress=progress)
-    found = answer(exported, clips, progress=progress)
+    workers = available_cores()
+    expected = expected or answer(reference, clips, workers=workers, progress=progress)
+    found = answer(exported, clips, workers=workers, progress=progress)
     gap = difference(expected, found)
     largest = float(np.maximum(random_gap, gap.largest))  # unlike `max`, it keeps NaN
     return Comparison(largest, inputs, gap, expected, found)
@@ -72,6 +80,7 @@ def check(
     source: str,
     description: Export,
     *,
+    expected: Answers | None = None,
     progress: Progress | None = None,
 ) -> Checked:
     """Compare an export with its model, and judge it by what its precision allows.
@@ -82,12 +91,13 @@ def check(
         clips: Real clips.
         source: Where they are from, in words.
         description: Gives the precision.
+        expected: As for `compare`.
         progress: As for `compare`.
 
     Raises:
         ExportError: They differ by more than the precision allows; the error has the numbers.
     """
-    compared = compare(reference, exported, clips, progress=progress)
+    compared = compare(reference, exported, clips, expected=expected, progress=progress)
     if not compared.gap.clips:
         raise ExportError(
             "None of the clips for the check could be read.",

@@ -11,7 +11,7 @@ import torch
 from clipshift.datasets.clip import Clip
 from clipshift.errors import ExportError, VideoError
 from clipshift.exporting.check_clips import CalibrationClips
-from clipshift.exporting.comparison import AGREEMENT, MOST_ACCURACY_LOST, is_right
+from clipshift.exporting.comparison import AGREEMENT, MOST_ACCURACY_LOST, Answers, is_right
 from clipshift.exporting.quantization.accuracy_control import (
     Demands,
     Outputs,
@@ -25,7 +25,7 @@ from clipshift.exporting.targets import Quantize
 from clipshift.inference.export_folder import Export
 from clipshift.inference.predictor import Model
 from clipshift.inference.views import read_views
-from clipshift.preprocessing.transforms import normalize
+from clipshift.preprocessing.transforms import VIEWS, normalize
 
 LEAST_CALIBRATION = 8
 MOST_EXCLUDED = 0.5
@@ -38,6 +38,8 @@ class NormalizedViews(Sequence[np.ndarray]):
     def __init__(self, clips: Sequence[Clip], export: Export) -> None:
         self._settings = export.spec.input
         self.clips: list[Clip] = []
+        self.numbers: list[int] = []
+        """Their places among the clips that were given: not all can be read."""
         self._views: list[torch.Tensor] = []
         for number, clip in enumerate(clips):
             try:
@@ -45,6 +47,7 @@ class NormalizedViews(Sequence[np.ndarray]):
             except VideoError:
                 continue
             self.clips.append(clip)
+            self.numbers.append(number)
             self._views.append(views[number % len(views)][None])  # each crop in its turn
 
     def __len__(self) -> int:
@@ -60,13 +63,14 @@ class NormalizedViews(Sequence[np.ndarray]):
         return np.asarray(normalize(self._views[number], self._settings.mean, self._settings.std))
 
 
-def quantizer(export: Export, clips: CalibrationClips, reference: Model) -> Quantize:
+def quantizer(export: Export, clips: CalibrationClips, reference: Model, answers: Answers) -> Quantize:
     """What turns a network of the target into its int8 form.
 
     Args:
         export: Gives the preprocessing.
         clips: Ranges are measured on the training ones; all judge the result.
         reference: The trained model, whose answers are to be kept.
+        answers: Its answers for all clips, those of the validation first.
 
     Raises:
         ExportError: Too few clips can be read or, when it is called, too many layers do not support int8.
@@ -80,8 +84,12 @@ def quantizer(export: Export, clips: CalibrationClips, reference: Model) -> Quan
             allowed=f"at least {LEAST_CALIBRATION} and 1; some 100 are good",
         )
     judged = [*validation, *training]
-    with torch.inference_mode():
-        expected = np.concatenate([reference.network(torch.from_numpy(views)).numpy() for views in judged])
+    if VIEWS[export.spec.crops] * export.spec.clips == 1:  # the view of a clip that is judged is all that was answered
+        places = [*validation.numbers, *(len(clips.validation) + number for number in training.numbers)]
+        expected = answers.probabilities[places]
+    else:
+        with torch.inference_mode():
+            expected = np.concatenate([reference.network(torch.from_numpy(views)).numpy() for views in judged])
     demands = Demands(_score(expected, validation.clips), AGREEMENT["int8"], MOST_EXCLUDED)
     quantize = quantize_onnx if export.target == "onnx" else quantize_openvino
 
@@ -106,7 +114,7 @@ def _score(expected: Outputs, labeled: Sequence[Clip]) -> Score:
     """Agreement with the trained model, and below what is good enough where too much accuracy is lost.
 
     Args:
-        expected: Logits (N, K) of the trained model.
+        expected: Logits or probabilities (N, K) of the trained model.
         labeled: The first of the N clips.
     """
     agree = agreement(expected)
