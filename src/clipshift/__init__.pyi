@@ -51,6 +51,7 @@ from .inference.predictor import predict as predict
 from .inference.sharding.answering import ShardResult as ShardResult
 from .inference.sharding.answering import predict_shard as predict_shard
 from .inference.sharding.merging import merge_answers as merge_answers
+from .inference.sharding.on_ray import RayShares as RayShares
 from .probing.label_check import LabelCheck as LabelCheck
 from .probing.label_check import check_labels as check_labels
 from .probing.learning_curve import LearningCurve as LearningCurve

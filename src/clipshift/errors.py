@@ -163,6 +163,7 @@ _EXTRAS = {
     "starlette": "serve",
     "uvicorn": "serve",
     "huggingface_hub": "hub",
+    "ray": "ray",
     "fsspec": "remote",
     "s3fs": "remote",
     "gcsfs": "gcs",

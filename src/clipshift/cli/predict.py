@@ -24,6 +24,10 @@ def predict(  # noqa: PLR0913
     out: Text | None = None,
     shard: Text | None = None,
     embed: bool = False,
+    engine: Literal["plain", "ray"] = "plain",
+    ray_actors: int = 0,
+    ray_cpus: float = 1,
+    ray_gpus: float = 0,
     top: Count = 5,
     crops: Crops | None = None,
     clips: int | None = None,
@@ -47,6 +51,11 @@ def predict(  # noqa: PLR0913
         shard: With --out, which part of the work this is: 3/16, auto in a Slurm array, or auto/16 in an indexed job of
             Kubernetes, too.
         embed: Give the vector before the classifier, in place of probabilities; of a trained model.
+        engine: With --out, what runs the model: this process (plain), or actors on a Ray cluster (ray): of the variable
+            RAY_ADDRESS, else of this machine.
+        ray_actors: How many actors there are; 0: as many as the cluster has room for.
+        ray_cpus: Cores of each actor; so many threads it has.
+        ray_gpus: GPUs of each actor, such as 0.25.
         top: Classes to show.
         crops: Crops per frame: center, three, three_small or ten; by default the model's own.
         clips: Sets of frames per video; by default the model's own.
@@ -66,14 +75,7 @@ def predict(  # noqa: PLR0913
     names, settings = names_and_settings(sources)
     if not names:
         raise UserError("Nothing was named to predict.", allowed="videos, folders, globs and lists")
-    if out is not None and json_file is not None:
-        raise UserError("Answers go into a folder, or into a file.", got="--out and --json", allowed="one of them")
-    if out is not None and coverage is not None:
-        raise UserError("Folders of answers hold probabilities, no sets.", got="--out and --coverage", remedy="--json")
-    if shard is not None and out is None:
-        raise UserError("Shards share a folder for their answers.", where="--shard", remedy="add --out FOLDER")
-    if embed and coverage is not None:
-        raise UserError("An embedding has no set of classes.", got="--embed and --coverage", allowed="one of them")
+    _check_together(json_file=json_file, out=out, shard=shard, embed=embed, engine=engine, coverage=coverage)
     names = ["-" if name == STANDARD_INPUT else name for name in names]
     if json_file not in (None, "-"):
         check_replaceable(json_file, inputs=[model, *names], marks=MARKS)
@@ -93,6 +95,8 @@ def predict(  # noqa: PLR0913
                 clips=clips,
                 batch_size=batch_size,
                 embed=embed,
+                engine=engine,
+                ray=clipshift.RayShares(ray_actors, ray_cpus, ray_gpus),
                 progress=progress,
             )
         say(result.to_text())
@@ -109,3 +113,25 @@ def predict(  # noqa: PLR0913
     if failed:
         complain(f"{failed} of the videos could not be read.")
         sys.exit(1)
+
+
+def _check_together(
+    *,
+    json_file: str | None,
+    out: str | None,
+    shard: str | None,
+    embed: bool,
+    engine: Literal["plain", "ray"],
+    coverage: float | None,
+) -> None:
+    """Raise a UserError for options that make no sense together."""
+    if out is not None and json_file is not None:
+        raise UserError("Answers go into a folder, or into a file.", got="--out and --json", allowed="one of them")
+    if out is not None and coverage is not None:
+        raise UserError("Folders of answers hold probabilities, no sets.", got="--out and --coverage", remedy="--json")
+    if shard is not None and out is None:
+        raise UserError("Shards share a folder for their answers.", where="--shard", remedy="add --out FOLDER")
+    if engine == "ray" and out is None:
+        raise UserError("Answers of a Ray cluster go into a folder.", where="--engine", remedy="add --out FOLDER")
+    if embed and coverage is not None:
+        raise UserError("An embedding has no set of classes.", got="--embed and --coverage", allowed="one of them")

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from clipshift._version import __version__
 from clipshift.config import Crops, EvaluateConfig
-from clipshift.datasets.clip import Clip, plural
+from clipshift.datasets.clip import plural
 from clipshift.errors import ConfigError, DataError, OutputError
-from clipshift.files import open_text, printable, sync, to_json
-from clipshift.inference.embedding import embed_clips, embedding_width
-from clipshift.inference.predictions import Embedding, Failure, Prediction
+from clipshift.files import open_text, printable, sync
+from clipshift.inference.embedding import embedding_width
 from clipshift.inference.reference import resolve_model
-from clipshift.inference.sharding.manifest import VIDEOS_FILE, Manifest, agree, clip_of
+from clipshift.inference.sharding.lines import Asked, Line, answer_lines
+from clipshift.inference.sharding.manifest import VIDEOS_FILE, Manifest, agree
+from clipshift.inference.sharding.on_ray import RayShares, ray_lines
 from clipshift.inference.sharding.shard import Shard, parse_shard
 from clipshift.locks import hold
 from clipshift.parallel.prefetch import pick_threads
@@ -39,6 +40,8 @@ def predict_shard(  # noqa: PLR0913
     clips: int | None = None,
     batch_size: int = 1,
     embed: bool = False,
+    engine: Literal["plain", "ray"] = "plain",
+    ray: RayShares | None = None,
     workers: int | Literal["auto"] = "auto",
     progress: Progress | None = None,
 ) -> ShardResult:
@@ -54,12 +57,16 @@ def predict_shard(  # noqa: PLR0913
         clips: As for `predict_many`.
         batch_size: As for `predict_many`.
         embed: Give the vector before the classifier, in place of probabilities; of a trained model.
-        workers: As for `predict_many`.
+        engine: What runs the model: this process (plain), or actors on a Ray cluster (ray): of the variable
+            RAY_ADDRESS, else of this machine.
+        ray: What the actors take of the cluster.
+        workers: As for `predict_many`; of actors it is their cores.
         progress: Called with the answers that are there, and all of this shard.
 
     Raises:
         ConfigError: A value is not allowed, or the model was not loaded from a file.
         ExportError: An exported model gives no embeddings.
+        MissingDependencyError: Ray is not installed.
         DataError: The folder has answers of another model, of other videos or of another number of shards, or what it
             holds is damaged.
         OutputError: The folder cannot be written.
@@ -71,7 +78,9 @@ def predict_shard(  # noqa: PLR0913
         wanted = _wanted(model, sources, part, views, embed=embed)
         manifest = agree(folder, wanted, sources)
         with hold(folder / f".{part.file_name}.lock", doing="answers this shard", error=DataError, where=folder):
-            return _answer(model, folder, manifest, part, _Asked(views, pick_threads(workers)), progress)
+            asked = Asked(views, bool(manifest.embedding), pick_threads(workers))
+            shares = (ray or RayShares()) if engine == "ray" else None
+            return _answer(folder, manifest, part, partial(_lines, model, asked, shares), progress)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -104,12 +113,6 @@ class ShardResult:
         return f"{part}{plural(self.answers, 'answer')}{again}{failed}\nclipshift merge {printable(str(self.folder))}"
 
 
-@dataclass(frozen=True)
-class _Asked:
-    views: EvaluateConfig
-    workers: int
-
-
 def _wanted(
     model: Model, sources: Sequence[str | Path], part: Shard, views: EvaluateConfig, *, embed: bool
 ) -> Manifest:
@@ -132,8 +135,18 @@ def _wanted(
     )
 
 
+_Answering = Callable[[Path, range], Iterator[Line]]
+"""From the list of videos, and which of its lines, to answers."""
+
+
+def _lines(model: Model, asked: Asked, shares: RayShares | None, videos: Path, rows: range) -> Iterator[Line]:
+    if shares is not None:
+        return ray_lines(model, videos, rows, asked, shares)
+    return answer_lines(model, videos, rows.start, rows.stop, asked)
+
+
 def _answer(
-    model: Model, folder: Path, manifest: Manifest, part: Shard, asked: _Asked, progress: Progress | None
+    folder: Path, manifest: Manifest, part: Shard, answering: _Answering, progress: Progress | None
 ) -> ShardResult:
     """Answer what is missing of a shard, and give its part its name."""
     numbers = part.rows(manifest.videos)
@@ -141,34 +154,25 @@ def _answer(
     final = folder / part.file_name
     if final.exists():
         return ShardResult(folder, part, expected, expected, 0)
-    partial = final.with_name(final.name + ".partial")
-    before = done = _whole_lines(partial)
+    unfinished = final.with_name(final.name + ".partial")
+    before = done = _whole_lines(unfinished)
     failed = 0
-    with (folder / VIDEOS_FILE).open("rb") as videos, open_text(partial, "a") as file:
-        rows = itertools.islice(videos, numbers.start + done, numbers.stop)
-        for answer in _answers(model, manifest, map(clip_of, rows), asked):
-            file.write(to_json(answer.to_json()) + "\n")
+    with open_text(unfinished, "a") as file:
+        for line in answering(folder / VIDEOS_FILE, numbers[done:]):
+            file.write(line.text + "\n")
             file.flush()
             done += 1
-            failed += isinstance(answer, Failure)
+            failed += line.failed
             if done % _SYNC_EVERY == 0:
                 os.fsync(file.fileno())
             if progress is not None:
                 progress(done, expected)
     if done != expected:
-        raise DataError("The part has not as many answers as the shard has videos.", where=partial, got=done)
-    sync(partial)
-    partial.replace(final)
+        raise DataError("The part has not as many answers as the shard has videos.", where=unfinished, got=done)
+    sync(unfinished)
+    unfinished.replace(final)
     sync(folder)
     return ShardResult(folder, part, before, done, failed)
-
-
-def _answers(
-    model: Model, manifest: Manifest, clips: Iterable[Clip], asked: _Asked
-) -> Iterator[Prediction | Embedding | Failure]:
-    if manifest.embedding:
-        return embed_clips(model, clips, asked.views, workers=asked.workers)
-    return model.predict_clips(clips, asked.views, workers=asked.workers)
 
 
 def _whole_lines(path: Path) -> int:
