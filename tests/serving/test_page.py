@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import time
@@ -12,7 +13,11 @@ from typing import Any
 
 import pytest
 
+import clipshift
+from clipshift.config import ModelConfig
+from clipshift.datasets.motion_streams import write_motion_streams
 from clipshift.serving.access import Tokens
+from tests.exporting.making import save_model
 from tests.serving.running import PATIENCE, Running, running
 
 TOKEN = "0123456789abcdef"  # noqa: S105
@@ -111,6 +116,34 @@ def test_a_clip_is_answered_with_its_frames(driver: Any, shared_server: Running,
     wide = driver.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wide == 0  # it fits on a phone
     assert page.complaints() == []
+
+
+def test_a_time_line_is_beside_the_answer_of_a_causal_network(
+    driver: Any,  # noqa: ANN401
+    tmp_path: Path,
+) -> None:
+    video = write_motion_streams(tmp_path / "streams", streams=1, seconds=10, size=32) / "0000.mp4"
+    model = ModelConfig.model_validate(
+        {"backbone": "test_resnet", "pretrained": False, "activation": "leaky_relu", "shift": {"order": "past_only"}},
+        strict=False,
+    )
+    folder = save_model(tmp_path / "model", model=model)
+    described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    described["input"]["rate"] = 6.0
+    (folder / "model.json").write_text(json.dumps(described), encoding="utf-8")
+    with running(folder) as server, clipshift.Client(server.server.address) as client:
+        page = Page(driver, server)
+        page.choose(video)
+        page.wait(lambda: " in 0:10.0." in page.text("timeline-status"))
+        shown = [
+            [cell.text for cell in row.find_elements("tag name", "td")]
+            for row in driver.find_elements("css selector", "#events tr")
+        ][1:]
+        *_, last = client.timeline(video)
+        (line,) = last.value["database"].values()
+        assert [row[2:] for row in shown] == [[one["label"], f"{one['score']:.2f}"] for one in line["annotations"]]
+        assert len(driver.find_elements("css selector", "#lanes i")) == len(shown) > 0
+        assert page.complaints() == []
 
 
 def test_what_is_no_clip_is_told(driver: Any, shared_server: Running, tmp_path: Path) -> None:  # noqa: ANN401

@@ -4,18 +4,23 @@ const element = (name) => document.getElementById(name);
 let models = [];
 let running = null;
 
-/** Asks the server; throws what it says if it refuses. */
-async function ask(address, options = {}) {
+/** Sends a request to the server; throws what it says if it refuses. */
+async function send(address, options = {}) {
   const token = element("token").value.trim();
   const headers = token ? { authorization: `Bearer ${token}` } : {};
   const response = await fetch(address, { ...options, headers: { ...headers, ...options.headers } });
   if (response.status === 401) element("token-row").hidden = false;
-  const value = await response.json();
   if (!response.ok) {
+    const value = await response.json();
     const after = response.headers.get("retry-after");
     throw new Error(value.error + (after ? ` Try again in ${after} s.` : ""));
   }
-  return { value, timing: response.headers.get("server-timing") ?? "" };
+  return response;
+}
+
+async function ask(address, options = {}) {
+  const response = await send(address, options);
+  return { value: await response.json(), timing: response.headers.get("server-timing") ?? "" };
 }
 
 function say(text, failed = false) {
@@ -35,8 +40,10 @@ async function listModels() {
   describeModel();
 }
 
+const chosenModel = () => models.find(({ name }) => name === element("model").value);
+
 function describeModel() {
-  const model = models.find(({ name }) => name === element("model").value);
+  const model = chosenModel();
   element("about").textContent = model ? `${model.classes.length} classes, ${model.frames} frames, ${model.engine}` : "";
 }
 
@@ -46,6 +53,7 @@ async function classify(file) {
   const { signal } = running;
   const began = performance.now();
   element("answer").hidden = true;
+  element("timeline").hidden = true;
   say(`${file.name}: on its way ...`);
   const query = new URLSearchParams({ name: file.name, frames: 1 });
   const address = `v1/models/${encodeURIComponent(element("model").value)}/predict?${query}`;
@@ -54,10 +62,94 @@ async function classify(file) {
     const { value, timing } = await ask(address, { method: "POST", body: file, headers, signal });
     show(value, timing, performance.now() - began);
     say("");
+    if (chosenModel()?.causal && chosenModel().rate !== null) await follow(file, signal);
   } catch (error) {
     if (signal.aborted) return;
     say(`${file.name}: ${error.message}`, true);
   }
+}
+
+/** The server-sent events of an answer, as they come. */
+async function* serverEvents(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (let read = await reader.read(); !read.done; read = await reader.read()) {
+    const blocks = (text + read.value).split("\n\n");
+    text = blocks.pop();
+    for (const block of blocks) {
+      const lines = Object.fromEntries(block.split("\n").map((line) => line.split(/: (.*)/s)));
+      if (lines.event) yield { kind: lines.event, value: JSON.parse(lines.data) };
+    }
+  }
+}
+
+/** Shows what happens when in a clip, while the server finds it. */
+async function follow(file, signal) {
+  const tell = (text) => { element("timeline-status").textContent = text; };
+  const query = new URLSearchParams({ name: file.name });
+  const address = `v1/models/${encodeURIComponent(element("model").value)}/timeline?${query}`;
+  const found = new Map();
+  let total = 0;
+  drawLanes(found, total);
+  tell("Looking ...");
+  element("timeline").hidden = false;
+  try {
+    const headers = { "content-type": "application/octet-stream" };
+    const response = await send(address, { method: "POST", body: file, headers, signal });
+    for await (const { kind, value } of serverEvents(response)) {
+      if (kind === "error") throw new Error(value.error);
+      if (kind === "progress") {
+        total = Math.max(total, value.of ?? 0, value.seconds);
+        if (value.label) tell(`${clock(value.seconds)} of ${clock(total)}: ${value.label}`);
+      } else if (kind === "event") {
+        found.set(value.id, { label: value.label, start: value.start, end: value.end, score: value.mean });
+      } else {
+        const [{ duration, annotations }] = Object.values(value.database);
+        total = duration;
+        found.clear();
+        for (const { id, label, segment, score } of annotations) {
+          found.set(id, { label, start: segment[0], end: segment[1], score });
+        }
+        const notes = value.notes.map((note) => ` Note: ${note}.`).join("");
+        tell(`${found.size} event${found.size === 1 ? "" : "s"} in ${clock(total)}.${notes}`);
+      }
+      drawLanes(found, total);
+    }
+  } catch (error) {
+    if (!signal.aborted) tell(error.message);
+  }
+}
+
+function clock(seconds) {
+  const minutes = Math.floor(seconds / 60);
+  return `${minutes}:${(seconds - 60 * minutes).toFixed(1).padStart(4, "0")}`;
+}
+
+function drawLanes(found, total) {
+  const events = [...found.values()].sort((one, other) => one.start - other.start);
+  const labels = [...new Set(events.map(({ label }) => label))];
+  element("lanes").replaceChildren(...labels.map((label) => lane(label, events, total)));
+  const rows = events.map(({ label, start, end, score }) => [clock(start), clock(end), label, score.toFixed(2)]);
+  element("events").replaceChildren(...(rows.length ? [["from", "to", "class", "score"], ...rows] : []).map(tableRow));
+}
+
+function lane(label, events, total) {
+  const bars = make("span", {});
+  for (const { start, end } of events.filter((event) => event.label === label)) {
+    const bar = make("i", {});
+    bar.style.left = `${(100 * start) / total}%`;
+    bar.style.width = `${(100 * (end - start)) / total}%`;
+    bars.append(bar);
+  }
+  const item = document.createElement("li");
+  item.append(make("b", { textContent: label, title: label }), bars);
+  return item;
+}
+
+function tableRow(cells, index) {
+  const row = document.createElement("tr");
+  row.append(...cells.map((cell) => make(index ? "td" : "th", { textContent: cell })));
+  return row;
 }
 
 function show({ path, label, probabilities, frames }, timing, milliseconds) {
