@@ -103,7 +103,7 @@ def command() -> str:
 def write_json(path: Path, figures: Mapping[str, Any]) -> None:
     """Write a benchmark's figures with the command that made them and the machine it ran on."""
     report = {"command": command(), "machine": machine(), **figures}
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
 
 
 def bar_chart(path: Path, title: str, unit: str, groups: Mapping[str, Mapping[str, float]]) -> None:

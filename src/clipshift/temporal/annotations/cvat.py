@@ -7,17 +7,14 @@ to (f + 1) / fps. https://docs.cvat.ai/docs/dataset_management/formats/xml_forma
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
-from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
 from clipshift.temporal.annotations.model import Annotation, Place, only
+from clipshift.temporal.annotations.xml_reading import NOT_IN_XML, XmlReader
 from clipshift.temporal.segments import Segment
 
-_NOT_IN_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SHAPES = frozenset({"box", "polygon", "polyline", "points", "cuboid", "ellipse", "mask", "skeleton"})
 _CORNER = 'xtl="0.00" ytl="0.00" xbr="16.00" ybr="16.00"'
 """Of a track's box: in a corner, because a span has no place in the picture."""
@@ -35,51 +32,38 @@ class _Track:
     """The attributes `start` and `end`, in seconds, as clipshift writes them."""
 
 
-class _Reader:
+class _Reader(XmlReader):
     """Gathers the tracks and the video's name while the parser goes through the file."""
 
     def __init__(self, place: Place) -> None:
-        self.place = place
-        self.parser = expat.ParserCreate("utf-8")  # as it was decoded, whatever the declaration says
-        self.parser.buffer_text = True
-        self.parser.StartElementHandler = self._begins
-        self.parser.EndElementHandler = self._ends
-        self.parser.CharacterDataHandler = self._text
-        self.parser.StartDoctypeDeclHandler = self._declares
+        super().__init__(place, "CVAT")
         self.tracks: list[_Track] = []
         self.video: str | None = None
         self._path: list[str] = []
         self._words: list[str] = []
         self._attribute = ""
 
-    def _here(self) -> Place:
-        return self.place.at(self.parser.CurrentLineNumber)
-
-    def _declares(self, *_: object) -> NoReturn:
-        # Entities, which a document type declares, can stand for other files, and for more than memory holds.
-        raise self._here().error("The file has a document type, which is not accepted.", remedy="export it from CVAT")
-
-    def _begins(self, name: str, attributes: dict[str, str]) -> None:
+    def begins(self, name: str, attributes: dict[str, str]) -> None:
         if not self._path and name != "annotations":
-            raise self._here().error("This is not a document of CVAT.", f"<{name}>", "<annotations>")
+            raise self.here().error("This is not a document of CVAT.", f"<{name}>", "<annotations>")
         self._path.append(name)
         self._words = []
         if name == "track" and len(self._path) == 2:
-            self.tracks.append(_Track(attributes.get("label"), self._here()))
+            self.tracks.append(_Track(attributes.get("label"), self.here()))
         elif name in _SHAPES and self._path[:-1] == ["annotations", "track"]:
-            frame = self._here().number(attributes.get("frame"), "The frame")
+            frame = self.here().number(attributes.get("frame"), "The frame")
             self.tracks[-1].shapes.append((frame, attributes.get("outside") == "1"))
         elif name == "attribute":
             self._attribute = attributes.get("name", "")
         elif name == "image" and len(self._path) == 2:
-            raise self._here().error(
+            raise self.here().error(
                 "This is CVAT's form for images.", "<image>", "CVAT for video 1.1", "export it as CVAT for video 1.1"
             )
 
-    def _text(self, text: str) -> None:
+    def text(self, text: str) -> None:
         self._words.append(text)
 
-    def _ends(self, name: str) -> None:
+    def ends(self, name: str) -> None:
         text = "".join(self._words).strip()
         if name == "source" and "meta" in self._path and text:
             self.video = text
@@ -96,10 +80,7 @@ def read_cvat(text: str, place: Place, video: str, fps: float | None) -> list[An
         DataError: There are frames alone and no `fps`, or something is not as exported.
     """
     reader = _Reader(place)
-    try:
-        reader.parser.Parse(text.encode(), True)
-    except expat.ExpatError as error:
-        raise place.at(error.lineno).error("The file is not XML.", expat.ErrorString(error.code)) from error
+    reader.read(text)
     segments = [segment for track in reader.tracks for segment in _segments(track, fps)]
     return [Annotation(reader.video or video, tuple(segments))]
 
@@ -137,7 +118,7 @@ def write_cvat(annotations: Sequence[Annotation], place: Place, fps: float | Non
     if fps is None:
         raise place.error("CVAT counts frames.", remedy="say how many frames a second the video has (fps)")
     for name in (video.path, *(one.label for one in video.segments)):
-        if _NOT_IN_XML.search(name):
+        if NOT_IN_XML.search(name):
             raise place.error("A name has characters that XML does not have.", name, remedy="write JSON")
     if any(one.start < 0 for one in video.segments):
         raise place.error("This form has no times before 0.", min(one.start for one in video.segments))

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import NoReturn
-from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
 from clipshift.temporal.annotations.model import Annotation, Place, milliseconds, only
+from clipshift.temporal.annotations.xml_reading import NOT_IN_XML, XmlReader
 from clipshift.temporal.segments import Segment
 
-_NOT_IN_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
-
-class _Reader:
+class _Reader(XmlReader):
     """Gathers times, annotations and the video while the parser goes through the file."""
 
     def __init__(self, place: Place) -> None:
-        self.place = place
-        self.parser = expat.ParserCreate("utf-8")  # as it was decoded, whatever the declaration says
-        self.parser.buffer_text = True
-        self.parser.StartElementHandler = self._begins
-        self.parser.EndElementHandler = self._ends
-        self.parser.CharacterDataHandler = self._text
-        self.parser.StartDoctypeDeclHandler = self._declares
+        super().__init__(place, "ELAN")
         self.times: dict[str, str | None] = {}
         self.marks: list[tuple[str, str, str, Place]] = []
         self.video: str | None = None
@@ -32,36 +22,29 @@ class _Reader:
         self._ends_of_mark: tuple[str, str, Place] | None = None
         self._label: list[str] | None = None
 
-    def _here(self) -> Place:
-        return self.place.at(self.parser.CurrentLineNumber)
-
-    def _declares(self, *_: object) -> NoReturn:
-        # Entities, which a document type declares, can stand for other files, and for more than memory holds.
-        raise self._here().error("The file has a document type, which is not accepted.", remedy="save it with ELAN")
-
-    def _begins(self, name: str, attributes: dict[str, str]) -> None:
+    def begins(self, name: str, attributes: dict[str, str]) -> None:
         if self._root is None:
             self._root = name
             if name != "ANNOTATION_DOCUMENT":
-                raise self._here().error("This is not a document of ELAN.", f"<{name}>", "<ANNOTATION_DOCUMENT>")
+                raise self.here().error("This is not a document of ELAN.", f"<{name}>", "<ANNOTATION_DOCUMENT>")
         units = attributes.get("TIME_UNITS", "milliseconds")
         if name == "HEADER" and units != "milliseconds":
-            raise self._here().error("The times are not in milliseconds.", units, "milliseconds")
+            raise self.here().error("The times are not in milliseconds.", units, "milliseconds")
         if name == "MEDIA_DESCRIPTOR" and self.video is None:
             self.video = attributes.get("RELATIVE_MEDIA_URL") or attributes.get("MEDIA_URL")
         elif name == "TIME_SLOT":
             self.times[attributes.get("TIME_SLOT_ID", "")] = attributes.get("TIME_VALUE")
         elif name == "ALIGNABLE_ANNOTATION":
             first, last = attributes.get("TIME_SLOT_REF1", ""), attributes.get("TIME_SLOT_REF2", "")
-            self._ends_of_mark = (first, last, self._here())
+            self._ends_of_mark = (first, last, self.here())
         elif name == "ANNOTATION_VALUE" and self._ends_of_mark is not None:
             self._label = []
 
-    def _text(self, text: str) -> None:
+    def text(self, text: str) -> None:
         if self._label is not None:
             self._label.append(text)
 
-    def _ends(self, name: str) -> None:
+    def ends(self, name: str) -> None:
         if name == "ANNOTATION_VALUE" and self._label is not None and self._ends_of_mark is not None:
             first, last, place = self._ends_of_mark
             self.marks.append(("".join(self._label), first, last, place))
@@ -79,10 +62,7 @@ class _Reader:
 def read_eaf(text: str, place: Place, video: str) -> list[Annotation]:
     """The annotations with times of all tiers; their text is the label. Those that refer to others are passed over."""
     reader = _Reader(place)
-    try:
-        reader.parser.Parse(text.encode(), True)
-    except expat.ExpatError as error:
-        raise place.at(error.lineno).error("The file is not XML.", expat.ErrorString(error.code)) from error
+    reader.read(text)
     segments = [
         here.segment(label, reader.seconds(first, here), reader.seconds(last, here))
         for label, first, last, here in reader.marks
@@ -98,7 +78,7 @@ def write_eaf(annotations: Sequence[Annotation], place: Place) -> str:
     """
     video = only(annotations, place)
     for name in (video.path, *(one.label for one in video.segments)):
-        if _NOT_IN_XML.search(name):
+        if NOT_IN_XML.search(name):
             raise place.error("A name has characters that XML does not have.", name, remedy="write JSON")
     slots, marks = [], []
     for number, one in enumerate(video.segments):
