@@ -51,6 +51,7 @@ PRINTED_BY = {
     "probing/label_page.py": ("check",),
     "probing": ("learning-curve",),
     "models/online.py": ("train",),
+    "inference/sharding/merging.py": ("merge",),
     "inference/sharding": ("predict",),
     "remote.py": ("predict",),
     "inference/video_scores.py": ("timeline", "evaluate", "fit-events"),

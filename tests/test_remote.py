@@ -19,7 +19,8 @@ import clipshift
 from clipshift import remote
 from clipshift.cli import app
 from clipshift.config import ReadingConfig
-from clipshift.errors import ConfigError, DownloadError, VideoError
+from clipshift.errors import ConfigError, DataError, DownloadError, VideoError
+from clipshift.inference.sharding.stored import StoredFolder
 from clipshift.inference.sources import find_clips
 from clipshift.remote import RemoteFile, is_remote
 from clipshift.video import open_clip
@@ -60,7 +61,7 @@ class Store:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
-        Thread(target=self.server.serve_forever, daemon=True).start()
+        Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
     def answer(self, handler: BaseHTTPRequestHandler, status: int, body: bytes, headers: list[tuple[str, str]]) -> None:
         fault = self.faults[0] if self.faults else ""
@@ -117,6 +118,8 @@ def store(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(remote, "PAUSE_SECONDS", 0.01)
+    once = {"mode": "standard", "total_max_attempts": 1}  # the library's own pauses are seconds
+    monkeypatch.setitem(remote._OPTIONS["s3"]["config_kwargs"], "retries", once)
     s3fs.S3FileSystem.clear_instance_cache()
     yield before
     s3fs.S3FileSystem.clear_instance_cache()
@@ -267,3 +270,78 @@ def test_the_command(
     with pytest.raises(SystemExit, match="1"):
         app(words, result_action="return_value")
     assert "s3://command/clips/broken.mp4: ERROR" in capsys.readouterr().out
+
+
+def test_answers_in_a_store(
+    store: Store, small_model: Path, small_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Machines that share nothing but the store; parts come whole, and are not answered twice."""
+    import s3fs
+
+    files = s3fs.S3FileSystem()
+    files.mkdir("answers")
+    model, out = clipshift.load(small_model), "s3://answers/all/"
+    clipshift.predict_shard(model, small_clips, out=tmp_path / "plain")
+    expected = clipshift.merge_answers(tmp_path / "plain").read_bytes()
+    with pytest.raises(DataError, match="no answers"):
+        clipshift.merge_answers(out, tmp_path / "all.jsonl")
+
+    def on(machine: str, shard: str) -> clipshift.ShardResult:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / machine))
+        return clipshift.predict_shard(model, small_clips, out=out, shard=shard)
+
+    assert on("one", "1/2").answers == 4
+    assert sorted(Path(name).name.split("-")[0] for name in files.ls("answers/all", refresh=True)) == [
+        "manifest.json",
+        "part",
+        "videos",
+    ]
+    with pytest.raises(DataError, match="have not finished"):
+        clipshift.merge_answers(out, tmp_path / "all.jsonl")
+    with pytest.raises(DataError, match="number of shards"):
+        on("two", "1/3")
+    assert on("two", "1/2").before == 4  # the other machine has answered it
+    store.faults[:] = ["expired"]
+    with pytest.raises(DownloadError, match="credentials"):
+        on("two", "2/2")
+    store.faults.clear()
+    result = on("two", "2/2")
+    assert "clipshift merge s3://answers/all" in result.to_text()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "three"))
+    app(["merge", out, "--to", str(tmp_path / "all.jsonl")], result_action="return_value")
+    assert (tmp_path / "all.jsonl").read_bytes() == expected
+    with pytest.raises(ConfigError, match="are merged into a file"):
+        clipshift.merge_answers(out)
+
+
+def test_of_two_machines_that_begin_at_once_one_is_first(
+    store: Store, small_model: Path, small_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    s3fs.S3FileSystem().mkdir("race")
+    model, out = clipshift.load(small_model), "s3://race/all"
+    links = tmp_path / "links"
+    links.mkdir()
+    clip = next(small_clips.rglob("*.mp4"))
+    (links / "a.mp4").symlink_to(clip)
+    publish = StoredFolder._publish
+
+    def late(folder: StoredFolder) -> bool:
+        monkeypatch.setattr(StoredFolder, "_publish", publish)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "quicker"))
+        (links / "b.mp4").symlink_to(clip)
+        clipshift.predict_shard(model, links, out=out, shard="1/2")
+        return publish(folder)
+
+    monkeypatch.setattr(StoredFolder, "_publish", late)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "slower"))
+    assert clipshift.predict_shard(model, links, out=out, shard="2/2").answers == 1
+    merged = clipshift.merge_answers(out, tmp_path / "all.jsonl").read_text().splitlines()
+    assert [Path(json.loads(line)["path"]).name for line in merged] == ["a.mp4", "b.mp4"]
+
+
+@pytest.mark.parametrize("address", ["https://host/answers/", "hf://datasets/a/b"])
+def test_where_answers_are_not_written(small_model: Path, small_clips: Path, address: str) -> None:
+    with pytest.raises(ConfigError, match="not written there"):
+        clipshift.predict_shard(clipshift.load(small_model), small_clips, out=address)

@@ -10,7 +10,7 @@ def merge(folder: str, *, to: Text | None = None) -> None:
     """Put the answers of all shards of `clipshift predict --out` into one file.
 
     Args:
-        folder: Folder of the answers.
+        folder: Folder of the answers, also in a store.
         to: A file of JSON lines, or one that ends in .parquet; by default answers.jsonl in the folder.
     """
     import clipshift

@@ -46,8 +46,8 @@ def predict(  # noqa: PLR0913
             data.KEY=VALUE of reading them: frame_pattern, max_pixels, max_frames, max_seconds; by default those of the
             model's training.
         json_file: File for one JSON line per video; '-' for standard output.
-        out: Folder for the answers, in place of text; the same command again goes on where it stopped, and 'clipshift
-            merge' makes one file of them.
+        out: Folder for the answers, in place of text, also s3:// or gs://; the same command again goes on where it
+            stopped, and 'clipshift merge' makes one file of them.
         shard: With --out, which part of the work this is: 3/16, auto in a Slurm array, or auto/16 in an indexed job of
             Kubernetes, too.
         embed: Give the vector before the classifier, in place of probabilities; of a trained model.

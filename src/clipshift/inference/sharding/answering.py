@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,8 +21,10 @@ from clipshift.inference.sharding.lines import Asked, Line, answer_lines
 from clipshift.inference.sharding.manifest import VIDEOS_FILE, Manifest, agree
 from clipshift.inference.sharding.on_ray import RayShares, ray_lines
 from clipshift.inference.sharding.shard import Shard, parse_shard
+from clipshift.inference.sharding.stored import StoredFolder
 from clipshift.locks import hold
 from clipshift.parallel.prefetch import pick_threads
+from clipshift.remote import is_remote
 
 if TYPE_CHECKING:
     from clipshift.inference.predictor import Model
@@ -50,7 +53,7 @@ def predict_shard(  # noqa: PLR0913
     Args:
         model: Loaded from a path or name.
         sources: Videos, folders, globs and lists; the same ones for each shard.
-        out: Folder that all shards share.
+        out: Folder that all shards share; also one in a store, s3:// or gs://, which gets whole parts.
         shard: Which part of the work this is: 3/16, or what batch systems say, as for
             [parse_shard][clipshift.inference.sharding.shard.parse_shard].
         crops: As for [predict_many][clipshift.inference.predictor.Model.predict_many].
@@ -70,17 +73,29 @@ def predict_shard(  # noqa: PLR0913
         DataError: The folder has answers of another model, of other videos or of another number of shards, or what it
             holds is damaged.
         OutputError: The folder cannot be written.
+        DownloadError: A store does not answer, or does not take the credentials.
     """
     part = shard if isinstance(shard, Shard) else parse_shard(shard)
-    folder, views = Path(out), model.views(crops, clips, batch_size)
+    stored = StoredFolder.of(str(out)) if is_remote(str(out)) else None
+    folder, views = Path(out) if stored is None else stored.folder, model.views(crops, clips, batch_size)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         wanted = _wanted(model, sources, part, views, embed=embed)
-        manifest = agree(folder, wanted, sources)
+        with nullcontext() if stored is None else stored.agreeing():
+            manifest = agree(folder, wanted, sources)
+        if stored is not None:
+            manifest = agree(folder, wanted, sources)  # another machine may have been quicker
         with hold(folder / f".{part.file_name}.lock", doing="answers this shard", error=DataError, where=folder):
+            rows = len(part.rows(manifest.videos))
+            if stored is not None and stored.has(part.file_name):
+                return ShardResult(stored.address, part, rows, rows, 0)
             asked = Asked(views, bool(manifest.embedding), pick_threads(workers))
             shares = (ray or RayShares()) if engine == "ray" else None
-            return _answer(folder, manifest, part, partial(_lines, model, asked, shares), progress)
+            result = _answer(folder, manifest, part, partial(_lines, model, asked, shares), progress)
+            if stored is None:
+                return result
+            stored.put(folder / part.file_name, part.file_name)
+            return replace(result, folder=stored.address)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -92,14 +107,14 @@ class ShardResult:
     """What a call answered.
 
     Attributes:
-        folder: Of the answers.
+        folder: Of the answers, or its address.
         shard: Which one it was.
         before: Answers that were there already.
         answers: All of the shard.
         failed: Of those that this call answered, the videos that could not be read.
     """
 
-    folder: Path
+    folder: Path | str
     shard: Shard
     before: int
     answers: int

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from clipshift.datasets.clip import plural
-from clipshift.errors import DataError, MissingDependencyError, OutputError
+from clipshift.errors import ConfigError, DataError, MissingDependencyError, OutputError
 from clipshift.files import check_replaceable, from_json, printable, sync, to_json, write_whole
 from clipshift.inference.sharding.manifest import MANIFEST_FILE, Manifest, read_manifest
 from clipshift.inference.sharding.shard import Shard
+from clipshift.inference.sharding.stored import StoredFolder
 from clipshift.inference.writing import MARKS
+from clipshift.remote import is_remote
 
 ANSWERS_FILE = "answers.jsonl"
 _ROWS_OF_A_GROUP = 10_000
@@ -24,17 +26,23 @@ def merge_answers(folder: str | Path, to: str | Path | None = None) -> Path:
     """Put the answers of all shards into one file, in the order of the videos.
 
     Args:
-        folder: Folder of the answers.
+        folder: Folder of the answers, also in a store.
         to: A file of JSON lines, or one that ends in .parquet; by default answers.jsonl in the folder.
 
     Returns:
         The file; of JSON lines the same bytes whatever the number of shards.
 
     Raises:
+        ConfigError: The folder is in a store, and no file is named.
         DataError: There are no answers, or a shard has not finished.
+        DownloadError: A store does not answer, or does not take the credentials.
         MissingDependencyError: PyArrow, which Parquet needs, is not installed.
         OutputError: The file cannot be written.
     """
+    if is_remote(str(folder)):
+        if to is None:
+            raise ConfigError("Answers in a store are merged into a file of this machine.", remedy="add --to FILE")
+        folder = _fetched(str(folder))
     folder = Path(folder)
     manifest = read_manifest(folder / MANIFEST_FILE)
     parts = [folder / Shard(number, manifest.shards).file_name for number in range(1, manifest.shards + 1)]
@@ -57,6 +65,18 @@ def merge_answers(folder: str | Path, to: str | Path | None = None) -> Path:
     except OSError as error:
         raise OutputError.of(error, str(target)) from error
     return target
+
+
+def _fetched(address: str) -> Path:
+    """The folder of this machine that works on one in a store, with its manifest and all parts that are finished."""
+    stored = StoredFolder.of(address)
+    with stored.agreeing(read_only=True):
+        shards = read_manifest(stored.folder / MANIFEST_FILE).shards
+    for number in range(1, shards + 1):
+        name = Shard(number, shards).file_name
+        if not (stored.folder / name).exists():
+            stored.fetch(name, stored.folder / name)
+    return stored.folder
 
 
 def _lines_of(parts: Sequence[Path]) -> Iterator[bytes]:
