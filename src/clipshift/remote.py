@@ -66,12 +66,12 @@ def check_address(address: str) -> None:
     """See that an address holds no credentials: it is written into lists and answers.
 
     Raises:
-        ConfigError: It does; the error has nothing of it but its beginning.
+        ConfigError: It does; `where` is the address without them.
     """
     if _USER.search(address) or _SECRET.search(address):
         raise ConfigError(
             "An address must hold no credentials: it is written into the answers.",
-            where=re.split(r"[?@]", _USER.sub("://...@", address), maxsplit=1)[0],
+            where=_USER.sub("://...@", address).partition("?")[0],
             remedy="name it without, and give the credentials in the environment",
         )
 

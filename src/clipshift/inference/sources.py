@@ -39,7 +39,9 @@ def find_clips(sources: Iterable[str | Path], reading: ReadingConfig) -> Iterato
             for clip in _clips_remote(source) if is_remote(source) else _clips_of(source, reading):
                 found = True
                 yield clip
-        except (ConfigError, DataError, VideoError) as error:
+        except ConfigError as error:
+            yield _no_clip(error.where or "", error)  # without the credentials that are in the source
+        except (DataError, VideoError) as error:
             yield _no_clip(source, error)
         except (OSError, ValueError) as error:  # a name too long, with a NUL byte, or in a folder that may not be read
             reason = (isinstance(error, OSError) and error.strerror) or error
@@ -135,6 +137,12 @@ def _clips_listed(path: Path) -> Iterator[Clip]:
             yield _no_clip(listed.where or str(path), listed)
         else:
             video, span = listed
+            if isinstance(video, str):
+                try:
+                    check_address(video)
+                except ConfigError as error:
+                    yield _no_clip(error.where or "", error)
+                    continue
             name = str(video) + ("" if span is None else fragment(span))
             address = video if isinstance(video, str) else None
             yield Clip(path=Path(video).absolute(), name=name, label=None, span=span, address=address)

@@ -24,7 +24,7 @@ from clipshift.inference.sharding.shard import Shard, parse_shard
 from clipshift.inference.sharding.stored import StoredFolder
 from clipshift.locks import hold
 from clipshift.parallel.prefetch import pick_threads
-from clipshift.remote import is_remote
+from clipshift.remote import check_address, is_remote
 
 if TYPE_CHECKING:
     from clipshift.inference.predictor import Model
@@ -67,7 +67,7 @@ def predict_shard(  # noqa: PLR0913
         progress: Called with the answers that are there, and all of this shard.
 
     Raises:
-        ConfigError: A value is not allowed, or the model was not loaded from a file.
+        ConfigError: A value is not allowed, the model was not loaded from a file, or an address holds credentials.
         ExportError: An exported model gives no embeddings.
         MissingDependencyError: Ray is not installed.
         DataError: The folder has answers of another model, of other videos or of another number of shards, or what it
@@ -136,6 +136,9 @@ def _wanted(
         raise ConfigError("Shards know a model by its file.", where="model", remedy="load it from a path or a name")
     if not sources:
         raise ConfigError("Nothing was named to predict.", allowed="videos, folders, globs and lists")
+    for source in map(str, sources):
+        if is_remote(source):
+            check_address(source)
     return Manifest(
         clipshift=__version__,
         model=resolve_model(model.opening.model).identity()["sha256"],
