@@ -351,3 +351,10 @@ def test_of_two_machines_that_begin_at_once_one_is_first(
 def test_where_answers_are_not_written(small_model: Path, small_clips: Path, address: str) -> None:
     with pytest.raises(ConfigError, match="not written there"):
         clipshift.predict_shard(clipshift.load(small_model), small_clips, out=address)
+
+
+def test_a_time_line_says_that_it_takes_files(small_model: Path, tmp_path: Path) -> None:
+    for video in ("s3://bucket/a.mp4", "s3://bucket/a.mp4#t=1,2"):
+        (failure,) = clipshift.timeline(small_model, video, out=tmp_path / "out", window=True, rate=4)
+        assert isinstance(failure, clipshift.Failure)
+        assert "in a store" in failure.error

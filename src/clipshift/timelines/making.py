@@ -208,7 +208,7 @@ def _whole(clips: Iterable[Clip]) -> list[Clip]:
         if clip.span is None:
             found[number] = clip
         else:
-            found.setdefault(clip.path, Clip(clip.path, str(clip.path), None))
+            found.setdefault(clip.path, Clip(clip.path, str(clip.path), None, address=clip.address))
     return list(found.values())
 
 
@@ -229,6 +229,8 @@ def _job(
 ) -> _Job | Failure:
     if clip.error is not None:
         return Failure(clip.name, one_line(VideoError(clip.error.what, got=clip.error.got)) or "")
+    if clip.address is not None:
+        return Failure(clip.name, "A time line is made of a file on this machine, and this one is in a store.")
     try:
         facts = clip.path.stat()
     except OSError as error:
