@@ -62,7 +62,7 @@ class Metrics:
         self._seconds.labels(exchange.route).observe(exchange.seconds)
         self._received.inc(exchange.bytes_in)
         self._sent.inc(exchange.bytes_out)
-        if exchange.model is not None and exchange.status == 200:
+        if exchange.times.network and exchange.status == 200:  # a time line's parts go side by side
             for part, seconds in vars(exchange.times).items():
                 self._parts.labels(part).observe(seconds)
 
