@@ -36,6 +36,7 @@ def _network(name: str) -> Recognizer:
 @pytest.mark.parametrize(
     "name", ["tsn-r50", "tsm-r18", "tsm-mobilenetv2-online", "pptsm-mobilenetv3", "pptsmv2-16f-attention"]
 )
+@pytest.mark.slow
 def test_deployment_form_gives_the_networks_logits(name: str) -> None:
     network = _network(name)
     shifts = sum(isinstance(module, TemporalShift) for module in network.modules())

@@ -88,6 +88,7 @@ def test_onnx_runtime_gives_the_same_bits(name: str) -> None:
 
 # Each of its compilations takes a second: all interpolations and kinds of crops, not all pairs of them.
 @pytest.mark.parametrize("name", ["three", "bicubic, ten", "as OpenCV, ten", "PP-TSM"])
+@pytest.mark.slow
 def test_openvino_is_within_one_grey_level_in_a_thousandth_of_the_pixels(name: str) -> None:
     spec = make_spec(name)
     settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
