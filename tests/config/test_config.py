@@ -58,6 +58,9 @@ def test_many_errors_stay_within_eight_lines() -> None:
         ("train.epochs", "A setting has the form key=value"),
         ("train.epochs=[1", "The value of a setting is not valid YAML"),
         ("optim.schedule=step", "optim.schedule=step needs optim.steps"),
+        ("input.region=[0.5,0,0.6,1]", "region must lie inside the picture"),
+        ("input.region=[0,0,0,1]", "have an area"),
+        ("input.region=[0,0,1,0.00001]", "region is thinner than"),
         ("input.crop=300", "crop (300) must not be larger than resize (256)"),
         (
             "input.sampling=start",

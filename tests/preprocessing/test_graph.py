@@ -32,6 +32,8 @@ CASES: dict[str, tuple[Crops, dict[str, object]]] = {
     "ten": ("ten", {}),
     "bicubic": ("center", {"interpolation": "bicubic"}),
     "bicubic, ten": ("ten", {"interpolation": "bicubic", "crop": 31}),
+    "region": ("center", {"region": (0.1, 0.33, 0.51, 0.6)}),
+    "region, ten": ("ten", {"region": (0.9, 0.0, 0.1, 1.0), "antialias": False}),
     "4:3": ("center", {"aspect": "four_thirds"}),
     "4:3, three": ("three", {"aspect": "four_thirds"}),
     "rounded as torchvision": ("center", {"crop_rounding": "even", "resize_rounding": "down", "crop": 33}),

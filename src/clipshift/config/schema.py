@@ -20,6 +20,8 @@ BatchSize = Annotated[int, Field(ge=1, le=65_536)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Color = tuple[float, float, float]
+Region = tuple[float, float, float, float]
+"""Left edge, upper edge, width and height, as shares of the picture."""
 Sampling = Literal["middle", "middle_float", "middle_or_first", "block_middle", "ends", "dense"]
 TrainSampling = Literal["random", "block_random", "block_random_or_first", "block_random_or_spread", "dense"]
 TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow", "dvc"]
@@ -29,6 +31,9 @@ CropsSetting = Annotated[Crops, BeforeValidator(lambda value: "center" if value 
 
 MOST_CLIPS: dict[Sampling, int] = {"middle_float": 2, "middle_or_first": 1, "block_middle": 1, "ends": 1}
 """Sets of frames per video that a rule of sampling knows; `middle` and `dense` know any number of them."""
+
+_ROUNDING, _THINNEST = 1e-6, 1e-4
+"""Shares of the picture: how far rounding may push a region's edge out, and the least width and height of one."""
 
 IMAGENET_MEAN: Color = (0.485, 0.456, 0.406)
 IMAGENET_STD: Color = (0.229, 0.224, 0.225)
@@ -93,6 +98,9 @@ class InputConfig(Section):
     pixel_aspect: Literal["ignore", "apply"] = "ignore"
     """Videos whose pixels are not square (DVD, DV, anamorphic): their frames are taken as stored (`ignore`: all
     published systems), or scaled in width as players show them (`apply`), before everything else."""
+    region: Region | None = None
+    """The part of the picture that is looked at, cut out before everything else: left edge, upper edge, width and
+    height, as shares of the picture, such as [0.25, 0, 0.5, 1] for the middle half. None: all of it."""
     segments: Frames = 8
     """Frames per clip: the video is cut into as many equal parts and one frame is taken from each."""
     rate: Annotated[float, Field(gt=0, le=1000)] | None = None
@@ -123,6 +131,20 @@ class InputConfig(Section):
     """Per-channel (RGB) mean that is subtracted, of values in [0, 1]."""
     std: Color = IMAGENET_STD
     """Per-channel (RGB) standard deviation that values are divided by."""
+
+    @model_validator(mode="after")
+    def _region_lies_inside(self) -> Self:
+        if self.region is None:
+            return self
+        x, y, width, height = self.region
+        if min(x, y) < 0 or min(width, height) <= 0 or max(x + width, y + height) > 1 + _ROUNDING:
+            raise ValueError(
+                f"region must lie inside the picture, as shares of it, and have an area: left, top, width, height with "
+                f"left + width <= 1 and top + height <= 1; got {list(self.region)}"
+            )
+        if max(x, y) > 1 - _THINNEST or min(width, height) < _THINNEST:
+            raise ValueError(f"region is thinner than {_THINNEST:g} of the picture, got {list(self.region)}")
+        return self
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from clipshift.config import InputConfig, ModelSpec
 from clipshift.models.folding import fold_branches
 from clipshift.models.recognizer import Recognizer
+from clipshift.preprocessing.region import PARTS, edges
 from clipshift.preprocessing.transforms import cut_views, interpolate, normalize
 
 
@@ -65,6 +66,9 @@ def prepared_views(frames_BTHWC: Tensor, spec: ModelSpec) -> Tensor:
     settings = spec.input
     clips, segments = frames_BTHWC.shape[:2]
     frames_NCHW = frames_BTHWC.flatten(0, 1).permute(0, 3, 1, 2)
+    if settings.region is not None:
+        x, y, across, down = settings.region
+        frames_NCHW = _part_of(_part_of(frames_NCHW, 2, *edges(y, down)), 3, *edges(x, across))
     height, width = _scaled_size(frames_NCHW.shape[2], frames_NCHW.shape[3], settings)
     scaled_NCHW = interpolate(frames_NCHW, height, width, settings)
     views_VNCHW = cut_views(scaled_NCHW, settings, spec.crops, _cut_square)
@@ -76,6 +80,14 @@ def _cut_square(frames_NCHW: Tensor, x: int, y: int, side: int) -> Tensor:
     """As `cut_square`, by indices: a slice would let the tracer ask whether it is the whole height or width."""
     places = torch.arange(side)
     return frames_NCHW.index_select(2, places + y).index_select(3, places + x)
+
+
+def _part_of(frames_NCHW: Tensor, axis: int, first: int, last: int) -> Tensor:
+    """A region along an axis, as `preprocessing.region.pixel_edges`, by indices as well."""
+    pixels = frames_NCHW.shape[axis]
+    begin = torch.sym_min((2 * first * pixels + PARTS) // (2 * PARTS), pixels - 1)
+    end = torch.sym_max((2 * last * pixels + PARTS) // (2 * PARTS), begin + 1)
+    return frames_NCHW.index_select(axis, torch.arange(end - begin) + begin)
 
 
 def _scaled_size(height: int, width: int, settings: InputConfig) -> tuple[Any, Any]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from clipshift.config import Crops, InputConfig
 from clipshift.errors import ExportError
 from clipshift.preprocessing.onnx_nodes import DOUBLE, FLOAT, INT32, INT64, Nodes, Value
+from clipshift.preprocessing.region import PARTS, edges
 
 _BLOCK = 16
 """New pixels that are computed from one window of old ones."""
@@ -57,6 +58,11 @@ def add_preprocessing(nodes: Nodes, frames: Value, settings: InputConfig, crops:
     """
     height, width = (frames.size(axis) for axis in (2, 3))
     frames_NHWC = frames.reshape(-1, height, width, 3)
+    if settings.region is not None:
+        x, y, across, down = settings.region
+        left, width = _part_of(width, *edges(x, across))
+        top, height = _part_of(height, *edges(y, down))
+        frames_NHWC = frames_NHWC.part(top, height, axis=1).part(left, width, axis=2)
     new_height, new_width = _scaled_size(nodes, height, width, settings)
 
     crop = nodes.integer(settings.crop)
@@ -75,6 +81,13 @@ def add_preprocessing(nodes: Nodes, frames: Value, settings: InputConfig, crops:
     shaped = [view.reshape(-1, 1, segments, 3, side, side) for view in views]
     together = shaped[0] if len(shaped) == 1 else nodes.add("Concat", *shaped, axis=1)
     return _normalized(nodes, together.reshape(-1, segments, 3, side, side), settings), len(views)
+
+
+def _part_of(pixels: Value, first: int, last: int) -> tuple[Value, Value]:
+    """Where a region begins along an axis, and its length, as `clipshift.preprocessing.region.pixel_edges`."""
+    begin = ((pixels * (2 * first) + PARTS) // (2 * PARTS)).at_most(pixels - 1)
+    end = ((pixels * (2 * last) + PARTS) // (2 * PARTS)).at_least(begin + 1)
+    return begin, end - begin
 
 
 def _scaled_size(nodes: Nodes, height: Value, width: Value, settings: InputConfig) -> tuple[Value, Value]:

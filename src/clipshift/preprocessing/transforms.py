@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from clipshift.config import AugmentConfig, Crops, InputConfig
 from clipshift.preprocessing.augmentation import DRAWS, change_clip
+from clipshift.preprocessing.region import cut_region
 
 Box = tuple[int, int, int, int]
 """x, y, width, height in pixels."""
@@ -55,6 +56,7 @@ def training_clip(
     Returns:
         uint8 (T, 3, crop, crop), contiguous, and whether it is mirrored.
     """
+    frames_THWC = cut_region(frames_THWC, settings.region)
     height, width = frames_THWC.shape[1:3]
     if augment.scale != "none":
         height, width = scaled_size(height, width, settings.model_copy(update={"aspect": augment.scale}))
@@ -138,12 +140,16 @@ def evaluation_views(frames_THWC: np.ndarray, settings: InputConfig, crops: Crop
     Returns:
         uint8 (V, T, 3, side, side), contiguous; V = 1, 3, 3, 10 and side = crop, resize, crop, crop.
     """
+    frames_THWC = cut_region(frames_THWC, settings.region)
     height, width = scaled_size(frames_THWC.shape[1], frames_THWC.shape[2], settings)
     return cut_views(_resize(_tensor(frames_THWC), height, width, settings), settings, crops)
 
 
 def scale_frames(frames_THWC: np.ndarray, settings: InputConfig) -> np.ndarray:
-    """The first step of `evaluation_views` alone, uint8 (T, h, w, 3); done twice it is the same as done once."""
+    """The scaling of `evaluation_views` alone, uint8 (T, h, w, 3); done twice it is the same as done once.
+
+    Of settings without a region.
+    """
     height, width = scaled_size(frames_THWC.shape[1], frames_THWC.shape[2], settings)
     return np.asarray(_resize(_tensor(frames_THWC), height, width, settings).permute(0, 2, 3, 1))
 

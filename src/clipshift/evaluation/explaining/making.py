@@ -117,7 +117,8 @@ def _grad_cam(scorer: Scorer, seen: Seen, label: int) -> HeatMaps:
     """Maps of the center crop; of a frame in several sets their mean."""
     from clipshift.evaluation.explaining.grad_cam import grad_cam
     from clipshift.inference.network_scorer import NetworkScorer
-    from clipshift.preprocessing.transforms import test_boxes
+    from clipshift.preprocessing.region import pixel_box
+    from clipshift.preprocessing.transforms import scaled_size, test_boxes
 
     if not isinstance(scorer, NetworkScorer):
         raise TypeError("Grad-CAM is of networks")
@@ -126,8 +127,12 @@ def _grad_cam(scorer: Scorer, seen: Seen, label: int) -> HeatMaps:
         for place, heat in zip(places, grad_cam(scorer, seen.frames[list(places)], label).numpy(), strict=True):
             found[place].append(heat)
     height, width = seen.frames.shape[1:3]
-    [(left, top, side)] = test_boxes(width, height, scorer.spec.input, "center")
-    box = (left / width, top / height, side / width, side / height)
+    settings = scorer.spec.input
+    left, top, right, bottom = pixel_box(settings.region, height, width)
+    seen_height, seen_width = scaled_size(bottom - top, right - left, settings)
+    across, down = (right - left) / seen_width / width, (bottom - top) / seen_height / height
+    [(x, y, side)] = test_boxes(seen_width, seen_height, settings, "center")
+    box = (left / width + x * across, top / height + y * down, side * across, side * down)
     return HeatMaps("grad-cam", box, np.stack([np.mean(maps, axis=0) for maps in found]))
 
 

@@ -82,8 +82,8 @@ def _places(sets: Sequence[Sequence[int]], wanted: Sequence[int]) -> tuple[tuple
 
 def _scaling(scorer: Scorer) -> Callable[[np.ndarray], np.ndarray]:
     """What a network does with frames first, once for all answers; a file takes them as they are."""
-    if isinstance(scorer, ExportScorer):
-        return np.asarray
+    if isinstance(scorer, ExportScorer) or scorer.spec.input.region is not None:
+        return np.asarray  # a region is of the whole picture
     from clipshift.preprocessing.transforms import scale_frames  # only here: it needs PyTorch
 
     return lambda frames_THWC: scale_frames(frames_THWC, scorer.spec.input)
