@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 from pathlib import Path
@@ -47,10 +48,22 @@ def test_batches_are_the_same_with_workers_and_from_any_step(clips: TrainingClip
         assert len(processes) == 2
 
 
-def test_the_next_epoch_is_read_ahead(clips: TrainingClips) -> None:
+class Marking(TrainingClips):
+    """Clips whose reader leaves a file where its interpreter is taken down."""
+
+    mark: Path
+
+    def __getitem__(self, key: Key) -> Sample:
+        atexit.register(self.mark.touch)
+        return super().__getitem__(key)
+
+
+def test_the_next_epoch_is_read_ahead(clips: TrainingClips, tmp_path: Path) -> None:
     with training_loader(clips, batch_size=3, workers=0) as loader:
         plain = [list(loader.batches(epoch)) for epoch in range(3)]
-    with training_loader(clips, batch_size=3, workers=1, epochs=3) as loader:
+    marking = Marking(clips.manifest, CONFIG)
+    marking.mark = tmp_path / "taken down"
+    with training_loader(marking, batch_size=3, workers=1, epochs=3) as loader:
         assert equal(list(loader.batches(0)), plain[0])
         iterator = loader._loader._iterator
         assert iterator is not None
@@ -64,6 +77,10 @@ def test_the_next_epoch_is_read_ahead(clips: TrainingClips) -> None:
         assert iterator._send_idx == loader.steps  # type: ignore[attr-defined]
         assert loader.cost.decoding > 0
         assert loader.cost.changing > 0
+        workers = loader._loader._iterator._workers  # type: ignore[union-attr]
+    # A thread that frees a batch while an interpreter is taken down aborts the process, which ends the training.
+    assert [worker.exitcode for worker in workers] == [0]
+    assert not marking.mark.exists()
 
 
 def read_epochs(loader: TrainingLoader, epochs: range) -> None:

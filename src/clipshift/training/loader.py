@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count, takewhile
+from multiprocessing import util
 from types import TracebackType
 from typing import Literal, Self, TypedDict
 
@@ -290,3 +293,16 @@ def _start_worker(worker: int) -> None:  # noqa: ARG001
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     take_signals()
+    util.Finalize(None, _end_at_once, exitpriority=-1000)  # behind all others
+
+
+def _end_at_once() -> None:
+    """End a worker that has done its work, without taking its interpreter down.
+
+    The thread that sends its batches may be about to free one. While an interpreter is taken down, CPython ends such a
+    thread inside of the destructor of a tensor, which lets C++ abort the process, and the training with it.
+    """
+    if sys.exc_info()[0] is None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
