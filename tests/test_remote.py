@@ -5,14 +5,17 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
+import aiohttp
 import numpy as np
 import pytest
 
@@ -20,7 +23,7 @@ import clipshift
 from clipshift import remote
 from clipshift.cli import app
 from clipshift.config import ReadingConfig
-from clipshift.errors import ConfigError, DataError, DownloadError, VideoError
+from clipshift.errors import ConfigError, DataError, DownloadError, UserError, VideoError
 from clipshift.inference.sharding.stored import StoredFolder
 from clipshift.inference.sources import find_clips
 from clipshift.remote import RemoteFile, is_remote
@@ -345,6 +348,32 @@ def test_of_two_machines_that_begin_at_once_one_is_first(
     assert clipshift.predict_shard(model, links, out=out, shard="2/2").answers == 1
     merged = clipshift.merge_answers(out, tmp_path / "all.jsonl").read_text().splitlines()
     assert [Path(json.loads(line)["path"]).name for line in merged] == ["a.mp4", "b.mp4"]
+
+
+def test_a_web_server_that_is_not_there_is_no_missing_file(monkeypatch: pytest.MonkeyPatch, small_model: Path) -> None:
+    """fsspec says of both that a file is missing."""
+    monkeypatch.setattr(remote, "PAUSE_SECONDS", 0)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # nobody listens there
+        address = f"https://127.0.0.1:{unused.getsockname()[1]}/a.mp4"
+        with pytest.raises(DownloadError, match="failed 5 times in a row") as caught:
+            list(clipshift.predict(small_model, address))
+    assert caught.value.where == address
+    assert caught.value.got == "ClientConnectorError"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(404, VideoError), (403, VideoError), (401, DownloadError), (503, DownloadError)]
+)
+def test_what_a_web_server_says(monkeypatch: pytest.MonkeyPatch, status: int, kind: type[UserError]) -> None:
+    monkeypatch.setattr(remote, "PAUSE_SECONDS", 0)
+
+    def ask() -> None:
+        raise FileNotFoundError("a.mp4") from aiohttp.ClientResponseError(Mock(), (), status=status)
+
+    with pytest.raises(kind) as caught:
+        remote.insist(ask, "https://host/a.mp4")
+    assert caught.value.got == str(status)
 
 
 @pytest.mark.parametrize("address", ["https://host/answers/", "hf://datasets/a/b"])

@@ -164,7 +164,10 @@ def _fault(error: BaseException) -> str | None:
         if code and code not in {"NoSuchKey", "NoSuchBucket"}:
             return code
     if isinstance(error, FileNotFoundError):
-        return "404"
+        # Of a web server fsspec says so of whatever happened when it asked for the size.
+        cause = error.__cause__
+        of_the_web = isinstance(cause, OSError) or type(cause).__module__.partition(".")[0] == "aiohttp"
+        return (of_the_web and cause is not None and _fault(cause)) or "404"
     status = getattr(error, "status", None) or getattr(response, "status_code", None) or getattr(error, "code", None)
     if isinstance(status, int):
         return str(status)
