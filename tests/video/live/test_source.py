@@ -140,8 +140,7 @@ def test_a_server_that_fails_is_asked_again(fault: str) -> None:
     assert is_bright(watched.items[-1])
     assert {item.reason for item in watched.breaks} == {"gap"}
     times = [frame.time for frame in watched.frames]
-    assert all(one <= other for one, other in pairwise(times))
-    assert times[-1] > times[-2]  # the stream's clock shows the outage, too
+    assert all(one <= other for one, other in pairwise(times))  # also where it is back before its clock caught up
     assert watched.outage < 2 * TIMEOUT * len(behaviors) + 20
     assert sum("it is back after" in line for line in watched.log) == len(watched.breaks)
     assert len(watched.log) == 2 * len(watched.breaks)
