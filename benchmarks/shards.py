@@ -47,22 +47,22 @@ class Counting:
 
     @property
     def engine(self) -> str:
-        """As of the session."""
+        """As of the engine that is counted."""
         return self.session.engine
 
     @property
     def concurrency(self) -> int:
-        """As of the session."""
+        """As of the engine that is counted."""
         return self.session.concurrency
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
-        """As of the session."""
+        """As of the engine that is counted."""
         logits = self.session.run(inputs)
         os.write(self.file, b"." * len(inputs))
         return logits
 
     def probabilities(self, inputs: np.ndarray) -> np.ndarray:
-        """As of the session."""
+        """As of the engine that is counted."""
         return self.session.probabilities(inputs)
 
 

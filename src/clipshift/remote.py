@@ -166,8 +166,9 @@ def _fault(error: BaseException) -> str | None:
     if isinstance(error, FileNotFoundError):
         # Of a web server fsspec says so of whatever happened when it asked for the size.
         cause = error.__cause__
-        of_the_web = isinstance(cause, OSError) or type(cause).__module__.partition(".")[0] == "aiohttp"
-        return (of_the_web and cause is not None and _fault(cause)) or "404"
+        if isinstance(cause, OSError) or (cause is not None and type(cause).__module__.startswith("aiohttp.")):
+            return _fault(cause) or "404"
+        return "404"
     status = getattr(error, "status", None) or getattr(response, "status_code", None) or getattr(error, "code", None)
     if isinstance(status, int):
         return str(status)

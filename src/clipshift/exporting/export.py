@@ -50,7 +50,7 @@ from clipshift.inference.reference import ModelReference, resolve_model
 from clipshift.locks import hold
 from clipshift.models.bundle import load_bundle
 from clipshift.models.recognizer import Recognizer
-from clipshift.parallel.prefetch import available_cores
+from clipshift.parallel.prefetch import pick_threads
 from clipshift.progress import Progress
 from clipshift.training.run_folder import CONFIG, is_unfinished
 
@@ -200,7 +200,7 @@ def export(  # noqa: PLR0913
     with _staging(out) as staging, _clips(trained, data, calibration) as (clips, source):
         expected, quantize = None, None
         if calibration is not None:
-            expected = answer(reference, clips, workers=available_cores(), progress=progress)
+            expected = answer(reference, clips, workers=pick_threads("auto"), progress=progress)
             quantize = _quantizer(description, calibration, reference, expected)
         description = write_files(staging, trained.network, description, quantize)
         checked = _check_files(staging, reference, description, clips, source, expected, progress)

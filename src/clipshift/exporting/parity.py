@@ -23,7 +23,7 @@ from clipshift.exporting.comparison import (
 from clipshift.inference.export_folder import Checked, Export
 from clipshift.inference.exported_scorer import ExportScorer
 from clipshift.inference.predictor import Model
-from clipshift.parallel.prefetch import available_cores
+from clipshift.parallel.prefetch import pick_threads
 from clipshift.progress import Progress
 
 
@@ -65,7 +65,7 @@ def compare(
         progress: Called with (clips done, clips in all), for each of the two.
     """
     random_gap, inputs = _compare_random(reference, exported)
-    workers = available_cores()
+    workers = pick_threads("auto")
     expected = expected or answer(reference, clips, workers=workers, progress=progress)
     found = answer(exported, clips, workers=workers, progress=progress)
     gap = difference(expected, found)

@@ -28,7 +28,7 @@ class ReopenedSession:
         open_session: Opens it: with False here, with True in a forked process.
 
     Raises:
-        ExportError: In a forked process, at its first use: the session is on a GPU, which cannot be shared so.
+        ExportError: In a forked process, at its first use: the engine is on a GPU, which cannot be shared so.
     """
 
     def __init__(self, open_session: Callable[[bool], Session]) -> None:
