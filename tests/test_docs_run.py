@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from clipshift.config import InputConfig, ModelConfig
+from clipshift.config import InputConfig
 from clipshift.datasets.motion import write_motion_clips
 from clipshift.datasets.motion_streams import write_motion_streams
-from tests.exporting.making import save_model
+from tests.exporting.making import CAUSAL, save_model
 from tests.forking import ROOT, Commands
 
 DOCS = ROOT / "docs"
@@ -70,11 +70,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, clipshift: Commands) -> Path
     for path in streams.iterdir():
         (folder / path.name).symlink_to(path)
     (folder / "match.mp4").symlink_to(streams / "0000.mp4")
-    causal = ModelConfig.model_validate(
-        {"backbone": "test_resnet", "pretrained": False, "activation": "leaky_relu", "shift": {"order": "past_only"}},
-        strict=False,
-    )
-    save_model(folder / "runs" / "live", model=causal, input=InputConfig(segments=4, resize=36, crop=32))
+    save_model(folder / "runs" / "live", model=CAUSAL, input=InputConfig(segments=4, resize=36, crop=32))
     done = clipshift.run(["train", "my_videos", *SMALL, "--out", "runs/gym"], folder)
     assert done.code == 0, done.errors
     return folder

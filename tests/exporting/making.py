@@ -14,12 +14,17 @@ import onnx
 import pytest
 import torch
 
-from clipshift.config import InputConfig, ModelConfig, ModelSpec
+from clipshift.config import InputConfig, ModelConfig, ModelSpec, ShiftConfig
 from clipshift.datasets.motion import CLASSES
 from clipshift.models.bundle import save_bundle
 from clipshift.models.recognizer import Recognizer
 
 SETTINGS = InputConfig(segments=4, resize=36, crop=32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
+
+CAUSAL = ModelConfig(
+    backbone="test_resnet", pretrained=False, activation="leaky_relu", shift=ShiftConfig(order="past_only")
+)
+"""A network like that of `save_model`, which looks at no later frame."""
 
 
 def save_model(folder: Path, *, spoil: str | None = None, **changes: object) -> Path:

@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 
 import clipshift
-from clipshift.config import ModelConfig
 from clipshift.datasets.motion_streams import write_motion_streams
 from clipshift.serving.access import Tokens
-from tests.exporting.making import save_model
+from tests.exporting.making import CAUSAL, save_model
 from tests.serving.running import PATIENCE, Running, running
 
 TOKEN = "0123456789abcdef"  # noqa: S105
@@ -123,11 +122,7 @@ def test_a_time_line_is_beside_the_answer_of_a_causal_network(
     tmp_path: Path,
 ) -> None:
     video = write_motion_streams(tmp_path / "streams", streams=1, seconds=10, size=32) / "0000.mp4"
-    model = ModelConfig.model_validate(
-        {"backbone": "test_resnet", "pretrained": False, "activation": "leaky_relu", "shift": {"order": "past_only"}},
-        strict=False,
-    )
-    folder = save_model(tmp_path / "model", model=model)
+    folder = save_model(tmp_path / "model", model=CAUSAL)
     described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     described["input"]["rate"] = 6.0
     (folder / "model.json").write_text(json.dumps(described), encoding="utf-8")

@@ -15,12 +15,11 @@ from typing import Any
 import pytest
 
 import clipshift
-from clipshift.config import ModelConfig
 from clipshift.datasets.motion_streams import write_motion_streams
 from clipshift.errors import ServerError, VideoError
 from clipshift.serving.decoders import LongDecoder
 from clipshift.serving.limits import ServerLimits
-from tests.exporting.making import save_model
+from tests.exporting.making import CAUSAL, save_model
 from tests.serving.running import PATIENCE, Running, running, wait_until
 
 RATE = 6
@@ -35,11 +34,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model = ModelConfig.model_validate(
-        {"backbone": "test_resnet", "pretrained": False, "activation": "leaky_relu", "shift": {"order": "past_only"}},
-        strict=False,
-    )
-    return save_model(tmp_path_factory.mktemp("causal") / "model", model=model)
+    return save_model(tmp_path_factory.mktemp("causal") / "model", model=CAUSAL)
 
 
 @pytest.fixture(scope="module")

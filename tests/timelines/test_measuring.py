@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 import clipshift
-from clipshift.config import ModelConfig
 from clipshift.datasets.motion_streams import write_motion_streams
 from clipshift.errors import ConfigError, DataError
 from clipshift.evaluation.event_metrics import FoundVideo, measure_events
 from clipshift.temporal import Event, EventRules, FoundEvent, Segment
 from clipshift.temporal.annotations import Annotation, read_annotations, write_annotations
 from clipshift.timelines.measuring import choose_subset
-from tests.exporting.making import save_model
+from tests.exporting.making import CAUSAL, save_model
 
 RATE = 4.0
 
@@ -28,11 +27,7 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model = ModelConfig.model_validate(
-        {"backbone": "test_resnet", "pretrained": False, "activation": "leaky_relu", "shift": {"order": "past_only"}},
-        strict=False,
-    )
-    return save_model(tmp_path_factory.mktemp("causal") / "model", model=model)
+    return save_model(tmp_path_factory.mktemp("causal") / "model", model=CAUSAL)
 
 
 def event(label: str, start: float, end: float, score: float, told: float) -> FoundEvent:

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 import clipshift
-from clipshift.config import ModelConfig
 from clipshift.datasets.clip import Clip
 from clipshift.datasets.motion_streams import write_motion_streams
 from clipshift.errors import ConfigError, DataError, OutputError
@@ -26,7 +25,7 @@ from clipshift.timelines.making import _whole, split_settings, truth_of
 from clipshift.timelines.outputs import FILES
 from clipshift.video.long_file import LongFile
 from clipshift.video.timed import TimedFrame
-from tests.exporting.making import save_model
+from tests.exporting.making import CAUSAL, save_model
 
 RATE = 6.0
 RULES = (
@@ -43,11 +42,7 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model = ModelConfig.model_validate(
-        {"backbone": "test_resnet", "pretrained": False, "activation": "leaky_relu", "shift": {"order": "past_only"}},
-        strict=False,
-    )
-    return save_model(tmp_path_factory.mktemp("causal") / "model", model=model)
+    return save_model(tmp_path_factory.mktemp("causal") / "model", model=CAUSAL)
 
 
 @pytest.fixture(scope="module")

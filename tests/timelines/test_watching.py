@@ -30,7 +30,7 @@ from clipshift.inference.predictor import Model
 from clipshift.temporal.segments import sort_segments
 from clipshift.timelines.watching import StreamEvent, StreamStatus, write_events
 from clipshift.video.live import Stop
-from tests.exporting.making import save_model
+from tests.exporting.making import CAUSAL, save_model
 from tests.video.live.servers import BRIGHT, DARK, encode, is_mute, plays, server
 from tests.video.live.test_source import children, forget_children
 
@@ -69,11 +69,7 @@ def gist(events: list[StreamEvent]) -> list[tuple[int, str, str | None]]:
 
 @pytest.fixture(scope="module")
 def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model = ModelConfig.model_validate(
-        {"backbone": "test_resnet", "pretrained": False, "activation": "leaky_relu", "shift": {"order": "past_only"}},
-        strict=False,
-    )
-    return save_model(tmp_path_factory.mktemp("causal") / "model", model=model)
+    return save_model(tmp_path_factory.mktemp("causal") / "model", model=CAUSAL)
 
 
 @pytest.fixture(scope="module")
