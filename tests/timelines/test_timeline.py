@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -162,6 +163,57 @@ def test_the_same_call_again_leaves_everything(made: clipshift.Timeline, causal:
     assert not again.made
     assert again.segments == made.segments
     assert contents(made.folder) == before
+
+
+def test_labels_are_drawn_while_events_go_on(
+    made: clipshift.Timeline, causal: Path, streams: Path, tmp_path: Path
+) -> None:
+    video, out = streams / "0000.mp4", tmp_path / "drawn.mp4"
+    clipshift.timeline(causal, video, out=made.folder, rate=RATE, settings=RULES, annotated=out)
+    with av.open(str(out)) as drawn:
+        frames = [(float(frame.time), frame.to_ndarray(format="rgb24")) for frame in drawn.decode(video=0)]
+    with LongFile(video) as file:
+        assert [time for time, _ in frames] == pytest.approx([one.time for one in file.pictures()], abs=1e-4)
+    going_on = [any(one.start <= time + 1e-4 < one.end for one in made.segments) for time, _ in frames]
+    # The ground of the text is red, at the lower left.
+    red = [frame[-2, 1, 0] - frame[-2, 1, 1].astype(int) > 60 for _, frame in frames]
+    assert red == going_on
+    assert 0 < sum(red) < len(red)
+
+
+def test_a_drawing_that_is_interrupted_leaves_nothing(
+    made: clipshift.Timeline, causal: Path, streams: Path, tmp_path: Path
+) -> None:
+    def interrupt(done: int, _: int) -> None:
+        if done > 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        clipshift.timeline(
+            causal,
+            streams / "0000.mp4",
+            out=made.folder,
+            rate=RATE,
+            settings=RULES,
+            annotated=tmp_path / "drawn.mp4",
+            progress=interrupt,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_labels_cannot_be_drawn_nothing_is_begun(causal: Path, streams: Path, tmp_path: Path) -> None:
+    one, out = streams / "0000.mp4", tmp_path / "out"
+    (tmp_path / "mine.mp4").write_text("mine")
+    with pytest.raises(OutputError, match="there already"):
+        clipshift.timeline(causal, one, out=out, rate=RATE, annotated=tmp_path / "mine.mp4")
+    with pytest.raises(OutputError, match="does not exist"):
+        clipshift.timeline(causal, one, out=out, rate=RATE, annotated=tmp_path / "gone" / "drawn.mp4")
+    with pytest.raises(ConfigError, match="one video at a time"):
+        clipshift.timeline(causal, one, streams / "0001.mp4", out=out, rate=RATE, annotated=tmp_path / "drawn.mp4")
+    assert contents(tmp_path) == {"mine.mp4": b"mine"}
+    assert not out.exists()
+    clipshift.timeline(causal, one, out=out, rate=RATE, annotated=out / "drawn.mp4")
+    assert (out / "drawn.mp4").is_file()
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 _MOST_LINES = 20
 
 
-def timeline(
+def timeline(  # noqa: PLR0913
     model: str,
     *videos: str,
     out: Text,
     rate: float | None = None,
     window: Annotated[bool, Parameter(negative=())] = False,
     annotations: Text | None = None,
+    annotated: Text | None = None,
     device: Text = "auto",
     amp: Amp = "fp32",
     workers: Processes = None,
@@ -40,6 +41,8 @@ def timeline(
         window: Let the network answer for a sliding window of its last frames, which any network can. Costs as many
             times more as it has frames.
         annotations: File of what is true, in any form that is read; drawn above what was found.
+        annotated: File for the video, of which there is one then, with labels drawn, MP4; must not be there. The video
+            is decoded a second time for it.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         amp: Precision of a trained model: fp32, bf16 or fp16 (a GPU only); an exported one has its own.
         workers: Processes, each with a video of its own; by default one a core.
@@ -61,6 +64,7 @@ def timeline(
             rate=rate,
             window=window,
             annotations=annotations,
+            annotated=annotated,
             device=device,
             amp=amp,
             settings=settings,

@@ -28,8 +28,11 @@ from clipshift.parallel.processes import Died, map_processes
 from clipshift.progress import Progress
 from clipshift.temporal import Segment, find_events
 from clipshift.temporal.annotations import Annotation, read_annotations
+from clipshift.timelines.drawing import draw_timeline
 from clipshift.timelines.outputs import begin, check_place, finish, give_up, read_timeline
 from clipshift.timelines.result import Cause, Timeline
+from clipshift.video.annotated import check_absent
+from clipshift.video.limits import Limits
 
 if TYPE_CHECKING:
     from clipshift.device import Amp
@@ -54,6 +57,7 @@ def timeline(  # noqa: PLR0913
     rate: float | None = None,
     window: bool = False,
     annotations: str | Path | None = None,
+    annotated: str | Path | None = None,
     device: str = "auto",
     amp: Amp = "fp32",
     settings: Settings | Sequence[Settings] = (),
@@ -75,6 +79,8 @@ def timeline(  # noqa: PLR0913
         window: Let the network answer for a sliding window of its last frames, which any network can. Costs as many
             times more as it has frames.
         annotations: File of what is true, in any form that is read; drawn above what was found.
+        annotated: File for the video, of which there is one then, with labels drawn, MP4; must not be there. The video
+            is decoded a second time for it.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         amp: Precision of a trained model: fp32, bf16 or fp16 (a GPU only); an exported one has its own.
         settings: Of events, in place of the model's own, such as `"events.default.enter=0.6"`
@@ -90,7 +96,8 @@ def timeline(  # noqa: PLR0913
         ConfigError: The network is not causal and `window` is false, there is no rate, or a setting is not valid.
         DataError: The annotations cannot be read, or there is no video.
         ExportError: An exported model takes clips and `window` is false, or cannot be run.
-        OutputError: `out` has something else in it, which would be written over, or cannot be written.
+        OutputError: `out` has something else in it, which would be written over, or cannot be written; or `annotated`
+            is there.
         WeightsError: The model cannot be loaded.
     """
     events, reading = split_settings(settings)
@@ -103,10 +110,36 @@ def timeline(  # noqa: PLR0913
     if not clips:
         raise DataError("There is no video.", allowed="video files, folders, globs and lists")
     out = Path(out)
+    if annotated is not None:
+        _check_annotated(Path(annotated), out, len(clips))
     cause = partial(Cause, model=identity, rate=rate, window=window, rules=rules, classes=loaded.classes)
     places = [out] if len(clips) == 1 else _places(clips, out)
     truth = [None if marked is None else truth_of(clip.path, marked) for clip in clips]
-    return _make_all(loaded, clips, places, cause, truth, out=out, device=device, workers=workers, progress=progress)
+    results = _make_all(loaded, clips, places, cause, truth, out=out, device=device, workers=workers, progress=progress)
+    if annotated is not None and isinstance(results[0], Timeline):
+        limits, square = Limits.of(loaded.spec.reading), loaded.spec.input.pixel_aspect == "apply"
+        draw_timeline(
+            results[0], clips[0].path, Path(annotated), limits=limits, square_pixels=square, progress=progress
+        )
+    return results
+
+
+def _check_annotated(annotated: Path, out: Path, videos: int) -> None:
+    """Raise an error, before the long work, for a video with labels that could not be written after it.
+
+    Raises:
+        ConfigError: There are several videos.
+        OutputError: The file is there, or its folder is not.
+    """
+    if videos > 1:
+        raise ConfigError(
+            "Labels are drawn into one video at a time.",
+            where="annotated",
+            got=f"{videos} videos",
+            remedy="name one of them, with a folder of its own for the results, or leave the drawing out",
+        )
+    if annotated.parent.absolute() != out.absolute() or out.is_dir():  # that folder is made
+        check_absent(annotated)
 
 
 def make_timelines(  # noqa: PLR0913

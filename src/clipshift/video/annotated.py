@@ -29,6 +29,8 @@ _SECONDS_A_GROUP = 2.0
 """From one key frame to the next, for players that jump; and what is lost where a program is killed."""
 _LINES_A_PICTURE = 18
 _SMALLEST_TEXT = 12
+_LEAST_TEXT = 8
+"""Pixels, where a line is wider than the picture."""
 
 
 class AnnotatedVideo:
@@ -96,6 +98,15 @@ class AnnotatedVideo:
                 self._partial.unlink()
             raise self._not_written(error) from error
 
+    def discard(self) -> None:
+        """Leaves no file: what was written so far is not worth its name."""
+        container, self._container = self._container, None
+        if container is not None:
+            with suppress(av.FFmpegError, OSError):
+                container.close()
+            with suppress(OSError):
+                self._partial.unlink()
+
     def __enter__(self) -> Self:
         return self
 
@@ -148,9 +159,12 @@ def _with_text(picture: Image.Image, lines: Sequence[str], *, marked: bool) -> I
     if not lines:
         return picture
     size = max(_SMALLEST_TEXT, picture.height // _LINES_A_PICTURE)
-    font = ImageFont.load_default(size)
     draw = ImageDraw.Draw(picture, "RGBA")
     text = "\n".join(lines)
+    left, top, right, bottom = draw.multiline_textbbox((0, 0), text, font=ImageFont.load_default(size))
+    if right - left + size > picture.width:  # smaller, rather than cut off
+        size = max(_LEAST_TEXT, int(size * picture.width / (right - left + size)))
+    font = ImageFont.load_default(size)
     left, top, right, bottom = draw.multiline_textbbox((0, 0), text, font=font)
     space = size // 3
     corner = (0, picture.height - (bottom - top) - 3 * space)
