@@ -66,6 +66,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, clipshift: Commands) -> Path
     clip = made / "val" / "left_to_right" / "0000.mp4"
     for name in ("new_clip.mp4", "clip.mp4"):
         shutil.copy(clip, folder / name)
+    halves = [f"{path.relative_to(folder)},{path.parent.name},0 0 0.5 1\n" for path in made.rglob("*.mp4")]
+    (folder / "seats.csv").write_text("path,label,region\n" + "".join(halves), encoding="utf-8")
     streams = write_motion_streams(folder / "streams", streams=1, seconds=10, size=32)
     for path in streams.iterdir():
         (folder / path.name).symlink_to(path)
@@ -79,10 +81,10 @@ def place(tmp_path_factory: pytest.TempPathFactory, clipshift: Commands) -> Path
 @pytest.mark.slow
 @pytest.mark.parametrize("page", commands())
 def test_the_commands_of_a_page_run(page: str, place: Path, clipshift: Commands) -> None:
-    for command in commands()[page]:
+    for number, command in enumerate(commands()[page]):
         _, *words = shlex.split(command)
         if words[0] == "train":
-            words += [*SMALL, "--out", str(place / "runs" / Path(page).stem)]
+            words += [*SMALL, "--out", str(place / "runs" / f"{Path(page).stem}-{number}")]
         done = clipshift.run(words, place)
         assert done.code == 0, f"{command}\n{done.output}\n{done.errors}"
 

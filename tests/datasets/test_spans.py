@@ -12,7 +12,8 @@ import pytest
 from clipshift.config import DataConfig, ReadingConfig
 from clipshift.datasets import checksums
 from clipshift.datasets.checksums import file_hash, write_data_jsonl
-from clipshift.datasets.clip import Clip, Manifest, MarkedVideo, fragment, split_fragment
+from clipshift.datasets.clip import Clip, Manifest, MarkedVideo
+from clipshift.datasets.fragments import fragment, split_fragment
 from clipshift.datasets.manifest import read_dataset, read_manifest, read_parts
 from clipshift.datasets.spans import background_clips, unmarked
 from clipshift.datasets.tools.check import check_data
@@ -397,9 +398,9 @@ def test_sources_of_predictions(root: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_times_in_names() -> None:
     assert fragment((0.0, 1.5)) == "#t=0,1.5"
     assert fragment((1 / 3, 1000.1234567)) == "#t=0.333333,1000.123457"
-    assert split_fragment("a b#t=0.25,4") == ("a b", (0.25, 4.0))
+    assert split_fragment("a b#t=0.25,4") == ("a b", (0.25, 4.0), None)
     for name in ("a.mp4", "a.mp4#t=4", "a.mp4#t=4,1", "a.mp4#t=x,y", "a.mp4#t=1,2.mp4"):
-        assert split_fragment(name) == (name, None)
+        assert split_fragment(name) == (name, None, None)
     clip = Clip(Path("/v/a.mp4"), "v/a.mp4#t=1,2", 0, span=(1.0, 2.0))
     assert (clip.video_name, clip.source) == ("v/a.mp4", "/v/a.mp4#t=1,2")
 

@@ -22,6 +22,7 @@ from clipshift.config.schema import (
     ShiftConfig,
     TrainConfig,
     TrainSampling,
+    check_region,
 )
 from clipshift.config.text import describe, flatten, setting
 from clipshift.config.unknown_rule import UnknownRule
@@ -50,6 +51,7 @@ __all__ = [
     "TrainConfig",
     "TrainSampling",
     "UnknownRule",
+    "check_region",
     "describe",
     "flatten",
     "load_config",

@@ -35,6 +35,23 @@ MOST_CLIPS: dict[Sampling, int] = {"middle_float": 2, "middle_or_first": 1, "blo
 _ROUNDING, _THINNEST = 1e-6, 1e-4
 """Shares of the picture: how far rounding may push a region's edge out, and the least width and height of one."""
 
+
+def check_region(region: Region) -> None:
+    """Sees that a region lies inside the picture, and has an area.
+
+    Raises:
+        ValueError: It does not, or has none.
+    """
+    x, y, width, height = region
+    if min(x, y) < 0 or min(width, height) <= 0 or max(x + width, y + height) > 1 + _ROUNDING:
+        raise ValueError(
+            f"region must lie inside the picture, as shares of it, and have an area: left, top, width, height with "
+            f"left + width <= 1 and top + height <= 1; got {list(region)}"
+        )
+    if max(x, y) > 1 - _THINNEST or min(width, height) < _THINNEST:
+        raise ValueError(f"region is thinner than {_THINNEST:g} of the picture, got {list(region)}")
+
+
 IMAGENET_MEAN: Color = (0.485, 0.456, 0.406)
 IMAGENET_STD: Color = (0.229, 0.224, 0.225)
 
@@ -134,16 +151,8 @@ class InputConfig(Section):
 
     @model_validator(mode="after")
     def _region_lies_inside(self) -> Self:
-        if self.region is None:
-            return self
-        x, y, width, height = self.region
-        if min(x, y) < 0 or min(width, height) <= 0 or max(x + width, y + height) > 1 + _ROUNDING:
-            raise ValueError(
-                f"region must lie inside the picture, as shares of it, and have an area: left, top, width, height with "
-                f"left + width <= 1 and top + height <= 1; got {list(self.region)}"
-            )
-        if max(x, y) > 1 - _THINNEST or min(width, height) < _THINNEST:
-            raise ValueError(f"region is thinner than {_THINNEST:g} of the picture, got {list(self.region)}")
+        if self.region is not None:
+            check_region(self.region)
         return self
 
     @model_validator(mode="after")

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
-from clipshift.config import DataConfig
-from clipshift.datasets.clip import Clip, DataSet, fragment, plural
+from clipshift.config import DataConfig, Region
+from clipshift.datasets.clip import Clip, DataSet, plural
 from clipshift.datasets.folders import is_left_out
+from clipshift.datasets.fragments import fragment, stored_region
 from clipshift.errors import RunError, VideoError
 from clipshift.files import from_json, path_bytes, sha256_of_file, to_json, write_whole
 from clipshift.parallel.prefetch import prefetch
 from clipshift.video import ClipReader, Span
+from clipshift.video.region import RegionReader
 from clipshift.video.span import SpanReader
 
 
@@ -51,10 +54,13 @@ class ClipRecord:
     """Of a span: where it begins, in seconds. Frames and seconds are then those of the span, size, time of change and
     SHA-256 those of the file. Both times are written for spans alone."""
     end: float | None = None
+    region: Region | None = None
+    """Of a clip that is a region of the picture, left, top, width and height as shares; written for those alone. Width
+    and height are those of the region."""
 
 
 Cache = dict[str, ClipRecord]
-"""Earlier records by path, of a span with its times."""
+"""Earlier records by path, of a part of a video with its times and place."""
 
 
 def file_hash(path: Path) -> str:
@@ -93,10 +99,10 @@ def record_clip(clip: Clip, classes: tuple[str, ...], split: str, data: DataConf
 def record_video(
     clips: Sequence[tuple[Clip, str]], classes: tuple[str, ...], data: DataConfig, cache: Cache
 ) -> list[ClipRecord]:
-    """As [record_clip][clipshift.datasets.checksums.record_clip], of all spans of one video, which is read once.
+    """As [record_clip][clipshift.datasets.checksums.record_clip], of all parts of one video, which is read once.
 
     Args:
-        clips: Clips of one path, with `train` or `validation`; several only if all are spans.
+        clips: Clips of one path, with `train` or `validation`; several only if all are parts of it.
         classes: Names of the labels.
         data: Limits and the pattern of frame folders.
         cache: Records of an earlier run.
@@ -117,7 +123,7 @@ def record_video(
     facts: dict[str, Any] = {"bytes": size, "mtime_ns": changed, "sha256": same[0].sha256 if same else None}
     try:
         facts["sha256"] = facts["sha256"] or file_hash(path)
-        with replace(clips[0][0], span=None).open(data) as reader:
+        with replace(clips[0][0], span=None, region=None).open(data) as reader:
             return [_probed(record, clip, reader, facts) for record, (clip, _) in zip(blank, clips, strict=True)]
     except VideoError as error:
         return [replace(record, **facts, error=error.what) for record in blank]
@@ -128,7 +134,8 @@ _FACTS = ("frames", "width", "height", "fps", "seconds", "pixel_aspect", "bytes"
 
 def _probed(record: ClipRecord, clip: Clip, reader: ClipReader, facts: dict[str, Any]) -> ClipRecord:
     try:
-        info = reader.info if clip.span is None else SpanReader(reader, clip.span).info
+        part = reader if clip.span is None else SpanReader(reader, clip.span)
+        info = (part if clip.region is None else RegionReader(part, clip.region)).info
     except VideoError as error:
         return replace(record, **facts, error=error.what)
     return replace(record, **facts, **{key: getattr(info, key) for key in _FACTS if key not in facts})
@@ -139,8 +146,9 @@ def _blank(clip: Clip, classes: tuple[str, ...], split: str) -> ClipRecord:
     start, end = (None, None) if clip.span is None else clip.span
     none = dict.fromkeys(_FACTS)
     return ClipRecord(
-        clip.name, str(clip.path), clip.label, class_name, split, **none, error=None, start=start, end=end
-    )
+        clip.name, str(clip.path), clip.label, class_name, split, **none, error=None, start=start, end=end,
+        region=clip.region,
+    )  # fmt: skip
 
 
 def describe_aspects(clips: Iterable[tuple[str, float | None]]) -> str | None:
@@ -179,10 +187,10 @@ def record_clips(
     known = {} if cache is None else cache
     jobs = [(clip, "train") for clip in dataset.train.clips]
     jobs += [(clip, "validation") for clip in dataset.validation.clips]
-    # The spans of a video together: it is opened and hashed once.
+    # The parts of a video together: it is opened and hashed once.
     together: dict[object, list[int]] = {}
     for place, (clip, _) in enumerate(jobs):
-        together.setdefault(place if clip.span is None else clip.path, []).append(place)
+        together.setdefault(clip.path if clip.fragment else place, []).append(place)
     done: dict[int, ClipRecord] = {}
 
     def record(places: list[int]) -> tuple[list[int], list[ClipRecord]]:
@@ -236,7 +244,8 @@ def read_data_jsonl(path: Path) -> Cache:
     except (OSError, UnicodeDecodeError):
         return {}
     cache = {}
-    names = {field.name for field in fields(ClipRecord)} - {"start", "end"}
+    parts = {"start", "end", "region"}
+    names = {field.name for field in fields(ClipRecord)} - parts
     for line in lines:
         try:
             row = from_json(line)
@@ -244,11 +253,13 @@ def read_data_jsonl(path: Path) -> Cache:
             continue
         if isinstance(row, dict) and "class" in row:
             row["class_name"] = row.pop("class")
-            if row.keys() - {"start", "end"} == names and isinstance(row["path"], str):
-                record = ClipRecord(**row)
-                times = (record.start, record.end)
-                is_span = all(isinstance(time, int | float) for time in times)
-                cache[record.path + (fragment(cast("Span", times)) if is_span else "")] = record
+            if row.keys() - parts == names and isinstance(row["path"], str):
+                with suppress(ValueError, TypeError):
+                    record = ClipRecord(**{**row, "region": stored_region(row.get("region"))})
+                    times = (record.start, record.end)
+                    is_span = all(isinstance(time, int | float) for time in times)
+                    span = cast("Span", times) if is_span else None
+                    cache[record.path + fragment(span, record.region)] = record
     return cache
 
 
@@ -256,6 +267,8 @@ def _to_json(line: ClipRecord) -> str:
     row = {("class" if name == "class_name" else name): value for name, value in asdict(line).items()}
     if line.start is None:
         del row["start"], row["end"]
+    if line.region is None:
+        del row["region"]
     return to_json(row)
 
 

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import os
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipshift.config import ReadingConfig
+from clipshift.config import InputConfig, ReadingConfig, Region
+from clipshift.datasets.fragments import fragment
 from clipshift.errors import DataError, UserError, VideoError
 from clipshift.files import printable
 from clipshift.remote import RemoteFile
 from clipshift.temporal.segments import Segment
 from clipshift.video import ClipReader, Limits, Span, open_clip
 
-# W3C's Media Fragments, as players and browsers understand them behind the name of a video.
-_FRAGMENT = re.compile(r"#t=(?P<start>[0-9]{1,9}(?:\.[0-9]{1,9})?),(?P<end>[0-9]{1,9}(?:\.[0-9]{1,9})?)$")
-
 
 @dataclass(frozen=True)
 class Clip:
-    """One labeled video or frame folder, or a span of a video."""
+    """One labeled video or frame folder, or a part of one: a span of time, a region of the picture, or both."""
 
     path: Path
     """Absolute; of a clip in a store its name."""
     name: str
-    """Relative to the data's root, with forward slashes: what reports show. Of a span with its times, `a.mp4#t=1.5,4`.
-    """
+    """Relative to the data's root, with forward slashes: what reports show. Of a part of a video with its
+    times and place, `a.mp4#t=1.5,4` ([fragments][clipshift.datasets.fragments])."""
     label: int | None
     """Index into the manifest's classes."""
     frames: int | None = None
@@ -35,21 +33,27 @@ class Clip:
     """All its labels, ascending, where a clip may have several; `label` is the first then."""
     span: Span | None = None
     """Start and end in seconds since the first frame, where the clip is a part of the video."""
+    region: Region | None = None
+    """The part of the picture, where it is not all of it; to six digits."""
     address: str | None = None
     """Where the video lies, if it is in a store: what `clipshift.remote` reads."""
     error: UserError | None = None
     """Why what was named is no clip; it is said where the clip is opened, so that the others can go on."""
 
     @property
+    def fragment(self) -> str:
+        """What stands behind the name of the video: times and place; empty of a whole video."""
+        return fragment(self.span, self.region)
+
+    @property
     def video_name(self) -> str:
-        """The name of the video: without the times of a span."""
-        return self.name if self.span is None else self.name.removesuffix(fragment(self.span))
+        """The name of the video: without times and place."""
+        return self.name.removesuffix(self.fragment)
 
     @property
     def source(self) -> str:
-        """The path, with the times of a span: what `predict` takes."""
-        place = str(self.path) if self.address is None else self.address
-        return place if self.span is None else f"{place}{fragment(self.span)}"
+        """The path, with times and place: what `predict` takes."""
+        return (str(self.path) if self.address is None else self.address) + self.fragment
 
     def open(self, reading: ReadingConfig, *, square_pixels: bool = False) -> ClipReader:
         """Opens the clip; see [clipshift.video.open_clip][].
@@ -72,21 +76,28 @@ class Clip:
             frames=self.frames,
             square_pixels=square_pixels,
             span=self.span,
+            region=self.region,
         )
 
+    def open_for(self, settings: InputConfig, reading: ReadingConfig) -> ClipReader:
+        """Opens the clip as a network is to see it.
 
-def fragment(span: Span) -> str:
-    """How a span stands behind the name of its video: `#t=1.5,4`, to the microsecond."""
-    start, end = (f"{seconds:.6f}".rstrip("0").rstrip(".") for seconds in span)
-    return f"#t={start},{end}"
+        Args:
+            settings: Whether pixels are made square, and which part of the picture the network looks at.
+            reading: As of `open`.
 
-
-def split_fragment(name: str) -> tuple[str, Span | None]:
-    """A name without the times of a span behind it, and these times; None where there are none."""
-    match = _FRAGMENT.search(name)
-    if match is None or float(match["end"]) < float(match["start"]):
-        return name, None
-    return name[: match.start()], (float(match["start"]), float(match["end"]))
+        Raises:
+            VideoError: As of `open`; or both the clip and the network have a region of their own.
+            DownloadError: As of `open`.
+        """
+        if self.region is not None and settings.region is not None:
+            raise VideoError(
+                "The clip has a region of its own, and the model looks at a region of every picture.",
+                where=self.source,
+                got=f"input.region={settings.region}",
+                allowed="one of the two",
+            )
+        return self.open(reading, square_pixels=settings.pixel_aspect == "apply")
 
 
 @dataclass(frozen=True)
@@ -160,6 +171,28 @@ class DataSet:
     """One sentence: where the split came from."""
     notes: tuple[str, ...] = ()
     """What a user should know about the reading."""
+
+
+def check_regions(clips: Iterable[Clip], settings: InputConfig, where: Path) -> None:
+    """Sees that a network which looks at a region is given whole pictures.
+
+    Args:
+        clips: Of a data set.
+        settings: Of the network's input.
+        where: The data set.
+
+    Raises:
+        DataError: A clip has a region of its own.
+    """
+    own = [clip.name for clip in clips if clip.region is not None] if settings.region is not None else []
+    if own:
+        raise DataError(
+            "Clips have regions of their own, and the model looks at a region of every picture.",
+            where=where,
+            got=f"input.region={settings.region}; {plural(len(own), 'clip')}: {some(own)}",
+            allowed="one of the two",
+            remedy="leave input.region out, or the column `region` of the list",
+        )
 
 
 def name_of(path: Path, root: Path) -> str:

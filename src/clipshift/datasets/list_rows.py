@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from clipshift.config import Region
 from clipshift.datasets.clip import read_lines
-from clipshift.datasets.spans import read_span
+from clipshift.datasets.spans import read_region, read_span
 from clipshift.errors import DataError
 from clipshift.files import from_json
 from clipshift.temporal.annotations import read_annotations
@@ -44,6 +45,7 @@ class Parsed:
     """Or labels; None of a video in which nothing is marked."""
     frames: int | None = None
     span: Span | None = None
+    region: Region | None = None
     subset: str | None = None
     duration: float | None = None
 
@@ -241,7 +243,8 @@ def _csv_rows(path: Path, lines: list[Line]) -> list[Parsed]:
         if not row["path"] or label == "":
             raise _malformed(path, number, text, "a path and a label")
         frames = _frames(path, number, row.get("frames") or None)
-        rows.append(_marked(Parsed(number, row["path"], label, frames, span), path, row if marks else {}))
+        region = read_region(row.get("region"), Place(path, number))
+        rows.append(_marked(Parsed(number, row["path"], label, frames, span, region), path, row if marks else {}))
     return rows
 
 
@@ -279,17 +282,22 @@ def _json_row(path: Path, line: Line, several: bool, marks: bool) -> Parsed:
     number, label, frames = line[0], row.get("label"), row.get("frames")
     count = _frames(path, number, None if frames is None else str(frames))
     span = read_span(row.get("start"), row.get("end"), Place(path, number))
+    region = read_region(row.get("region"), Place(path, number))
     facts = row if marks else {}
     if marks and label is None and span is None:
         return _marked(Parsed(number, row["path"], None), path, facts)
     if several and isinstance(label, list):
         if not label or any(isinstance(each, bool) or not isinstance(each, int | str) for each in label):
             raise _malformed(path, *line, _JSON_ALLOWED)
-        return _marked(Parsed(number, row["path"], tuple(str(each) for each in label), count, span), path, facts)
+        return _marked(
+            Parsed(number, row["path"], tuple(str(each) for each in label), count, span, region), path, facts
+        )
     if isinstance(label, bool) or not isinstance(label, int | str) or label == "":
         raise _malformed(path, *line, _JSON_ALLOWED)
     # A name in JSON lines is one name, whatever commas it has.
-    return _marked(Parsed(number, row["path"], (str(label),) if several else str(label), count, span), path, facts)
+    return _marked(
+        Parsed(number, row["path"], (str(label),) if several else str(label), count, span, region), path, facts
+    )
 
 
 def _frames(path: Path, number: int, text: str | None) -> int | None:

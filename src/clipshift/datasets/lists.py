@@ -7,6 +7,9 @@ Where a clip may have several labels they are divided by commas, `path 1,5,7`; n
 CSV (comma, semicolon or tab) has a header with `path`, `label` and, for frame folders, `frames`; JSON lines are
 objects with these keys. All are UTF-8.
 
+CSV and JSON lines may have `region`: the clip is that part of the picture, left edge, upper edge, width and height as
+shares of it; in CSV four numbers divided by blanks, in JSON lines a list.
+
 CSV and JSON lines may have `start` and `end`: the clip is that span of the video, in seconds. Then there may be
 `subset` and `duration`, too, and rows without a label and times: videos in which nothing is marked. Kinetics' columns
 (`youtube_id`, `time_start`, `time_end`, `split`) are read as such, and so are ActivityNet's JSON, Label Studio's,
@@ -20,18 +23,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from clipshift.config import Region
 from clipshift.datasets.clip import (
     Clip,
     Manifest,
     MarkedVideo,
     exists,
-    fragment,
     name_of,
     plural,
     read_class_names,
     some,
 )
 from clipshift.datasets.folders import CLASSES_FILE
+from clipshift.datasets.fragments import fragment
 from clipshift.datasets.list_rows import (
     ANNOTATION_SUFFIXES,
     Parsed,
@@ -46,7 +50,7 @@ from clipshift.datasets.list_rows import (
     split_labels,
     whole_number,
 )
-from clipshift.datasets.spans import VideoFinder, read_span, role_of
+from clipshift.datasets.spans import VideoFinder, read_region, read_span, role_of
 from clipshift.errors import DataError
 from clipshift.remote import is_remote
 from clipshift.temporal.annotations.model import Place
@@ -57,6 +61,10 @@ LIST_SUFFIXES = frozenset({".txt", ".lst", ".list", ".csv", ".tsv", ".jsonl", ".
 
 _MOST_CLASSES = 100_000
 """Where only the numbers in a list tell how many classes there are: a slip of the finger must not take all memory."""
+
+
+Listed = tuple[Path | str, Span | None, Region | None]
+"""A clip of a list: a file, or an address in a store, and which part of it."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,12 @@ class Row:
     others: tuple[str, ...] = ()
     """Its further labels."""
     span: Span | None = None
+    region: Region | None = None
+
+    @property
+    def clip(self) -> tuple[Path, Span | None, Region | None]:
+        """What tells the clip from others."""
+        return self.path, self.span, self.region
 
 
 def read_list(
@@ -120,18 +134,21 @@ def read_list(
     clips = tuple(
         Clip(
             path=row.path,
-            name=name_of(row.path, root) + ("" if row.span is None else fragment(row.span)),
+            name=name_of(row.path, root) + fragment(row.span, row.region),
             label=own_labels[0],
             frames=row.frames,
             labels=own_labels if several else (),
             span=row.span,
+            region=row.region,
         )
         for row, own_labels in zip(rows, ordered, strict=True)
     )
     notes = _check_repeats(path, rows, ordered, names)
     if missing:
         notes += (f"{path.name}: {len(missing)} of {plural(len(rows), 'listed clip')} do not exist: {some(missing)}",)
-    marked = _marked_videos(clips, names, root, videos) if any(clip.span is not None for clip in clips) else ()
+    # What is marked in a region is not marked in the whole video.
+    whole = all(clip.region is None for clip in clips) and any(clip.span is not None for clip in clips)
+    marked = _marked_videos(clips, names, root, videos) if whole else ()
     return Manifest(source=path, classes=names, clips=clips, notes=notes, videos=marked)
 
 
@@ -148,7 +165,7 @@ def subsets_of(path: Path) -> frozenset[str]:
     return _roles(path, rows) if any(row.span is not None for row in rows) else frozenset()
 
 
-def stream_clips(path: Path) -> Iterator[tuple[Path | str, Span | None] | DataError]:
+def stream_clips(path: Path) -> Iterator[Listed | DataError]:
     """The clips of a list, for which labels do not matter: what stands beside a path and times is left out.
 
     Text lists may have paths alone. A clip that does not exist is given all the same: opening it says so.
@@ -157,45 +174,46 @@ def stream_clips(path: Path) -> Iterator[tuple[Path | str, Span | None] | DataEr
         path: The list; CSV and JSON lines need the column or key `path`.
 
     Yields:
-        Paths, those relative in the list from the list's folder, or addresses in a store, with their spans; of JSON
-        lines that are malformed, the error.
+        Paths, those relative in the list from the list's folder, or addresses in a store, with their spans and
+        regions; of lines that are malformed, the error.
 
     Raises:
         DataError: The list cannot be read, is empty, or is a malformed table.
     """
     found = partial(_place, VideoFinder((path.parent,)), path.parent)
     if path.suffix.lower() in ANNOTATION_SUFFIXES:
-        yield from (found(row.path, row.span) for row in annotation_rows(path) if row.label is not None)
+        yield from (found(row.path, row.span, row.region) for row in annotation_rows(path) if row.label is not None)
         return
     lines = list_lines(path, "the path of one clip a line")
     if path.suffix.lower() == ".jsonl":
         for line in lines:
             try:
                 row = json_object(path, line)
-                yield found(row["path"], read_span(row.get("start"), row.get("end"), Place(path, line[0])))
+                place = Place(path, line[0])
+                span, region = read_span(row.get("start"), row.get("end"), place), read_region(row.get("region"), place)
+                yield found(row["path"], span, region)
             except DataError as error:
                 yield error
         return
     if is_csv(path, lines):
         for (number, _), row in csv_table(path, lines, needed=("path",)):
             try:
-                span = (
-                    read_span(row["start"], row["end"], Place(path, number)) if {"start", "end"} <= set(row) else None
-                )
-                yield found(row["path"], span)
+                place = Place(path, number)
+                span = read_span(row["start"], row["end"], place) if {"start", "end"} <= set(row) else None
+                yield found(row["path"], span, read_region(row.get("region"), place))
             except DataError as error:
                 yield error
     else:
         for _, text in lines:
-            yield found(_unlabeled(path.parent, text.strip()), None)
+            yield found(_unlabeled(path.parent, text.strip()), None, None)
 
 
-def _place(finder: VideoFinder, folder: Path, text: str, span: Span | None) -> tuple[Path | str, Span | None]:
+def _place(finder: VideoFinder, folder: Path, text: str, span: Span | None, region: Region | None) -> Listed:
     """Where a line's video lies: an address in a store, or a file."""
     if is_remote(text):
-        return text, span
+        return text, span, region
     where = finder.find(text) if span is not None else None
-    return where or folder / text, span
+    return where or folder / text, span, region
 
 
 def gives_labels(path: Path) -> bool:
@@ -257,21 +275,21 @@ def _read_rows(
             videos[where] = videos.get(where) or row.duration
         if row.label is not None:
             first, *others = split_labels(path, row.line, row.label) if several else [str(row.label)]
-            rows.append(Row(row.line, where, first, row.frames, tuple(others), span))
+            rows.append(Row(row.line, where, first, row.frames, tuple(others), span, row.region))
     if not rows:
         raise DataError("The list marks nothing: no row has a label.", where=path, remedy="write a label and its times")
     return _joined(rows) if several and has_spans else rows, missing, videos
 
 
 def _joined(rows: Sequence[Row]) -> list[Row]:
-    """Rows of which none has the span of another: their labels are put together."""
-    joined: dict[tuple[Path, Span | None], Row] = {}
+    """Rows of which none is the part of the video that another is: their labels are put together."""
+    joined: dict[tuple[Path, Span | None, Region | None], Row] = {}
     for row in rows:
-        before = joined.setdefault((row.path, row.span), row)
+        before = joined.setdefault(row.clip, row)
         if before is not row:
             more = (row.label, *row.others)
             others = dict.fromkeys((*before.others, *(name for name in more if name != before.label)))
-            joined[row.path, row.span] = replace(before, others=tuple(others))
+            joined[row.clip] = replace(before, others=tuple(others))
     return list(joined.values())
 
 
@@ -405,16 +423,16 @@ def _check_repeats(
     path: Path, rows: list[Row], labels: list[tuple[int, ...]], names: tuple[str, ...]
 ) -> tuple[str, ...]:
     """Raises DataError for a clip with two labels; clips listed twice with one label become a note."""
-    first: dict[tuple[Path, Span | None], tuple[int | str, tuple[int, ...]]] = {}
+    first: dict[tuple[Path, Span | None, Region | None], tuple[int | str, tuple[int, ...]]] = {}
     repeated = 0
 
     def named(labels: tuple[int, ...]) -> str:
         return ", ".join(names[label] for label in labels)
 
     for row, label in zip(rows, labels, strict=True):
-        line, earlier = first.setdefault((row.path, row.span), (row.line, label))
+        line, earlier = first.setdefault(row.clip, (row.line, label))
         if earlier != label:
-            name = row.path.name + ("" if row.span is None else fragment(row.span))
+            name = row.path.name + fragment(row.span, row.region)
             raise DataError(
                 "A clip is listed twice, with different labels.",
                 where=f"{path}:{row.line}",

@@ -373,6 +373,13 @@ def _read_part(
     manifest = read_list(
         part, bases=bases, root=parts.root, classes=classes, strict=training, several=several, absent=absent, role=role
     )
+    if data.background and any(clip.region is not None for clip in manifest.clips):
+        raise DataError(
+            "Stretches without a label cannot be told where the labels are of regions of the picture.",
+            where=part,
+            got=f"data.background={data.background:g}",
+            remedy="set data.background=0, and list clips of the background with their regions",
+        )
     return _with_background(manifest, data, several=several) if manifest.videos and data.background else manifest
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from clipshift.config import ReadingConfig
-from clipshift.datasets.clip import Clip, MarkedVideo, exists, fragment, plural
+from clipshift.config import ReadingConfig, Region, check_region
+from clipshift.datasets.clip import Clip, MarkedVideo, exists, plural
 from clipshift.datasets.folders import find_clips
+from clipshift.datasets.fragments import fragment, rounded_region
 from clipshift.errors import DataError, VideoError
 from clipshift.parallel.prefetch import available_cores, prefetch
 from clipshift.temporal.annotations.model import Place
@@ -41,6 +42,27 @@ def read_span(start: object, end: object, place: Place) -> Span | None:
     if first < 0:
         raise place.error("A span starts before the video.", f"{first:g} s", "seconds from 0 on")
     return first, last
+
+
+def read_region(value: object, place: Place) -> Region | None:
+    """A region from what a list holds, four numbers or their text divided by blanks or commas; None where it is empty.
+
+    Raises:
+        DataError: These are not four numbers, or no region of a picture.
+    """
+    if value in (None, ""):
+        return None
+    allowed = "left, top, width and height as shares of the picture, such as 0.25 0 0.5 1"
+    parts = value.replace(",", " ").replace(";", " ").split() if isinstance(value, str) else value
+    if not isinstance(parts, list) or len(parts) != 4:
+        raise place.error("A region is not four numbers.", value, allowed)
+    x, y, width, height = (place.number(part, "A part of a region") for part in parts)
+    try:
+        check_region(region := rounded_region(x, y, width, height))
+    except ValueError:
+        what = "A region does not lie inside the picture, or is thinner than a ten-thousandth of it."
+        raise place.error(what, value, allowed) from None
+    return region
 
 
 def role_of(subset: str, place: Place) -> str:

@@ -53,8 +53,9 @@ def make_split(manifest: Manifest, *, fraction: float, seed: int) -> tuple[Manif
     smallest is taken. A class whose clips all come from one source stays in training, which the sentence says.
     The draw of a class depends on the seed and the class's name only, not on the other classes.
 
-    Of spans whole videos are held out, with all spans of theirs and of videos of the same source: in a shuffled order
-    each one that brings the shares of the classes closer to the fraction, and is not the last source of a class.
+    Of spans and regions whole videos are held out, with all parts of theirs and of videos of the same source: in a
+    shuffled order each one that brings the shares of the classes closer to the fraction, and is not the last source
+    of a class.
 
     Args:
         manifest: What to split.
@@ -67,7 +68,7 @@ def make_split(manifest: Manifest, *, fraction: float, seed: int) -> tuple[Manif
     Raises:
         DataError: No class has clips of two sources.
     """
-    if manifest.videos:
+    if manifest.videos or any(clip.region is not None for clip in manifest.clips):
         return _split_videos(manifest, fraction=fraction, seed=seed)
     groups = clip_groups(manifest)
     held: set[int] = set()
@@ -110,7 +111,7 @@ def _parts(manifest: Manifest, held: set[int]) -> list[Manifest]:
 
 
 def _split_videos(manifest: Manifest, *, fraction: float, seed: int) -> tuple[Manifest, Manifest, str]:
-    """`make_split` of a manifest of spans."""
+    """`make_split` of a manifest of parts of videos."""
     groups = clip_groups(manifest, across_classes=True)
     counts = np.zeros((len(groups), len(manifest.classes)), dtype=np.int64)
     for group, row in zip(groups, counts, strict=True):

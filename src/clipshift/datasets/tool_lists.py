@@ -74,6 +74,7 @@ def tool_files(
     Raises:
         DataError: The form has no way to say this.
     """
+    _check_whole_pictures(form, parts, root)
     made = ToolFiles()
     writer = {"videofolder": _videofolder, "fiftyone": _fiftyone, "labelstudio": _label_studio}[form]
     if form != "labelstudio":
@@ -140,6 +141,7 @@ def cvat_tasks(
         DataError: A clip is a folder of frames, or a video does not tell its rate.
         VideoError: A video cannot be read.
     """
+    _check_whole_pictures("cvat", parts, folder)
     _check_videos("cvat", parts)
     texts: dict[Path, str] = {}
     for name, clips in parts.items():
@@ -216,6 +218,18 @@ def _label_studio(part: _Part, made: ToolFiles) -> None:
 
 def _is_folder_name(label: str) -> bool:
     return label not in (".", "..") and not set(label) & set("/\\\0") and not label.startswith(".")
+
+
+def _check_whole_pictures(form: str, parts: Mapping[str, Sequence[Clip]], where: Path) -> None:
+    regions = [clip.name for clips in parts.values() for clip in clips if clip.region is not None]
+    if regions:
+        raise DataError(
+            f"The clips are regions of the picture, which {form} cannot say.",
+            where=where,
+            got=some(regions),
+            allowed="the format clipshift",
+            remedy="cut them into files: clipshift repack DATA --to FOLDER",
+        )
 
 
 def _check_videos(form: str, parts: Mapping[str, Sequence[Clip]]) -> None:

@@ -222,6 +222,8 @@ def _line(clip: Clip, classes: Sequence[str], root: Path, form: ListFormat) -> s
     row: dict[str, object] = {"path": path, "label": classes[clip.label]}
     if clip.span is not None:
         row["start"], row["end"] = clip.span
+    if clip.region is not None:
+        row["region"] = list(clip.region)
     if clip.frames is not None:
         row["frames"] = clip.frames
     if clip.labels:
@@ -279,9 +281,10 @@ def _check_classes(classes: Sequence[str], folder: Path) -> None:
 def _check_writable(classes: Sequence[str], parts: Mapping[str, Sequence[Clip]], root: Path, form: ListFormat) -> None:
     """Raises DataError for what a text list cannot say without doubt."""
     clips = [clip for part in parts.values() for clip in part]
-    if any(clip.span is not None for clip in clips):
+    if any(clip.fragment for clip in clips):
+        kind = "spans of videos" if all(clip.region is None for clip in clips) else "regions of the picture"
         raise DataError(
-            f"The clips are spans of videos, which a list of {form} cannot say.",
+            f"The clips are {kind}, which a list of {form} cannot say.",
             where=root,
             allowed="the format clipshift",
             remedy="cut them into files: clipshift repack DATA --to FOLDER, or clipshift frames",

@@ -24,6 +24,7 @@ from clipshift.config import (
     resolve,
     with_reading,
 )
+from clipshift.datasets.clip import check_regions
 from clipshift.datasets.manifest import Clip, Manifest, read_manifest
 from clipshift.device import Amp, check_amp, pick_device
 from clipshift.errors import ConfigError, DataError, DivergedError
@@ -109,6 +110,7 @@ def evaluate(  # noqa: PLR0913
     spec = scorer.spec
     given_views = {"crops": spec.crops if crops is None else config.evaluate.crops, "clips": clips or spec.clips}
     manifest = read_manifest(data, spec.reading, classes=spec.classes, several=spec.labels == "several")
+    check_regions(manifest.clips, spec.input, manifest.source)
     evaluation = evaluate_manifest(
         scorer,
         manifest,
@@ -244,7 +246,8 @@ def score_clips(
     for label, scored in zip(labels, stream, strict=True):
         logits = None if scored.logits is None else tuple(scored.logits.tolist())
         clip = scored.clip
-        scores.append(ClipScore(clip.name, str(clip.path), label, logits, scored.error, clip.labels, clip.span))
+        part = (clip.span, clip.region)
+        scores.append(ClipScore(clip.name, str(clip.path), label, logits, scored.error, clip.labels, *part))
         if progress is not None:
             progress(len(scores), len(labels))
     return scores

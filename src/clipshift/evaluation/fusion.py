@@ -66,7 +66,9 @@ def fuse(
                 for view, order, part in zip(views, columns, parts, strict=True)
             ]
             logits = tuple(_log_average(logs, shares).tolist())
-        scores.append(ClipScore(score.name, score.path, score.label, logits, error, span=score.span))
+        scores.append(
+            ClipScore(score.name, score.path, score.label, logits, error, span=score.span, region=score.region)
+        )
 
     check_some_read(scores, first.data or parts[0].name)
     scored = [score for score in scores if score.logits is not None]

@@ -14,7 +14,8 @@ import torch
 from rich.cells import cell_len, set_cell_size
 
 from clipshift._version import __version__
-from clipshift.config import ReadingConfig
+from clipshift.config import ReadingConfig, Region
+from clipshift.datasets.fragments import stored_region
 from clipshift.errors import RunError
 from clipshift.evaluation.metrics import (
     CALIBRATION_BINS,
@@ -50,6 +51,7 @@ class ClipScore:
         error: Why it could not be read, one line; None otherwise.
         labels: All right classes, ascending, where a video may have several; `label` is the first then.
         span: Start and end in seconds, where the clip is a part of the video.
+        region: Left, top, width and height as shares of the picture, where it is a part of that.
     """
 
     name: str
@@ -59,6 +61,7 @@ class ClipScore:
     error: str | None
     labels: tuple[int, ...] = ()
     span: Span | None = None
+    region: Region | None = None
 
     @property
     def predicted(self) -> int | None:
@@ -188,6 +191,7 @@ class Evaluation:
             "name": score.name,
             "path": score.path,
             **({} if score.span is None else {"start": score.span[0], "end": score.span[1]}),
+            **({} if score.region is None else {"region": score.region}),
             "label": score.label,
             "class": self.classes[score.label],
             **({"labels": score.labels, "classes": [self.classes[k] for k in score.labels]} if score.labels else {}),
@@ -292,7 +296,8 @@ def _score(line: dict[str, Any], classes: int) -> ClipScore:
         span = (float(line["start"]), float(line["end"]))
         if not (math.isfinite(span[0]) and math.isfinite(span[1]) and 0 <= span[0] <= span[1]):
             raise ValueError(f"a span from {span[0]} to {span[1]}")
-    return ClipScore(line["name"], line["path"], line["label"], logits, line["error"], labels[1:], span)
+    region = stored_region(line.get("region"))
+    return ClipScore(line["name"], line["path"], line["label"], logits, line["error"], labels[1:], span, region)
 
 
 def _rows(values: dict[str, Any]) -> Iterable[str]:

@@ -230,7 +230,7 @@ def _read_all(models: list[Model], clips: list[Clip]) -> tuple[list[Clip], list[
 def _read(model: Model, clip: Clip) -> np.ndarray:
     """The first set of frames of a clip."""
     settings = model.spec.input
-    with clip.open(model.spec.reading, square_pixels=settings.pixel_aspect == "apply") as reader:
+    with clip.open_for(settings, model.spec.reading) as reader:
         video, [indices] = choose_test_frames(reader, settings)
         wanted = sorted(set(indices))
         frames_THWC = video.read(wanted)

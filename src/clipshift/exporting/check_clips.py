@@ -12,6 +12,7 @@ from typing import Any
 from clipshift.config import DataConfig, ModelSpec, ReadingConfig
 from clipshift.datasets.clip import Clip
 from clipshift.datasets.folders import is_frame_folder, subfolders
+from clipshift.datasets.fragments import stored_region
 from clipshift.datasets.lists import LIST_SUFFIXES, gives_labels
 from clipshift.datasets.manifest import read_dataset, read_manifest
 from clipshift.datasets.motion import write_motion_clips
@@ -114,7 +115,13 @@ def validation_clips(run: Path) -> list[Clip]:
     try:
         lines = [from_json(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
         return [
-            Clip(Path(line["path"]), line["name"], line["label"], span=_span(line))
+            Clip(
+                Path(line["path"]),
+                line["name"],
+                line["label"],
+                span=_span(line),
+                region=stored_region(line.get("region")),
+            )
             for line in lines
             if line["split"] == "validation" and line["error"] is None and Path(line["path"]).exists()
         ]

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from clipshift.config import InputConfig, ModelSpec
 from clipshift.models.folding import fold_branches
 from clipshift.models.recognizer import Recognizer
-from clipshift.preprocessing.region import PARTS, edges
 from clipshift.preprocessing.transforms import cut_views, interpolate, normalize
+from clipshift.video.region import PARTS, edges
 
 
 class FramesRecognizer(nn.Module):
@@ -83,7 +83,7 @@ def _cut_square(frames_NCHW: Tensor, x: int, y: int, side: int) -> Tensor:
 
 
 def _part_of(frames_NCHW: Tensor, axis: int, first: int, last: int) -> Tensor:
-    """A region along an axis, as `preprocessing.region.pixel_edges`, by indices as well."""
+    """A region along an axis, as `video.region.pixel_edges`, by indices as well."""
     pixels = frames_NCHW.shape[axis]
     begin = torch.sym_min((2 * first * pixels + PARTS) // (2 * PARTS), pixels - 1)
     end = torch.sym_max((2 * last * pixels + PARTS) // (2 * PARTS), begin + 1)

@@ -145,7 +145,7 @@ class ExportScorer:
             )
 
     def _read(self, clip: Clip, clips: int, reserve: Reserve) -> tuple[np.ndarray, ...]:
-        with clip.open(self.spec.reading, square_pixels=self.spec.input.pixel_aspect == "apply") as reader:
+        with clip.open_for(self.spec.input, self.spec.reading) as reader:
             video, sets = choose_test_frames(reader, self.spec.input, clips)
             wanted = sorted({index for indices in sets for index in indices})
             alone = sets == [wanted]  # as most often; every other way copies the frames

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from clipshift.config import ReadingConfig
-from clipshift.datasets.clip import Clip, fragment, split_fragment
+from clipshift.datasets.clip import Clip
 from clipshift.datasets.folders import is_folder, is_frame_folder, is_left_out
+from clipshift.datasets.fragments import fragment, split_fragment
 from clipshift.datasets.lists import LIST_SUFFIXES, stream_clips
 from clipshift.errors import ConfigError, DataError, UserError, VideoError
 from clipshift.remote import check_address, is_remote, list_store
@@ -26,8 +27,9 @@ def find_clips(sources: Iterable[str | Path], reading: ReadingConfig) -> Iterato
     Args:
         sources: A video file (any suffix: what is named is tried), a folder (its videos and frame folders, also in
             folders below, in the order of their names), a glob pattern, a list (`.txt`, `.csv`, `.jsonl`, also of
-            spans, or `.json` annotations), a span of a video (`a.mp4#t=1.5,4`, in seconds), or `-`: standard input,
-            with any of these a line; a video or folder in a store (`s3://`, `gs://`, `hf://`, `https://` for files).
+            spans and regions, or `.json` annotations), a part of a video (`a.mp4#t=1.5,4`, in seconds,
+            `a.mp4#xywh=percent:25,0,50,100`), or `-`: standard input, with any of these a line;
+            a video or folder in a store (`s3://`, `gs://`, `hf://`, `https://` for files).
         reading: How frame folders are recognized.
 
     Yields:
@@ -75,7 +77,7 @@ def is_one_clip(sources: Sequence[str | Path], reading: ReadingConfig) -> bool:
     try:
         if path.is_dir():
             return is_frame_folder(path, reading.frame_pattern)
-        if split_fragment(str(path))[1] is not None:
+        if split_fragment(str(path))[0] != str(path):
             return True
         return path.is_file() and path.suffix.lower() not in LIST_SUFFIXES
     except (DataError, OSError, ValueError):  # what is wrong with it is said when it is read
@@ -104,10 +106,12 @@ def _clips_of(source: str, reading: ReadingConfig) -> Iterator[Clip]:
             elif is_video_file(match):
                 yield Clip(path=match.absolute(), name=str(match), label=None)
     else:
-        name, span = split_fragment(source)
-        if span is None or not Path(name).is_file():
+        name, span, region = split_fragment(source)
+        there = Path(name).is_file() or (span is None and Path(name).is_dir())
+        if name == source or not there:
             raise DataError("There is no such file or folder.", where=source)
-        yield Clip(path=Path(name).absolute(), name=name + fragment(span), label=None, span=span)
+        part = name + fragment(span, region)
+        yield Clip(path=Path(name).absolute(), name=part, label=None, span=span, region=region)
 
 
 def _is_left_out_below(match: Path, pattern: Path) -> bool:
@@ -136,24 +140,24 @@ def _clips_listed(path: Path) -> Iterator[Clip]:
         if isinstance(listed, DataError):
             yield _no_clip(listed.where or str(path), listed)
         else:
-            video, span = listed
+            video, span, region = listed
             if isinstance(video, str):
                 try:
                     check_address(video)
                 except ConfigError as error:
                     yield _no_clip(error.where or "", error)
                     continue
-            name = str(video) + ("" if span is None else fragment(span))
+            name = str(video) + fragment(span, region)
             address = video if isinstance(video, str) else None
-            yield Clip(path=Path(video).absolute(), name=name, label=None, span=span, address=address)
+            yield Clip(Path(video).absolute(), name, None, span=span, region=region, address=address)
 
 
 def _clips_remote(source: str) -> Iterator[Clip]:
     """A file of a store, or what lies below a folder; what ends as no video is a folder, but on web servers."""
     check_address(source)
-    name, span = split_fragment(source)
-    if span is not None or name.startswith("https://") or is_video_file(name):
-        yield Clip(path=Path(name), name=source, label=None, span=span, address=name)
+    name, span, region = split_fragment(source)
+    if name != source or name.startswith("https://") or is_video_file(name):
+        yield Clip(path=Path(name), name=source, label=None, span=span, region=region, address=name)
         return
     for address, below in list_store(name):
         if is_left_out(address.rpartition("/")[2]):

@@ -47,7 +47,7 @@ def read_views(clip: Clip, settings: InputConfig, data: ReadingConfig, *, crops:
         VideoError: The clip cannot be read.
         ConfigError: `settings.sampling` does not know so many sets of frames.
     """
-    with clip.open(data, square_pixels=settings.pixel_aspect == "apply") as reader:
+    with clip.open_for(settings, data) as reader:
         # Large frames of many sets are decoded and scaled piece by piece: the scaled ones are small.
         piece = max(1, _PIECE_BYTES // (reader.info.width * reader.info.height * 3))
         video, sets = choose_test_frames(reader, settings, clips)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from clipshift.config import Crops, InputConfig
 from clipshift.errors import ExportError
 from clipshift.preprocessing.onnx_nodes import DOUBLE, FLOAT, INT32, INT64, Nodes, Value
-from clipshift.preprocessing.region import PARTS, edges
+from clipshift.video.region import PARTS, edges
 
 _BLOCK = 16
 """New pixels that are computed from one window of old ones."""
@@ -84,7 +84,7 @@ def add_preprocessing(nodes: Nodes, frames: Value, settings: InputConfig, crops:
 
 
 def _part_of(pixels: Value, first: int, last: int) -> tuple[Value, Value]:
-    """Where a region begins along an axis, and its length, as `clipshift.preprocessing.region.pixel_edges`."""
+    """Where a region begins along an axis, and its length, as `clipshift.video.region.pixel_edges`."""
     begin = ((pixels * (2 * first) + PARTS) // (2 * PARTS)).at_most(pixels - 1)
     end = ((pixels * (2 * last) + PARTS) // (2 * PARTS)).at_least(begin + 1)
     return begin, end - begin

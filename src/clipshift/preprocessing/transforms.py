@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from clipshift.config import AugmentConfig, Crops, InputConfig
 from clipshift.preprocessing.augmentation import DRAWS, change_clip
-from clipshift.preprocessing.region import cut_region
+from clipshift.video.region import cut_region
 
 Box = tuple[int, int, int, int]
 """x, y, width, height in pixels."""

@@ -102,7 +102,7 @@ class FeatureStore:
             stamp = f"{facts.st_size} {facts.st_mtime_ns}"
         except OSError:  # said when it is opened
             stamp = "absent"
-        digest = hashlib.sha256(path_bytes(f"{self._identity}\0{clip.path}\0{clip.span}\0{stamp}"))
+        digest = hashlib.sha256(path_bytes(f"{self._identity}\0{clip.path}\0{clip.span}\0{clip.region or ''}\0{stamp}"))
         return digest.hexdigest()[:32]
 
     def _stored(self) -> dict[str, np.ndarray]:

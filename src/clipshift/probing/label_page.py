@@ -83,6 +83,7 @@ def _with_frames(check: LabelCheck, clips: Sequence[CheckedClip]) -> list[dict[s
             limits=limits,
             frame_pattern=check.reading.frame_pattern,
             span=each.clip.span,
+            region=each.clip.region,
         )
         found.append({"clip": each, "pictures": pictures, "gone": gone})
     return found

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from clipshift.config import Region
 from clipshift.datasets.clip import Clip, DataSet, Manifest
 from clipshift.video import Span
 
-ClipKey = tuple[Path, Span | None]
+ClipKey = tuple[Path, Span | None, Region | None]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Trial:
 
 def key_of(clip: Clip) -> ClipKey:
     """What tells a clip from others of a data set, however often that is split."""
-    return clip.path, clip.span
+    return clip.path, clip.span, clip.region
 
 
 def take_shares(

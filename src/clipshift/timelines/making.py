@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from clipshift.config import EventRules, Settings, flatten, with_events
 from clipshift.config.resolving import parse_setting
 from clipshift.datasets.clip import Clip
+from clipshift.datasets.fragments import fragment
 from clipshift.errors import ConfigError, DataError, OutputError, VideoError
 from clipshift.evaluation.report.lanes import make_lanes
 from clipshift.inference.observing import rate_of, rules_of
@@ -241,7 +242,10 @@ def _whole(clips: Iterable[Clip]) -> list[Clip]:
         if clip.span is None:
             found[number] = clip
         else:
-            found.setdefault(clip.path, Clip(clip.path, str(clip.path), None, address=clip.address))
+            name = str(clip.path) + fragment(None, clip.region)
+            found.setdefault(
+                (clip.path, clip.region), Clip(clip.path, name, None, region=clip.region, address=clip.address)
+            )
     return list(found.values())
 
 
@@ -262,6 +266,8 @@ def _job(
 ) -> _Job | Failure:
     if clip.error is not None:
         return Failure(clip.name, one_line(VideoError(clip.error.what, got=clip.error.got)) or "")
+    if clip.region is not None:
+        return Failure(clip.name, "A time line is made of whole pictures; train with input.region for a part of them.")
     if clip.address is not None:
         return Failure(clip.name, "A time line is made of a file on this machine, and this one is in a store.")
     try:

@@ -139,7 +139,7 @@ class TrainingClips(Dataset[Sample]):
         # Of this thread: without workers, the network's threads spin on for a while beside it.
         began = time.thread_time()
         random = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, index, _SAMPLE_TAG]))
-        with clip.open(self.data, square_pixels=self.input.pixel_aspect == "apply") as reader:
+        with clip.open_for(self.input, self.data) as reader:
             video, wanted = choose_training_frames(reader, self.augment.sampling, self.input, random)
             frames_THWC = video.read(wanted)
         decoded = time.thread_time()

@@ -81,6 +81,9 @@ def follow_spans(resolved: Resolved, dataset: DataSet) -> Resolved:
         for segment in video.segments
         if segment.label != BACKGROUND and segment.duration > 0
     ]
+    # Of regions no whole video is marked.
+    regions = [clip.span for clip in dataset.train.clips if clip.region is not None and clip.span is not None]
+    lengths += [end - start for start, end in regions if end > start]
     if not lengths or not config.data.rate_from_spans or "input.rate" in resolved.origin:
         return resolved
     rate = min(1000.0, float(f"{config.input.segments / median(lengths):.3g}"))

@@ -11,6 +11,7 @@ from clipshift.errors import VideoError
 from clipshift.remote import RemoteFile, VideoPath
 from clipshift.video.frame_folder import FrameFolder
 from clipshift.video.limits import Limits
+from clipshift.video.region import RegionReader
 from clipshift.video.span import SpanReader
 from clipshift.video.video_file import VideoFile
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from clipshift.config import Region
     from clipshift.video.reader import ClipInfo, ClipReader
     from clipshift.video.span import Span
 
@@ -46,6 +48,7 @@ def open_clip(
     threads: int = 1,
     square_pixels: bool = False,
     span: Span | None = None,
+    region: Region | None = None,
 ) -> ClipReader:
     """Opens a clip for reading; use it in a `with` statement.
 
@@ -65,6 +68,7 @@ def open_clip(
         square_pixels: Whether frames whose pixels the file declares not to be square (DVD, DV, anamorphic video) are
             scaled in width as players do, by FFmpeg's bicubic scaler. All others are the same either way.
         span: Start and end of the part that is meant, in seconds since the first frame; None: the whole video.
+        region: The part of the picture that is meant, as shares of it; None: all of it.
 
     Returns:
         The reader; its `frame_count` is known.
@@ -76,7 +80,7 @@ def open_clip(
     if isinstance(path, RemoteFile):
         remember = span is not None
         remote = VideoFile(path, limits=limits, threads=threads, square_pixels=square_pixels, remember=remember)
-        return remote if span is None else _part_of(remote, span, path)
+        return _part_of(remote, span, region, path)
     path = Path(path)
     mode = _mode(path)
     reader: ClipReader
@@ -87,12 +91,13 @@ def open_clip(
         raise VideoError("The path is neither a file nor a folder.", where=path)
     else:
         reader = VideoFile(path, limits=limits, threads=threads, square_pixels=square_pixels, remember=span is not None)
-    return reader if span is None else _part_of(reader, span, path)
+    return _part_of(reader, span, region, path)
 
 
-def _part_of(reader: ClipReader, span: Span, path: VideoPath) -> ClipReader:
+def _part_of(reader: ClipReader, span: Span | None, region: Region | None, path: VideoPath) -> ClipReader:
     try:
-        return SpanReader(reader, span)
+        part = reader if span is None else SpanReader(reader, span)
+        return part if region is None else RegionReader(part, region)
     except VideoError as error:
         reader.close()
         raise VideoError(error.what, where=path, got=error.got, remedy=error.remedy) from error

@@ -13,7 +13,8 @@ import numpy as np
 
 from clipshift.config import DataConfig
 from clipshift.datasets.checksums import describe_aspects, file_hash
-from clipshift.datasets.clip import Clip, DataSet, MarkedVideo, absolute, fragment, plural, some
+from clipshift.datasets.clip import Clip, DataSet, MarkedVideo, absolute, plural, some
+from clipshift.datasets.fragments import fragment
 from clipshift.datasets.manifest import read_dataset
 from clipshift.datasets.tools.near_duplicates import LOOK_FRAMES, find_near_duplicates, look_of
 from clipshift.errors import DataError, VideoError
@@ -321,7 +322,7 @@ def _copies(classes: tuple[str, ...], inspected: list[Inspected]) -> list[Findin
     looks = [item.look for item in seen if item.look is not None]
     for pair in find_near_duplicates(looks, [item.seconds for item in seen]):
         first, second = seen[pair.first], seen[pair.second]
-        if first.clip.path == second.clip.path:  # spans of one video look alike
+        if first.clip.path == second.clip.path:  # parts of one video look alike
             continue
         known = together.get(id(first))
         if known is None or known != together.get(id(second)):
@@ -368,21 +369,24 @@ def _copy_finding(
 def _same_bytes(inspected: list[Inspected]) -> list[_Group]:
     """Groups of readable clips with the same bytes; only clips of the same size and length are hashed."""
     candidates: dict[tuple[int, int, int, int], list[Inspected]] = {}
-    spans: set[Path] = set()
+    parts: set[Path] = set()
     for item in inspected:
-        if item.clip.span is not None and (item.clip.path in spans or item.error is not None):
-            continue  # of all spans of a video one stands for its bytes
-        spans.update([item.clip.path] if item.clip.span is not None else [])
+        if item.clip.fragment and (item.clip.path in parts or item.error is not None):
+            continue  # of all parts of a video one stands for its bytes
+        parts.update([item.clip.path] if item.clip.fragment else [])
         if item.error is None:
-            candidates.setdefault(
-                (item.bytes, -1 if item.clip.span else item.frames, item.width, item.height), []
-            ).append(item)
+            candidates.setdefault((item.bytes, -1 if item.clip.span else item.frames, *_size(item)), []).append(item)
     groups: dict[str, list[Inspected]] = {}
     for items in candidates.values():
         for item in items if len(items) > 1 else ():
             with suppress(VideoError):  # removed since it was opened
                 groups.setdefault(file_hash(item.clip.path), []).append(item)
     return [_Group(tuple(items), "") for items in groups.values() if len(items) > 1]
+
+
+def _size(item: Inspected) -> tuple[int, int]:
+    """Width and height of the picture; one for all regions, which do not tell those of their video."""
+    return (item.width, item.height) if item.clip.region is None else (-1, -1)
 
 
 def _shapes(inspected: list[Inspected], segments: int) -> list[Finding]:

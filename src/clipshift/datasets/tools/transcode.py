@@ -27,7 +27,7 @@ from PIL import Image
 
 from clipshift.config import DataConfig
 from clipshift.datasets.checksums import describe_aspects
-from clipshift.datasets.clip import Clip, absolute, fragment, plural, shown
+from clipshift.datasets.clip import Clip, absolute, plural, shown
 from clipshift.datasets.manifest import LabeledParts, read_parts
 from clipshift.datasets.write_lists import WrittenLists, alone, check_folder, write_parts
 from clipshift.errors import DataError, VideoError
@@ -407,12 +407,15 @@ def _rewrite(
 
 
 def _cut_name(clip: Clip) -> str:
-    """The name of a clip; of a span one that is still a name of a video, `a_1.5_4.mp4`."""
-    if clip.span is None:
+    """The name of a clip; of a part of a video one that is still a name of a video, `a_1.5_4.mp4`.
+
+    A region's numbers, hundredths of the picture, stand behind an `x`: `a_1.5_4_x25_0_50_100.mp4`.
+    """
+    if not clip.fragment:
         return clip.name
     name = PurePosixPath(clip.video_name)
-    times = fragment(clip.span).removeprefix("#t=").replace(",", "_")
-    return str(name.with_name(f"{name.stem}_{times}{name.suffix}"))
+    part = clip.fragment.removeprefix("#").removeprefix("t=").replace("xywh=percent:", "x")
+    return str(name.with_name(f"{name.stem}_{part.replace(',', '_').replace('&', '_')}{name.suffix}"))
 
 
 def _notes(form: _Frames | _Video, made: Iterable[_Made]) -> tuple[str, ...]:
@@ -622,7 +625,9 @@ def _write_lists(folder: Path, found: LabeledParts, made: dict[str, _Made]) -> W
             if clip.source in made:
                 new = made[clip.source]
                 path = folder / new.target
-                clips.append(replace(clip, path=path, frames=new.frames if path.is_dir() else None, span=None))
+                clips.append(
+                    replace(clip, path=path, frames=new.frames if path.is_dir() else None, span=None, region=None)
+                )
         parts[name] = clips
     return write_parts(folder, found.classes, parts, root=folder) if any(parts.values()) else None
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipshift.config import Crops, Settings
-from clipshift.datasets.clip import some, split_fragment
+from clipshift.datasets.clip import some
+from clipshift.datasets.fragments import split_fragment
 from clipshift.errors import ConfigError
 from clipshift.evaluation.explaining.explanation import Explanation
 from clipshift.evaluation.explaining.making import Where, explain_with

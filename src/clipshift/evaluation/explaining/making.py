@@ -117,8 +117,8 @@ def _grad_cam(scorer: Scorer, seen: Seen, label: int) -> HeatMaps:
     """Maps of the center crop; of a frame in several sets their mean."""
     from clipshift.evaluation.explaining.grad_cam import grad_cam
     from clipshift.inference.network_scorer import NetworkScorer
-    from clipshift.preprocessing.region import pixel_box
     from clipshift.preprocessing.transforms import scaled_size, test_boxes
+    from clipshift.video.region import pixel_box
 
     if not isinstance(scorer, NetworkScorer):
         raise TypeError("Grad-CAM is of networks")

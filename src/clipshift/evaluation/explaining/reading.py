@@ -34,7 +34,7 @@ def see_clip(scorer: Scorer, clip: Clip, clips: int) -> Seen:
         ConfigError: The model's sampling does not know so many sets.
     """
     settings = scorer.spec.input
-    with clip.open(scorer.spec.reading, square_pixels=settings.pixel_aspect == "apply") as reader:
+    with clip.open_for(settings, scorer.spec.reading) as reader:
         video, sets = choose_test_frames(reader, settings, clips)
         wanted = sorted({index for indices in sets for index in indices})
         piece = max(1, _PIECE_BYTES // (reader.info.width * reader.info.height * 3))

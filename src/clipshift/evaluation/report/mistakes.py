@@ -44,7 +44,7 @@ def explainer(found: RunFiles, device: str = "auto") -> Explain:
         scorer = scorer.with_spec(scorer.spec.model_copy(update={"reading": found.evaluation.reading}))
 
     def explain(score: ClipScore) -> dict[str, Any]:
-        clip = Clip(Path(score.path), score.name, None, span=score.span)
+        clip = Clip(Path(score.path), score.name, None, span=score.span, region=score.region)
         try:
             why = explain_with(scorer, clip, clips=scorer.spec.clips, index=score.predicted)
         except VideoError:  # the card says so where it shows pictures

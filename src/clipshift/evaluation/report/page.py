@@ -309,6 +309,7 @@ def _clip(score: ClipScore, found: RunFiles, evaluation: Evaluation) -> Section:
         limits=Limits.of(reading),
         frame_pattern=reading.frame_pattern,
         span=score.span,
+        region=score.region,
     )
     bars = [
         (evaluation.classes[index], float(chances[index]), index in (score.labels or (score.label,))) for index in best

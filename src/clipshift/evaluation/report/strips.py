@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clipshift.config import Region
 from clipshift.errors import VideoError
 from clipshift.preprocessing.sampling import segment_middles
 from clipshift.video import Limits, Span, open_clip
@@ -20,15 +21,21 @@ _QUALITY = 74
 
 
 def clip_strip(
-    path: Path, *, frames: int, limits: Limits, frame_pattern: str, span: Span | None = None
+    path: Path,
+    *,
+    frames: int,
+    limits: Limits,
+    frame_pattern: str,
+    span: Span | None = None,
+    region: Region | None = None,
 ) -> tuple[list[str], str | None]:
-    """The frames in the middles of `frames` equal parts of a clip, or of a span of it, decoded again from its file.
+    """The frames in the middles of `frames` equal parts of a clip, or of a part of it, decoded again from its file.
 
     Returns:
         Data URIs, and None; or none, and why the clip cannot be read now.
     """
     try:
-        with open_clip(path, limits=limits, frame_pattern=frame_pattern, span=span) as reader:
+        with open_clip(path, limits=limits, frame_pattern=frame_pattern, span=span, region=region) as reader:
             frames_THWC = reader.read(segment_middles(reader.frame_count, frames))
     except VideoError as error:
         return [], error.what

@@ -96,6 +96,8 @@ def _row(clip: Clip) -> dict[str, Any]:
         row["address"] = clip.address
     if clip.span is not None:
         row["span"] = clip.span
+    if clip.region is not None:
+        row["region"] = clip.region
     if clip.error is not None:
         row["error"] = [clip.error.what, clip.error.where, clip.error.got, clip.error.remedy]
     return row
@@ -109,9 +111,10 @@ def clip_of(line: bytes) -> Clip:
         what, where, got, remedy = row["error"]
         error = DataError(what, where=where, got=got, remedy=remedy)
     span = (row["span"][0], row["span"][1]) if "span" in row else None
-    return Clip(
-        path=Path(row["path"]), name=row["name"], label=None, span=span, address=row.get("address"), error=error
-    )
+    x, y, width, height = row.get("region", (0, 0, 0, 0))
+    region = (x, y, width, height) if "region" in row else None
+    address = row.get("address")
+    return Clip(Path(row["path"]), row["name"], None, span=span, region=region, address=address, error=error)
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -8,7 +8,7 @@ from pathlib import Path
 from clipshift.config import Config
 from clipshift.datasets import ClipRecord, DataSet, read_dataset, write_data_jsonl
 from clipshift.datasets.checksums import describe_aspects
-from clipshift.datasets.clip import some
+from clipshift.datasets.clip import check_regions, some
 from clipshift.errors import ConfigError, DataError
 from clipshift.training.samples import mirror_partners
 from clipshift.training.stages.job import Job
@@ -27,6 +27,7 @@ def read_data(data: str | Path, config: Config) -> DataSet:
     """
     _check_labels(config)
     dataset = read_dataset(data, config.data, several=config.train.multi_label)
+    check_regions((*dataset.train.clips, *dataset.validation.clips), config.input, dataset.train.source)
     _check_metric(config, len(dataset.classes))
     _check_classes(config, dataset.classes)
     return dataset

@@ -9,8 +9,8 @@ import pytest
 
 import clipshift
 from clipshift.config import AugmentConfig, InputConfig, Region
-from clipshift.preprocessing.region import cut_region, pixel_box, pixel_edges
 from clipshift.preprocessing.transforms import evaluation_views, training_clip
+from clipshift.video.region import cut_region, pixel_box, pixel_edges
 from tests.exporting.making import noise, save_model
 
 REGION: Region = (0.25, 0.125, 0.5, 0.75)
