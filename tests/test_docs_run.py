@@ -56,6 +56,19 @@ def clipshift() -> Iterator[Commands]:
         yield commands
 
 
+def write_regions(folder: Path, clips: list[Path]) -> None:
+    """The lists of docs/regions.md."""
+    named = [(path.relative_to(folder), path.parent.name) for path in clips]
+    rows = {
+        "seats": [f"{path},{label},0 0 0.5 1" for path, label in named],
+        "labeled_tracks": [f"{path},1,{time},2,3,24,30,{label}" for path, label in named for time in (0, 0.2)],
+        "tracks": [f"clip.mp4,1,{time},2,3,24,30," for time in (0, 0.2)],
+    }
+    for name, lines in rows.items():
+        header = "path,label,region" if name == "seats" else "path,track,time,x,y,w,h,label"
+        (folder / f"{name}.csv").write_text("\n".join([header, *lines]), encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, clipshift: Commands) -> Path:
     """A folder with what the pages take for granted."""
@@ -66,8 +79,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, clipshift: Commands) -> Path
     clip = made / "val" / "left_to_right" / "0000.mp4"
     for name in ("new_clip.mp4", "clip.mp4"):
         shutil.copy(clip, folder / name)
-    halves = [f"{path.relative_to(folder)},{path.parent.name},0 0 0.5 1\n" for path in made.rglob("*.mp4")]
-    (folder / "seats.csv").write_text("path,label,region\n" + "".join(halves), encoding="utf-8")
+    write_regions(folder, sorted(made.rglob("*.mp4")))
     streams = write_motion_streams(folder / "streams", streams=1, seconds=10, size=32)
     for path in streams.iterdir():
         (folder / path.name).symlink_to(path)

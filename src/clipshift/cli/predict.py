@@ -32,6 +32,7 @@ def predict(  # noqa: PLR0913
     crops: Crops | None = None,
     clips: int | None = None,
     coverage: float | None = None,
+    tracks: Text | None = None,
     batch_size: int = 1,
     device: Text = "auto",
     amp: Amp = "fp32",
@@ -43,8 +44,8 @@ def predict(  # noqa: PLR0913
     Args:
         model: Run folder, model folder, exported model, published weights by name, or hf://OWNER/NAME.
         sources: Videos, folders, globs and lists; '-' for standard input, with a path a line; and settings
-            data.KEY=VALUE of reading them: frame_pattern, max_pixels, max_frames, max_seconds; by default those of the
-            model's training.
+            data.KEY=VALUE of reading them: frame_pattern, max_pixels, max_frames, max_seconds, track_seconds,
+            track_margin; by default those of the model's training.
         json_file: File for one JSON line per video; '-' for standard output.
         out: Folder for the answers, in place of text, also s3:// or gs://; the same command again goes on where it
             stopped, and 'clipshift merge' makes one file of them.
@@ -61,6 +62,8 @@ def predict(  # noqa: PLR0913
         clips: Sets of frames per video; by default the model's own.
         coverage: Also give the set of classes that holds the right one at this rate, such as 0.9; of a calibrated
             model.
+        tracks: CSV of boxes over time, path, track, time, x, y, w, h: an answer for each track and stretch of it in
+            the videos, or, where none is named, in all that it names.
         batch_size: Views per forward pass.
         device: auto, cpu, cuda or cuda:N; of an exported ONNX file also tensorrt.
         amp: Precision of a trained model: fp32, bf16 or fp16 (a GPU only); an exported one has its own.
@@ -73,13 +76,15 @@ def predict(  # noqa: PLR0913
     from clipshift.inference.writing import MARKS, write_predictions
 
     names, settings = names_and_settings(sources)
-    if not names:
+    if not names and tracks is None:
         raise UserError("Nothing was named to predict.", allowed="videos, folders, globs and lists")
-    _check_together(json_file=json_file, out=out, shard=shard, embed=embed, engine=engine, coverage=coverage)
+    _check_together(
+        json_file=json_file, out=out, shard=shard, embed=embed, engine=engine, coverage=coverage, tracks=tracks
+    )
     names = ["-" if name == STANDARD_INPUT else name for name in names]
     if json_file not in (None, "-"):
-        check_replaceable(json_file, inputs=[model, *names], marks=MARKS)
-    chosen = (pick_mode(names) if out is None else "throughput") if mode == "auto" else mode
+        check_replaceable(json_file, inputs=[model, *names, *([] if tracks is None else [tracks])], marks=MARKS)
+    chosen = (pick_mode(names) if out is None and tracks is None else "throughput") if mode == "auto" else mode
     with progress_bar("fetching") as progress:
         loaded = clipshift.load(
             model, device=device, amp=amp, threads=threads, mode=chosen, settings=settings, progress=progress
@@ -107,7 +112,7 @@ def predict(  # noqa: PLR0913
             answers = clipshift.embed(loaded, *names, crops=crops, clips=clips, batch_size=batch_size)
         else:
             answers = clipshift.predict(
-                loaded, *names, crops=crops, clips=clips, batch_size=batch_size, coverage=coverage
+                loaded, *names, crops=crops, clips=clips, batch_size=batch_size, coverage=coverage, tracks=tracks
             )
         failed = write_predictions(answers, json_file, top=top, say=say)
     if failed:
@@ -123,6 +128,7 @@ def _check_together(
     embed: bool,
     engine: Literal["plain", "ray"],
     coverage: float | None,
+    tracks: str | None,
 ) -> None:
     """Raise a UserError for options that make no sense together."""
     if out is not None and json_file is not None:
@@ -135,3 +141,9 @@ def _check_together(
         raise UserError("Answers of a Ray cluster go into a folder.", where="--engine", remedy="add --out FOLDER")
     if embed and coverage is not None:
         raise UserError("An embedding has no set of classes.", got="--embed and --coverage", allowed="one of them")
+    if tracks is not None and (out is not None or embed):
+        raise UserError(
+            "A folder of answers, or embeddings, of tracks are those of all videos that the list names.",
+            got="--tracks, and --out or --embed",
+            remedy="name the list of tracks where videos are named",
+        )

@@ -236,6 +236,11 @@ class ReadingConfig(Section):
     """Of lists of spans: clips from stretches without a label, for each span; their class is `background`. 0: none."""
     background_seconds: Positive | None = None
     """Seconds that such a clip lasts; none: the median length of the spans."""
+    track_seconds: Positive | None = None
+    """Of lists of tracks: a track is cut into equal clips that last so long at most; none: a clip for each label, or
+    for the whole track."""
+    track_margin: Annotated[float, Field(ge=0, le=10)] = 0.25
+    """Share by which the box of a track is made wider and higher before the clip is cut out of the picture."""
 
     @property
     def reading(self) -> ReadingConfig:

@@ -123,7 +123,7 @@ def record_video(
     facts: dict[str, Any] = {"bytes": size, "mtime_ns": changed, "sha256": same[0].sha256 if same else None}
     try:
         facts["sha256"] = facts["sha256"] or file_hash(path)
-        with replace(clips[0][0], span=None, region=None).open(data) as reader:
+        with replace(clips[0][0], span=None, region=None, error=None).open(data) as reader:
             return [_probed(record, clip, reader, facts) for record, (clip, _) in zip(blank, clips, strict=True)]
     except VideoError as error:
         return [replace(record, **facts, error=error.what) for record in blank]
@@ -134,6 +134,8 @@ _FACTS = ("frames", "width", "height", "fps", "seconds", "pixel_aspect", "bytes"
 
 def _probed(record: ClipRecord, clip: Clip, reader: ClipReader, facts: dict[str, Any]) -> ClipRecord:
     try:
+        if clip.error is not None:
+            return replace(record, **facts, error=clip.error.what)
         part = reader if clip.span is None else SpanReader(reader, clip.span)
         info = (part if clip.region is None else RegionReader(part, clip.region)).info
     except VideoError as error:

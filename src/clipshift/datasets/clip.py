@@ -17,6 +17,16 @@ from clipshift.video import ClipReader, Limits, Span, open_clip
 
 
 @dataclass(frozen=True)
+class TrackPart:
+    """The track of boxes that a clip is a part of."""
+
+    name: str
+    """As the list of tracks calls it."""
+    cut: bool = False
+    """Whether its boxes reach beyond the picture, at whose edges they are cut."""
+
+
+@dataclass(frozen=True)
 class Clip:
     """One labeled video or frame folder, or a part of one: a span of time, a region of the picture, or both."""
 
@@ -35,6 +45,8 @@ class Clip:
     """Start and end in seconds since the first frame, where the clip is a part of the video."""
     region: Region | None = None
     """The part of the picture, where it is not all of it; to six digits."""
+    track: TrackPart | None = None
+    """Where the clip is of a track; its `region` is what is looked at."""
     address: str | None = None
     """Where the video lies, if it is in a store: what `clipshift.remote` reads."""
     error: UserError | None = None

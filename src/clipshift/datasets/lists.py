@@ -10,6 +10,8 @@ objects with these keys. All are UTF-8.
 CSV and JSON lines may have `region`: the clip is that part of the picture, left edge, upper edge, width and height as
 shares of it; in CSV four numbers divided by blanks, in JSON lines a list.
 
+CSV with the columns `path, track, time, x, y, w, h` is a list of tracks ([tracks][clipshift.datasets.tracks]).
+
 CSV and JSON lines may have `start` and `end`: the clip is that span of the video, in seconds. Then there may be
 `subset` and `duration`, too, and rows without a label and times: videos in which nothing is marked. Kinetics' columns
 (`youtube_id`, `time_start`, `time_end`, `split`) are read as such, and so are ActivityNet's JSON, Label Studio's,
@@ -23,11 +25,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from clipshift.config import Region
+from clipshift.config import ReadingConfig, Region
 from clipshift.datasets.clip import (
     Clip,
     Manifest,
     MarkedVideo,
+    TrackPart,
     exists,
     name_of,
     plural,
@@ -51,7 +54,9 @@ from clipshift.datasets.list_rows import (
     whole_number,
 )
 from clipshift.datasets.spans import VideoFinder, read_region, read_span, role_of
-from clipshift.errors import DataError
+from clipshift.datasets.tracks import Facts, is_tracks, look_at, read_tracks, stretches, video_facts
+from clipshift.errors import DataError, UserError
+from clipshift.parallel.prefetch import prefetch
 from clipshift.remote import is_remote
 from clipshift.temporal.annotations.model import Place
 from clipshift.temporal.segments import Segment
@@ -79,6 +84,8 @@ class Row:
     """Its further labels."""
     span: Span | None = None
     region: Region | None = None
+    track: TrackPart | None = None
+    error: UserError | None = None
 
     @property
     def clip(self) -> tuple[Path, Span | None, Region | None]:
@@ -86,7 +93,7 @@ class Row:
         return self.path, self.span, self.region
 
 
-def read_list(
+def read_list(  # noqa: PLR0913
     path: Path,
     *,
     bases: Sequence[Path],
@@ -96,6 +103,7 @@ def read_list(
     several: bool = False,
     absent: bool = False,
     role: str | None = None,
+    reading: ReadingConfig = ReadingConfig(),  # noqa: B008 - frozen
 ) -> Manifest:
     """Reads a list of labeled clips; they keep their order.
 
@@ -113,11 +121,17 @@ def read_list(
         absent: Whether clips that do not exist are kept, and noted: opening them says so. Where none exists, that is
             an error all the same: of the list, or of where it lies.
         role: Of a list of spans with several subsets: the one that is read, `train`, `val` or `test`.
+        reading: Of a list of tracks: what is looked at, and how videos are opened for their sizes.
 
     Raises:
         DataError: A malformed line, an unknown label, a missing file, or a clip with two labels.
     """
-    rows, missing, videos = _read_rows(path, bases, several, role)
+    videos: dict[Path, float | None] = {}
+    track_notes: tuple[str, ...] = ()
+    if is_tracks(path):
+        rows, missing, track_notes = _track_rows(path, bases, several, role, reading)
+    else:
+        rows, missing, videos = _read_rows(path, bases, several, role)
     if missing and not (absent and len(missing) < len(rows)):
         raise _missing_files(path, bases, rows, missing)
     beside = path.parent / CLASSES_FILE
@@ -140,14 +154,18 @@ def read_list(
             labels=own_labels if several else (),
             span=row.span,
             region=row.region,
+            track=row.track,
+            error=row.error,
         )
         for row, own_labels in zip(rows, ordered, strict=True)
     )
-    notes = _check_repeats(path, rows, ordered, names)
+    notes = (*track_notes, *_check_repeats(path, rows, ordered, names))
     if missing:
         notes += (f"{path.name}: {len(missing)} of {plural(len(rows), 'listed clip')} do not exist: {some(missing)}",)
     # What is marked in a region is not marked in the whole video.
-    whole = all(clip.region is None for clip in clips) and any(clip.span is not None for clip in clips)
+    whole = all(clip.region is None and clip.track is None for clip in clips) and any(
+        clip.span is not None for clip in clips
+    )
     marked = _marked_videos(clips, names, root, videos) if whole else ()
     return Manifest(source=path, classes=names, clips=clips, notes=notes, videos=marked)
 
@@ -160,6 +178,9 @@ def subsets_of(path: Path) -> frozenset[str]:
     """
     if path.suffix.lower() not in (".csv", ".tsv", ".jsonl", *ANNOTATION_SUFFIXES):
         return frozenset()
+    if is_tracks(path):
+        tracks = read_tracks(path, list_lines(path, "the names of the columns"))
+        return _roles(path, [Parsed(track.lines[0], track.path, None, subset=track.subset) for track in tracks])
     # Labels do not matter here: as a list with several of them more is understood.
     rows = parse_list(path, several=True, find=lambda _: None)
     return _roles(path, rows) if any(row.span is not None for row in rows) else frozenset()
@@ -279,6 +300,65 @@ def _read_rows(
     if not rows:
         raise DataError("The list marks nothing: no row has a label.", where=path, remedy="write a label and its times")
     return _joined(rows) if several and has_spans else rows, missing, videos
+
+
+def _track_rows(
+    path: Path, bases: Sequence[Path], several: bool, role: str | None, reading: ReadingConfig
+) -> tuple[list[Row], list[str], tuple[str, ...]]:
+    """The rows of a list of tracks, one for each labeled stretch; those without their video, in words; and notes.
+
+    Videos are opened for their sizes and lengths; what cannot be looked at has an error, which opening it says.
+    """
+    tracks = read_tracks(path, list_lines(path, "a box a line, below the names of the columns"))
+    subsets = [Parsed(track.lines[0], track.path, None, subset=track.subset) for track in tracks]
+    if role is not None and len(_roles(path, subsets)) > 1:
+        tracks = [one for one in tracks if role_of(one.subset or "", Place(path, one.lines[0])) == role]
+    finder = VideoFinder(bases)
+    found = {track.path: finder.find(track.path) for track in tracks}
+    facts = dict(prefetch(partial(_facts_of, reading=reading), {where for where in found.values() if where}, 4))
+    rows: list[Row] = []
+    missing: list[str] = []
+    unlabeled = 0
+    for track in tracks:
+        where = found[track.path]
+        missing += [f"{track.path} (line {track.lines[0]})"] if where is None else []
+        for stretch in stretches(track, reading.track_seconds):
+            line: int | str = stretch.line if stretch.part == 0 else f"{stretch.line} (part {stretch.part + 1})"
+            if not stretch.label:
+                unlabeled += 1
+                continue
+            first, *others = split_labels(path, line, stretch.label) if several else [stretch.label]
+            row = Row(line, where or bases[0] / track.path, first, None, tuple(others), stretch.span)
+            if where is not None:
+                clip = look_at(track, stretch, Clip(where, "", None), facts[where], reading)
+                row = replace(row, region=clip.region, track=clip.track, error=clip.error)
+            rows.append(row)
+    if not rows:
+        raise DataError("The tracks have no labels.", where=path, remedy="write a label beside the boxes")
+    return rows, missing, _notes_on_tracks(path, rows, unlabeled)
+
+
+def _facts_of(video: Path, reading: ReadingConfig) -> tuple[Path, Facts | UserError]:
+    try:
+        return video, video_facts(video, reading)
+    except UserError as error:
+        return video, error
+
+
+def _notes_on_tracks(path: Path, rows: Sequence[Row], unlabeled: int) -> tuple[str, ...]:
+    bad = [row for row in rows if row.error is not None]
+    cut = sum(row.track is not None and row.track.cut for row in rows)
+    notes = []
+    if bad and bad[0].error is not None:
+        notes.append(
+            f"{path.name}: {len(bad)} of {plural(len(rows), 'clip')} of tracks cannot be looked at, such as line "
+            f"{bad[0].line}: {bad[0].error.what}"
+        )
+    if cut:
+        notes.append(f"{path.name}: boxes of {plural(cut, 'clip')} reach beyond the picture, and are cut at its edges")
+    if unlabeled:
+        notes.append(f"{path.name}: {plural(unlabeled, 'part')} of tracks without a label: not used")
+    return tuple(notes)
 
 
 def _joined(rows: Sequence[Row]) -> list[Row]:

@@ -371,7 +371,15 @@ def _read_part(
         raise DataError("A part of the data set is neither a folder nor a list.", where=part, allowed=_FORMS)
     bases = (part.parent, *parts.bases)
     manifest = read_list(
-        part, bases=bases, root=parts.root, classes=classes, strict=training, several=several, absent=absent, role=role
+        part,
+        bases=bases,
+        root=parts.root,
+        classes=classes,
+        strict=training,
+        several=several,
+        absent=absent,
+        role=role,
+        reading=data.reading,
     )
     if data.background and any(clip.region is not None for clip in manifest.clips):
         raise DataError(

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from clipshift.datasets.clip import TrackPart
+
 UNKNOWN = "unknown"
 """The answer for a video that is unlike all that the model has learnt from."""
 
@@ -23,6 +25,7 @@ class Prediction:
         class_set: These classes, best first.
         familiarity: Cosine with the nearest clip that the model has learnt from; None where it remembers none.
         unknown: Whether that is too little, so that the video is none of the classes.
+        track: Of which track the answer is, where it is of one.
     """
 
     path: str
@@ -32,6 +35,7 @@ class Prediction:
     class_set: tuple[str, ...] = ()
     familiarity: float | None = None
     unknown: bool = False
+    track: TrackPart | None = None
 
     @property
     def label(self) -> str:
@@ -46,7 +50,8 @@ class Prediction:
     def to_json(self) -> dict[str, Any]:
         """All classes and probabilities, best first, and the set of classes where one was asked for."""
         ranked = {name: round(chance, 6) for name, chance in self.top(len(self.classes))}
-        answer: dict[str, Any] = {"path": self.path, "label": self.label, "probabilities": ranked}
+        answer: dict[str, Any] = {"path": self.path, **_of_track(self.track), "label": self.label}
+        answer["probabilities"] = ranked
         if self.familiarity is not None:
             answer |= {"unknown": self.unknown, "familiarity": round(self.familiarity, 6)}
         if self.coverage is not None:
@@ -78,11 +83,17 @@ class Failure:
     Attributes:
         path: What was asked for.
         error: Why, in one line.
+        track: Of which track an answer was wanted, where it was of one.
     """
 
     path: str
     error: str
+    track: TrackPart | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The path and the error."""
-        return {"path": self.path, "error": self.error}
+        return {"path": self.path, **_of_track(self.track), "error": self.error}
+
+
+def _of_track(track: TrackPart | None) -> dict[str, Any]:
+    return {} if track is None else {"track": track.name, "cut_at_edge": track.cut}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +18,7 @@ from clipshift.inference.probabilities import classes_of_set, probabilities, set
 from clipshift.inference.reference import resolve_model
 from clipshift.inference.reopening import Opening, check_same, what_is_pickled
 from clipshift.inference.scorer import Scorer
-from clipshift.inference.sources import find_clips, is_one_clip
+from clipshift.inference.sources import clips_of_tracks, find_clips, is_one_clip
 from clipshift.inference.stream_state import StreamScores, StreamState, as_batch
 from clipshift.parallel.prefetch import pick_threads
 
@@ -128,6 +128,7 @@ class Model:
         batch_size: int = 1,
         workers: int | Literal["auto"] = "auto",
         coverage: float | None = None,
+        tracks: str | Path | None = None,
     ) -> Iterator[Prediction | Failure]:
         """Classify many videos in their order, in memory that does not grow with their number.
 
@@ -139,6 +140,9 @@ class Model:
             workers: Threads that decode ahead of the network or, on the CPU with `batch_size=1`, also run it,
                 each for a video of its own. Of exported models that is done by those loaded with `mode="throughput"`.
             coverage: Also give the set of classes that holds the right one at this rate, in (0, 1).
+            tracks: CSV of boxes over time, `path, track, time, x, y, w, h`; then there is an answer for each track and
+                stretch of it in the videos, which are files, or without videos in all that it names
+                ([tracks][clipshift.datasets.tracks]).
 
         Returns:
             For each video the probabilities, or why it could not be read, or that a source does not exist or holds no
@@ -152,7 +156,11 @@ class Model:
             set_threshold(self.spec, coverage)  # it raises before anything is read
         if isinstance(sources, str | Path):
             sources = [sources]
-        found, views = find_clips(sources, self.spec.reading), self.views(crops, clips, batch_size)
+        views = self.views(crops, clips, batch_size)
+        if tracks is None:
+            found = find_clips(sources, self.spec.reading)
+        else:
+            found = clips_of_tracks(tracks, list(sources), self.spec.reading)
         return self.predict_clips(found, views, workers=pick_threads(workers), coverage=coverage)
 
     def predict_clips(
@@ -170,10 +178,12 @@ class Model:
             As `predict_many`.
         """
         for scored in self.scorer.stream(clips, views, workers=workers):
+            track = scored.clip.track
             if scored.logits is None:
-                yield Failure(scored.clip.name, scored.error or "")
+                yield Failure(scored.clip.name, scored.error or "", track)
             else:
-                yield self.answer(scored.clip.name, scored.logits, scored.familiarity, coverage)
+                answer = self.answer(scored.clip.name, scored.logits, scored.familiarity, coverage)
+                yield answer if track is None else replace(answer, track=track)
 
     def answer(
         self, path: str, logits: np.ndarray, familiarity: float | None = None, coverage: float | None = None
@@ -323,6 +333,7 @@ def predict(  # noqa: PLR0913
     amp: Amp = "fp32",
     workers: int | Literal["auto"] = "auto",
     coverage: float | None = None,
+    tracks: str | Path | None = None,
     settings: Settings | Sequence[Settings] = (),
 ) -> Iterator[Prediction | Failure]:
     """Classify videos: `Model.predict_many` for a model that is loaded first, for throughput if they may be several.
@@ -332,7 +343,7 @@ def predict(  # noqa: PLR0913
     """
     loaded = loaded_model(model, sources, device=device, amp=amp, settings=settings)
     return loaded.predict_many(
-        sources, crops=crops, clips=clips, batch_size=batch_size, workers=workers, coverage=coverage
+        sources, crops=crops, clips=clips, batch_size=batch_size, workers=workers, coverage=coverage, tracks=tracks
     )
 
 

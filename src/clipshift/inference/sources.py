@@ -13,6 +13,7 @@ from clipshift.datasets.clip import Clip
 from clipshift.datasets.folders import is_folder, is_frame_folder, is_left_out
 from clipshift.datasets.fragments import fragment, split_fragment
 from clipshift.datasets.lists import LIST_SUFFIXES, stream_clips
+from clipshift.datasets.tracks import COLUMNS, is_tracks, track_clips
 from clipshift.errors import ConfigError, DataError, UserError, VideoError
 from clipshift.remote import check_address, is_remote, list_store
 from clipshift.video import is_video_file
@@ -27,7 +28,7 @@ def find_clips(sources: Iterable[str | Path], reading: ReadingConfig) -> Iterato
     Args:
         sources: A video file (any suffix: what is named is tried), a folder (its videos and frame folders, also in
             folders below, in the order of their names), a glob pattern, a list (`.txt`, `.csv`, `.jsonl`, also of
-            spans and regions, or `.json` annotations), a part of a video (`a.mp4#t=1.5,4`, in seconds,
+            spans, regions and tracks, or `.json` annotations), a part of a video (`a.mp4#t=1.5,4`, in seconds,
             `a.mp4#xywh=percent:25,0,50,100`), or `-`: standard input, with any of these a line;
             a video or folder in a store (`s3://`, `gs://`, `hf://`, `https://` for files).
         reading: How frame folders are recognized.
@@ -52,6 +53,29 @@ def find_clips(sources: Iterable[str | Path], reading: ReadingConfig) -> Iterato
             if not found:
                 remedy = "name a video, a folder, a glob or a list"
                 yield _no_clip(source, DataError("There is no video here.", where=source, remedy=remedy))
+
+
+def clips_of_tracks(tracks: str | Path, videos: Sequence[str | Path], reading: ReadingConfig) -> Iterator[Clip]:
+    """The clips of tracks in some videos.
+
+    Args:
+        tracks: A list of tracks.
+        videos: Files; of one without a track comes a clip with an error. None: all of the list.
+        reading: How tracks are cut into clips.
+
+    Raises:
+        DataError: This is no list of tracks, it cannot be read, or is malformed.
+    """
+    path = Path(tracks)
+    if not path.is_file() or not is_tracks(path):
+        raise DataError("This is no list of tracks.", where=path, allowed=f"CSV with the columns {', '.join(COLUMNS)}")
+    only = [Path(video).resolve() for video in videos] if videos else None
+    left = dict.fromkeys(only or ())
+    for clip in track_clips(path, reading, only=only):
+        left.pop(clip.path.resolve(), None)
+        yield clip
+    for video in left:
+        yield _no_clip(str(video), DataError("There is no track of this video.", where=video, got=path))
 
 
 def find_clips_of(source: str | Path, reading: ReadingConfig) -> list[Clip]:
@@ -94,7 +118,7 @@ def _clips_of(source: str, reading: ReadingConfig) -> Iterator[Clip]:
         yield from _clips_below(path, reading)
     elif path.exists():
         if path.suffix.lower() in LIST_SUFFIXES:
-            yield from _clips_listed(path)
+            yield from track_clips(path, reading) if is_tracks(path) else _clips_listed(path)
         else:
             yield Clip(path=path.absolute(), name=source, label=None)
     elif glob.has_magic(source):

@@ -76,11 +76,17 @@ def as_text(answer: Prediction | Embedding | Failure, top: int) -> str:
     braces before them; of an unknown video they are the nearest.
     """
     if isinstance(answer, Failure):
-        return f"{printable(answer.path)}: ERROR {answer.error}"
+        return f"{printable(answer.path)}{_of_track(answer)}: ERROR {answer.error}"
     if isinstance(answer, Embedding):
         return f"{printable(answer.path)}: {len(answer.vector)} numbers, length {np.linalg.norm(answer.vector):.3g}"
     chances = ", ".join(f"{name} {chance:.1%}" for name, chance in answer.top(top))
     asked = "" if answer.coverage is None else f"{{{', '.join(answer.class_set)}}}  "
     if answer.unknown:
         chances = f"{UNKNOWN} (nearest: {chances})"
-    return f"{printable(answer.path)}: {asked}{chances}"
+    return f"{printable(answer.path)}{_of_track(answer)}: {asked}{chances}"
+
+
+def _of_track(answer: Prediction | Failure) -> str:
+    if answer.track is None:
+        return ""
+    return f" track {printable(answer.track.name)}" + (" (cut at the edge of the picture)" if answer.track.cut else "")

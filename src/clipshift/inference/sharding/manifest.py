@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from clipshift.config import ReadingConfig
 from clipshift.config.schema import Section
-from clipshift.datasets.clip import Clip
+from clipshift.datasets.clip import Clip, TrackPart
 from clipshift.errors import DataError
 from clipshift.files import from_json, to_json, write_whole
 from clipshift.inference.sources import find_clips
@@ -98,6 +98,8 @@ def _row(clip: Clip) -> dict[str, Any]:
         row["span"] = clip.span
     if clip.region is not None:
         row["region"] = clip.region
+    if clip.track is not None:
+        row["track"] = [clip.track.name, clip.track.cut]
     if clip.error is not None:
         row["error"] = [clip.error.what, clip.error.where, clip.error.got, clip.error.remedy]
     return row
@@ -114,7 +116,10 @@ def clip_of(line: bytes) -> Clip:
     x, y, width, height = row.get("region", (0, 0, 0, 0))
     region = (x, y, width, height) if "region" in row else None
     address = row.get("address")
-    return Clip(Path(row["path"]), row["name"], None, span=span, region=region, address=address, error=error)
+    track = TrackPart(*row["track"]) if "track" in row else None
+    return Clip(
+        Path(row["path"]), row["name"], None, span=span, region=region, track=track, address=address, error=error
+    )
 
 
 def read_manifest(path: Path) -> Manifest:
