@@ -9,9 +9,10 @@ readers take turns, so that a busy machine slows all of them alike, and each tur
 finds the caches warm from its like; with one thread they share one core, so that none gains by threads that were not
 asked for. The table shows, as medians over the turns, the CPU's milliseconds (of all threads; what others do on
 the machine counts little in it), and in brackets how often clipshift's time fits into the other's: the median of the
-turns' ratios. Frames that differ from plain PyAV's are marked. `--sums` shows, in place of each clip, its folder inside
-FOLDER: the mean of its clips' times, and in brackets the median of their ratios. torchcodec, decord and OpenCV take
-part where they are installed: `pip install 'clipshift[bench]'`.
+turns' ratios. With several threads it shows elapsed milliseconds, and clipshift with one thread as one more reader.
+Frames that differ from plain PyAV's are marked. `--sums` shows, in place of each clip, its folder inside FOLDER: the
+mean of its clips' times, and in brackets the median of their ratios. torchcodec, decord and OpenCV take part where they
+are installed: `pip install 'clipshift[bench]'`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from typing import Any
 
 import av
 import numpy as np
-from common import bar_chart, ratio, take_turns, write_json
+from common import bar_chart, ratio, spread, take_turns, write_json
 
 from clipshift.datasets.tools.transcode import repack_videos
 from clipshift.preprocessing.sampling import segment_middles
@@ -42,6 +43,10 @@ Reader = Callable[[Path, list[int], int], np.ndarray]
 
 def read_clipshift(path: Path, indices: list[int], threads: int) -> np.ndarray:
     return decode(path, indices, threads=threads)
+
+
+def read_with_one_thread(path: Path, indices: list[int], threads: int) -> np.ndarray:  # noqa: ARG001 - as all readers
+    return decode(path, indices)
 
 
 def read_pyav(path: Path, indices: list[int], threads: int) -> np.ndarray:
@@ -158,6 +163,7 @@ def measure_clip(
     figures: dict[str, Any] = {"clip": name, "frames": info.frames, "wanted": frames, "codec": info.codec, "size": size}
     figures["readers"] = {}
     usable = {}
+    measure = "cpu_ms" if threads == 1 else "elapsed_ms"
     for reader, read in readers.items():
         try:
             difference = np.abs(read(path, indices, threads).astype(np.int16) - reference)
@@ -171,8 +177,9 @@ def measure_clip(
             }
     taken = take_turns(usable, repeat=repeat)
     for reader, times in taken.items():
-        ours = taken["clipshift"].cpu_ms
-        figures["readers"][reader] |= times.to_json() | {"ratio": round(ratio(times.cpu_ms, ours), 3)}
+        theirs, ours = (getattr(each, measure) for each in (times, taken["clipshift"]))
+        shown = {"ms": round(median(theirs), 3), "spread_ms": round(spread(theirs), 3)}
+        figures["readers"][reader] |= times.to_json() | shown | {"ratio": round(ratio(theirs, ours), 3)}
     return figures
 
 
@@ -188,9 +195,9 @@ def table(results: list[dict[str, Any]], names: list[str]) -> str:
                 cells.append("failed")
                 continue
             differ = f", {theirs['frames_that_differ']} differ" if theirs["frames_that_differ"] else ""
-            cells.append(f"{theirs['cpu_ms']:.1f} ({theirs['ratio']:.2f}){differ}")
+            cells.append(f"{theirs['ms']:.1f} ({theirs['ratio']:.2f}){differ}")
         differ = f", {ours['frames_that_differ']} differ" if ours["frames_that_differ"] else ""
-        own = f"{ours['cpu_ms']:.1f} ± {ours['processor_spread_ms']:.1f}{differ}"
+        own = f"{ours['ms']:.1f} ± {ours['spread_ms']:.1f}{differ}"
         lines.append(
             f"| {result['clip']} | {result['wanted']} of {result['frames']} | {own} | " + " | ".join(cells) + " |"
         )
@@ -211,11 +218,11 @@ def sums_table(results: list[dict[str, Any]], names: list[str]) -> str:
     for folder, clips in by_folder(results).items():
         cells = []
         for name in names:
-            times = [readers[name]["cpu_ms"] for readers in clips if "error" not in readers[name]]
+            times = [readers[name]["ms"] for readers in clips if "error" not in readers[name]]
             ratios = [readers[name]["ratio"] for readers in clips if "error" not in readers[name]]
             failed = f", {len(clips) - len(times)} failed" if len(times) < len(clips) else ""
             cells.append(f"{fmean(times):.1f} ({median(ratios):.2f}){failed}" if times else "failed")
-        own = fmean(readers["clipshift"]["cpu_ms"] for readers in clips)
+        own = fmean(readers["clipshift"]["ms"] for readers in clips)
         lines.append(f"| {folder} | {len(clips)} | {own:.1f} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -224,7 +231,7 @@ def clip_bars(results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """The chart's bars: what each reader took for each clip."""
     return {
         f"{result['clip']}, {result['wanted']} frames": {
-            name: reader["cpu_ms"] for name, reader in result["readers"].items() if "ratio" in reader
+            name: reader["ms"] for name, reader in result["readers"].items() if "ratio" in reader
         }
         for result in results
     }
@@ -234,7 +241,7 @@ def sums_bars(results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """The chart's bars: the mean of what each reader took for the clips of each folder, if it read all of them."""
     return {
         f"{folder}, {len(clips)} clips": {
-            name: fmean(readers[name]["cpu_ms"] for readers in clips)
+            name: fmean(readers[name]["ms"] for readers in clips)
             for name in clips[0]
             if not any("error" in readers[name] for readers in clips)
         }
@@ -315,6 +322,10 @@ def main() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     found = {name: each for name, each in OTHERS.items() if find_spec(each[0]) is not None}
     readers: dict[str, Reader] = {"clipshift": read_clipshift} | {name: each[2] for name, each in found.items()}
+    names = list(found)
+    if arguments.threads > 1:
+        readers["clipshift, 1 thread"] = read_with_one_thread
+        names.insert(0, "clipshift, 1 thread")
     how = {"threads": arguments.threads, "repeat": arguments.repeat}
     with tempfile.TemporaryDirectory() as scratch:
         clips = find_clips(arguments.folder, arguments.made or arguments.folder is None, Path(scratch))
@@ -325,7 +336,7 @@ def main() -> None:
             for frames in arguments.frames
             for name, path in clips.items()
         ]
-        print((sums_table if arguments.sums else table)(results, list(found)))
+        print((sums_table if arguments.sums else table)(results, names))
         again = []
         if arguments.repacked:
             new = repacked(clips, Path(scratch))
@@ -339,7 +350,8 @@ def main() -> None:
         write_json(arguments.json, {"versions": versions, "clips": results, "repacked": again})
     if arguments.chart is not None:
         bars = sums_bars(results) if arguments.sums else clip_bars(results)
-        bar_chart(arguments.chart, "Opening a clip and reading its frames", "CPU's milliseconds, less is better", bars)
+        unit = "CPU's milliseconds" if arguments.threads == 1 else "milliseconds"
+        bar_chart(arguments.chart, "Opening a clip and reading its frames", f"{unit}, less is better", bars)
 
 
 if __name__ == "__main__":

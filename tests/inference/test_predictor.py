@@ -17,18 +17,22 @@ import pytest
 import torch
 
 import clipshift
-from clipshift.config import InputConfig, ModelConfig, ModelSpec
+from clipshift.config import InputConfig, ModelConfig, ModelSpec, ReadingConfig
+from clipshift.datasets.clip import Clip
 from clipshift.datasets.motion import write_motion_clips
 from clipshift.errors import ConfigError, OutputError, VideoError, WeightsError
 from clipshift.inference.network_scorer import NetworkScorer
 from clipshift.inference.predictions import Failure, Prediction
 from clipshift.inference.predictor import pick_mode
+from clipshift.inference.sources import pick_workers
 from clipshift.inference.views import views_of_frames
 from clipshift.inference.writing import as_text, write_predictions
 from clipshift.models.bundle import save_bundle
 from clipshift.models.recognizer import Recognizer
+from clipshift.parallel import prefetch
+from clipshift.parallel.prefetch import pick_threads
 from clipshift.preprocessing.transforms import normalize
-from clipshift.video import decode, probe
+from clipshift.video import ClipReader, decode, open_clip, probe
 
 CLASSES = ("wave", "Gruß", "jump & run")
 
@@ -210,6 +214,28 @@ def test_one_video_is_answered_soon_and_several_for_throughput(clips: Path, tmp_
     assert [pick_mode(sources) for sources in ([one], [frames])] == ["latency"] * 2
     several = ([one, one], [clips], [listed], [str(clips / "*" / "*.mp4")], ["not there"])
     assert [pick_mode(sources) for sources in several] == ["throughput"] * 5
+    assert [pick_workers(sources, "auto", ReadingConfig()) for sources in ([one], (frames,))] == [0, 0]
+    assert [pick_workers([one], workers, ReadingConfig()) for workers in (0, 3)] == [0, 3]
+    cores = pick_threads("auto")
+    assert [pick_workers(sources, "auto", ReadingConfig()) for sources in (*several, iter([one]))] == [cores] * 6
+
+
+def test_one_video_alone_is_decoded_and_answered_by_all_cores(
+    model: clipshift.Model, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+
+    def noting(clip: Clip, reading: ReadingConfig, *, square_pixels: bool = False, threads: int = 1) -> ClipReader:
+        opened.append(threads)
+        return open_clip(clip.path, square_pixels=square_pixels, threads=threads)
+
+    monkeypatch.setattr(Clip, "open", noting)
+    monkeypatch.setattr(prefetch, "available_cores", lambda: 3)
+    one = first_clip(clips)
+    assert len([model.predict(one), *model.predict_many([one]), *clipshift.predict(model, one)]) == 3
+    assert opened == [3, 3, 3]
+    assert len(list(model.predict_many([one, one]))) == 2
+    assert opened[3:] == [1, 1]
 
 
 def test_top_never_exceeds_the_classes(model: clipshift.Model, clips: Path) -> None:

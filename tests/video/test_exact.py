@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from clipshift.errors import VideoError
 from clipshift.preprocessing.sampling import segment_middles
 from clipshift.video import ClipReader, Limits, index, open_clip
 from clipshift.video.video_file import VideoFile
@@ -263,3 +264,47 @@ def test_recordings_that_begin_in_the_middle(settings: str, tmp_path: Path) -> N
         assert reader.irregular == "a first packet that is no start"
         assert reader.info.frames < _FRAMES
         _check(reader, decode_all(path))
+
+
+_LONG_GROUPS = {
+    "pyramid.mp4": "bframes=3:b-pyramid=normal:ref=4",
+    "only_p.mkv": "bframes=0",
+    "open_gop.ts": "bframes=2:open-gop=1",
+    "bare.h264": "bframes=3",
+}
+
+
+@pytest.mark.parametrize("name", _LONG_GROUPS)
+def test_pictures_of_h264_that_are_decoded_at_once(name: str, tmp_path: Path) -> None:
+    how = {"g": "48", "preset": "veryfast", "x264-params": f"scenecut=0:b-adapt=0:{_LONG_GROUPS[name]}"}
+    path = make_video(tmp_path / name, pictures(_FRAMES), options=how)
+    reference = decode_all(path)
+    with VideoFile(path, limits=Limits(), threads=2) as reader:
+        assert reader.irregular is None
+        _check(reader, reference)
+        assert reader._decoder is not None
+        assert max(reader._decoder._contexts) > 1
+
+
+def test_damage_is_found_alike_however_many_pictures_are_decoded_at_once(tmp_path: Path) -> None:
+    how = {"g": "64", "preset": "veryfast", "x264-params": "scenecut=0:bframes=1"}
+    path = make_video(tmp_path / "whole.mkv", pictures(_FRAMES), options=how)
+    content, wanted = path.read_bytes(), segment_middles(_FRAMES, 8)
+    random, found = np.random.default_rng(4), set[str]()
+    for _ in range(25):
+        damaged = bytearray(content)
+        for place in random.integers(2000, len(content) - 500, 2):
+            damaged[place] = random.integers(256)
+        path.write_bytes(damaged)
+        one, several = (_outcome(path, wanted, threads) for threads in (1, 3))
+        assert one == several
+        found.add(type(one).__name__)
+    assert found == {"bytes", "str"}
+
+
+def _outcome(path: Path, wanted: list[int], threads: int) -> bytes | str:
+    try:
+        with open_clip(path, threads=threads) as reader:
+            return reader.read(wanted).tobytes()
+    except VideoError as error:
+        return str(error)

@@ -67,12 +67,13 @@ class Clip:
         """The path, with times and place: what `predict` takes."""
         return (str(self.path) if self.address is None else self.address) + self.fragment
 
-    def open(self, reading: ReadingConfig, *, square_pixels: bool = False) -> ClipReader:
+    def open(self, reading: ReadingConfig, *, square_pixels: bool = False, threads: int = 1) -> ClipReader:
         """Opens the clip; see [clipshift.video.open_clip][].
 
         Args:
             reading: Limits and the pattern of frame folders.
             square_pixels: Scale frames whose pixels are not square, as players do.
+            threads: Cores that the decoder may use.
 
         Raises:
             VideoError: It cannot be read.
@@ -86,17 +87,19 @@ class Clip:
             limits=limits,
             frame_pattern=pattern,
             frames=self.frames,
+            threads=threads,
             square_pixels=square_pixels,
             span=self.span,
             region=self.region,
         )
 
-    def open_for(self, settings: InputConfig, reading: ReadingConfig) -> ClipReader:
+    def open_for(self, settings: InputConfig, reading: ReadingConfig, *, threads: int = 1) -> ClipReader:
         """Opens the clip as a network is to see it.
 
         Args:
             settings: Whether pixels are made square, and which part of the picture the network looks at.
             reading: As of `open`.
+            threads: As of `open`.
 
         Raises:
             VideoError: As of `open`; or both the clip and the network have a region of their own.
@@ -109,7 +112,7 @@ class Clip:
                 got=f"input.region={settings.region}",
                 allowed="one of the two",
             )
-        return self.open(reading, square_pixels=settings.pixel_aspect == "apply")
+        return self.open(reading, square_pixels=settings.pixel_aspect == "apply", threads=threads)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from clipshift.files import to_json, write_whole
 from clipshift.inference.predictor import Model, load
 from clipshift.inference.scorer import one_line
 from clipshift.inference.sources import find_clips_of
-from clipshift.parallel.prefetch import pick_threads
+from clipshift.parallel.prefetch import decoder_threads, pick_threads
 from clipshift.preprocessing.windows import choose_test_frames
 
 JSON_FILE, CHART_FILE = "benchmark.json", "benchmark.png"
@@ -230,7 +230,7 @@ def _read_all(models: list[Model], clips: list[Clip]) -> tuple[list[Clip], list[
 def _read(model: Model, clip: Clip) -> np.ndarray:
     """The first set of frames of a clip."""
     settings = model.spec.input
-    with clip.open_for(settings, model.spec.reading) as reader:
+    with clip.open_for(settings, model.spec.reading, threads=decoder_threads(0)) as reader:
         video, [indices] = choose_test_frames(reader, settings)
         wanted = sorted(set(indices))
         frames_THWC = video.read(wanted)

@@ -15,8 +15,7 @@ from clipshift.errors import ExportError
 from clipshift.inference.exported_scorer import ExportScorer
 from clipshift.inference.predictions import Embedding, Failure
 from clipshift.inference.predictor import Model, loaded_model
-from clipshift.inference.sources import find_clips
-from clipshift.parallel.prefetch import pick_threads
+from clipshift.inference.sources import find_clips, pick_workers
 
 if TYPE_CHECKING:
     from clipshift.device import Amp
@@ -63,7 +62,9 @@ def embed(
     loaded = loaded_model(model, sources, device=device, amp=amp, settings=settings)
     views = loaded.views(crops, clips, batch_size)
     check_embeds(loaded)
-    return embed_clips(loaded, find_clips(sources, loaded.spec.reading), views, workers=pick_threads(workers))
+    reading = loaded.spec.reading
+    workers = pick_workers(sources, workers, reading)
+    return embed_clips(loaded, find_clips(sources, reading), views, workers=workers)
 
 
 def embed_clips(

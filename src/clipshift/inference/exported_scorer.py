@@ -19,7 +19,7 @@ from clipshift.inference.engines.session import Session
 from clipshift.inference.engines.streaming import Stepper, StreamingSession
 from clipshift.inference.export_folder import Export
 from clipshift.inference.scorer import ScoredClip, average_views, one_line, score_concurrently, score_in_batches
-from clipshift.parallel.prefetch import Reserve, prefetch_within
+from clipshift.parallel.prefetch import Reserve, decoder_threads, prefetch_within
 from clipshift.preprocessing.windows import choose_test_frames, sets_of_array
 from clipshift.video import check_video
 
@@ -79,10 +79,11 @@ class ExportScorer:
         self.check_views(protocol)
         if min(self.session.concurrency, workers) > 1 and protocol.batch_size == 1:
             return self._stream_concurrently(clips, protocol, workers)
+        threads = decoder_threads(workers)
 
         def read(clip: Clip, reserve: Reserve) -> tuple[Clip, tuple[np.ndarray, ...], str | None]:
             try:
-                return clip, self._read(clip, protocol.clips, reserve), None
+                return clip, self._read(clip, protocol.clips, reserve, threads), None
             except VideoError as error:
                 return clip, (), one_line(error)
 
@@ -144,8 +145,8 @@ class ExportScorer:
                 remedy="use the trained model, or export again with --crops",
             )
 
-    def _read(self, clip: Clip, clips: int, reserve: Reserve) -> tuple[np.ndarray, ...]:
-        with clip.open_for(self.spec.input, self.spec.reading) as reader:
+    def _read(self, clip: Clip, clips: int, reserve: Reserve, threads: int = 1) -> tuple[np.ndarray, ...]:
+        with clip.open_for(self.spec.input, self.spec.reading, threads=threads) as reader:
             video, sets = choose_test_frames(reader, self.spec.input, clips)
             wanted = sorted({index for indices in sets for index in indices})
             alone = sets == [wanted]  # as most often; every other way copies the frames

@@ -18,7 +18,7 @@ from clipshift.inference.probabilities import classes_of_set, probabilities, set
 from clipshift.inference.reference import resolve_model
 from clipshift.inference.reopening import Opening, check_same, what_is_pickled
 from clipshift.inference.scorer import Scorer
-from clipshift.inference.sources import clips_of_tracks, find_clips, is_one_clip
+from clipshift.inference.sources import clips_of_tracks, find_clips, is_one_clip, pick_workers
 from clipshift.inference.stream_state import StreamScores, StreamState, as_batch
 from clipshift.parallel.prefetch import pick_threads
 
@@ -139,6 +139,7 @@ class Model:
             batch_size: Views in one forward pass.
             workers: Threads that decode ahead of the network or, on the CPU with `batch_size=1`, also run it,
                 each for a video of its own. Of exported models that is done by those loaded with `mode="throughput"`.
+                With 0, and with `auto` for one video alone, all cores decode it, and then all answer for it.
             coverage: Also give the set of classes that holds the right one at this rate, in (0, 1).
             tracks: CSV of boxes over time, `path, track, time, x, y, w, h`; then there is an answer for each track and
                 stretch of it in the videos, which are files, or without videos in all that it names
@@ -156,12 +157,12 @@ class Model:
             set_threshold(self.spec, coverage)  # it raises before anything is read
         if isinstance(sources, str | Path):
             sources = [sources]
-        views = self.views(crops, clips, batch_size)
+        reading, views = self.spec.reading, self.views(crops, clips, batch_size)
         if tracks is None:
-            found = find_clips(sources, self.spec.reading)
+            found, workers = find_clips(sources, reading), pick_workers(sources, workers, reading)
         else:
-            found = clips_of_tracks(tracks, list(sources), self.spec.reading)
-        return self.predict_clips(found, views, workers=pick_threads(workers), coverage=coverage)
+            found, workers = clips_of_tracks(tracks, list(sources), reading), pick_threads(workers)
+        return self.predict_clips(found, views, workers=workers, coverage=coverage)
 
     def predict_clips(
         self, clips: Iterable[Clip], views: EvaluateConfig, *, workers: int, coverage: float | None = None

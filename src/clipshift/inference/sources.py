@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from clipshift.config import ReadingConfig
 from clipshift.datasets.clip import Clip
@@ -15,6 +16,7 @@ from clipshift.datasets.fragments import fragment, split_fragment
 from clipshift.datasets.lists import LIST_SUFFIXES, stream_clips
 from clipshift.datasets.tracks import COLUMNS, is_tracks, track_clips
 from clipshift.errors import ConfigError, DataError, UserError, VideoError
+from clipshift.parallel.prefetch import pick_threads
 from clipshift.remote import check_address, is_remote, list_store
 from clipshift.video import is_video_file
 
@@ -106,6 +108,13 @@ def is_one_clip(sources: Sequence[str | Path], reading: ReadingConfig) -> bool:
         return path.is_file() and path.suffix.lower() not in LIST_SUFFIXES
     except (DataError, OSError, ValueError):  # what is wrong with it is said when it is read
         return False
+
+
+def pick_workers(sources: object, workers: int | Literal["auto"], reading: ReadingConfig) -> int:
+    """Number of reading threads: as asked, or (`auto`) one per core, and none for one clip, on which all cores work."""
+    if workers == "auto" and isinstance(sources, list | tuple) and is_one_clip(sources, reading):
+        return 0
+    return pick_threads(workers)
 
 
 def _no_clip(name: str, error: UserError) -> Clip:

@@ -11,7 +11,7 @@ import torch
 from clipshift.config import Crops, InputConfig, ReadingConfig
 from clipshift.datasets.clip import Clip
 from clipshift.errors import VideoError
-from clipshift.parallel.prefetch import prefetch
+from clipshift.parallel.prefetch import decoder_threads, prefetch
 from clipshift.preprocessing.transforms import evaluation_views
 from clipshift.preprocessing.windows import choose_test_frames, sets_of_array
 from clipshift.video import check_video
@@ -30,7 +30,9 @@ class ReadClip:
     error: VideoError | None
 
 
-def read_views(clip: Clip, settings: InputConfig, data: ReadingConfig, *, crops: Crops, clips: int = 1) -> torch.Tensor:
+def read_views(
+    clip: Clip, settings: InputConfig, data: ReadingConfig, *, crops: Crops, clips: int = 1, threads: int = 1
+) -> torch.Tensor:
     """Reads the test views of one clip: the frames that `settings` take, scaled and cropped.
 
     Args:
@@ -39,6 +41,7 @@ def read_views(clip: Clip, settings: InputConfig, data: ReadingConfig, *, crops:
         data: Limits and the pattern of frame folders.
         crops: Crops of every frame (`clipshift.preprocessing.transforms.evaluation_views`).
         clips: Sets of frames of the video.
+        threads: Cores that the decoder may use.
 
     Returns:
         uint8 (V, T, 3, side, side) with V = clips x crops, the crops of the first set of frames first.
@@ -47,7 +50,7 @@ def read_views(clip: Clip, settings: InputConfig, data: ReadingConfig, *, crops:
         VideoError: The clip cannot be read.
         ConfigError: `settings.sampling` does not know so many sets of frames.
     """
-    with clip.open_for(settings, data) as reader:
+    with clip.open_for(settings, data, threads=threads) as reader:
         # Large frames of many sets are decoded and scaled piece by piece: the scaled ones are small.
         piece = max(1, _PIECE_BYTES // (reader.info.width * reader.info.height * 3))
         video, sets = choose_test_frames(reader, settings, clips)
@@ -119,15 +122,17 @@ def prefetch_views(
         data: Limits and the pattern of frame folders.
         crops: Crops of every frame.
         clips_per_video: Sets of frames of every clip.
-        workers: Threads; 0 reads in the caller's.
+        workers: Threads; 0 reads in the caller's, with all cores for the decoder.
 
     Returns:
         An iterator over every clip with its views, or with its error: an unreadable clip stops nothing.
     """
+    threads = decoder_threads(workers)
 
     def read(clip: Clip) -> ReadClip:
         try:
-            return ReadClip(clip, read_views(clip, settings, data, crops=crops, clips=clips_per_video), None)
+            views = read_views(clip, settings, data, crops=crops, clips=clips_per_video, threads=threads)
+            return ReadClip(clip, views, None)
         except VideoError as error:
             return ReadClip(clip, None, error)
 

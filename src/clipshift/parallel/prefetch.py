@@ -32,6 +32,11 @@ def pick_threads(workers: int | Literal["auto"]) -> int:
     return min(available_cores(), _MOST_THREADS) if workers == "auto" else workers
 
 
+def decoder_threads(workers: int) -> int:
+    """Cores for the decoder of each clip: one where `workers` read side by side, else all, at most 16."""
+    return pick_threads("auto") if workers == 0 else 1
+
+
 @dataclass
 class UntilError(Generic[Item]):
     """Items up to an error in making them, which is kept until what was made of those before it is given.

@@ -119,7 +119,7 @@ class DecodedClip(Clip):
         """The clip under the name that the client gave."""
         return cls(path=Path("upload"), name=name, label=None, decoded=decoded)
 
-    def open(self, reading: ReadingConfig, *, square_pixels: bool = False) -> DecodedReader:  # noqa: ARG002
+    def open(self, reading: ReadingConfig, *, square_pixels: bool = False, threads: int = 1) -> DecodedReader:  # noqa: ARG002
         """Open it: limits and the shape of pixels were seen to where it was decoded."""
         if self.decoded is None:
             raise ValueError("there are no frames")

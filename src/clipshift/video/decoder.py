@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import closing
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 
 from clipshift.errors import VideoError
+from clipshift.video.bitstream.h264 import empty_packet
 from clipshift.video.containers import reason
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.codeccontext import VideoCodecContext
     from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
 
     from clipshift.remote import VideoPath
     from clipshift.video.index import Group, PacketIndex
@@ -25,22 +25,65 @@ if TYPE_CHECKING:
 
 REMEDY = "replace or re-encode the file, or take it from the list"
 
+_UNSEEN = 2
+"""Of a packet that the decoder need not see (`PacketIndex.skippable`)."""
+
+
+_FEWEST = 12
+"""Pictures of a group below which threads take longer to get going than they save."""
+
+_MOST_HELD_BACK = 16
+"""Pictures that a decoder of H.264 holds back at most."""
+
+
+def pictures_side_by_side(codec: str, index: PacketIndex, cores: int) -> int:
+    """How many pictures of a stream are decoded at once: one, where more are not proven to come out alike.
+
+    Of an H.264 picture that is still being decoded, another thread may take the marks before damage is among them. With
+    as many more pictures held back as there are threads, each is done when it comes out.
+
+    Args:
+        codec: FFmpeg's canonical name of the codec.
+        index: The stream's packets.
+        cores: How many may be used.
+    """
+    if codec != "h264" or index.irregular is not None or cores < 2:
+        return 1
+    # Pictures take differently long: with two more than cores none waits, and above eight nothing is gained.
+    threads = min(cores + 2, 8)
+    return threads if index.held_back + threads <= _MOST_HELD_BACK else 1
+
 
 class FrameDecoder:
     """Decodes frames of one stream.
+
+    Args:
+        path: The file, for errors.
+        new_context: Makes decoders, for so many pictures at once.
+        source: The stream's packets.
+        index: What is known of them.
+        side_by_side: How many pictures are decoded at once, where that is worth it; the frames are the same.
 
     Attributes:
         pictures_decoded: How many pictures the decoder has given so far, wanted or not.
     """
 
     def __init__(
-        self, path: VideoPath, new_context: Callable[[], VideoCodecContext], source: PacketSource, index: PacketIndex
+        self,
+        path: VideoPath,
+        new_context: Callable[[int], VideoCodecContext],
+        source: PacketSource,
+        index: PacketIndex,
+        *,
+        side_by_side: int = 1,
     ) -> None:
         self._path = path
         self._new_context = new_context
-        self._context = new_context()
+        self._contexts: dict[int, VideoCodecContext] = {}
+        """By the number of pictures that they decode at once."""
         self._source = source
         self._index = index
+        self._side_by_side = side_by_side
         self.pictures_decoded = 0
 
     def frames(self, wanted: list[int]) -> Generator[tuple[int, VideoFrame], None, None]:
@@ -65,19 +108,20 @@ class FrameDecoder:
         Raises:
             VideoError: A packet cannot be decoded, and is not passed over.
         """
-        self._restart()
+        context = self._restarted(1)
         shown = 0
         passes_over = True
         with closing(self._source.packets(0, self._index.packets)) as packets:
             for packet in chain((packet for _, packet in packets), [None]):
                 passes_over = passes_over and shown == 0 and packet is not None and not packet.is_keyframe
                 try:
-                    frames = self._decode(packet)
+                    frames = context.decode(packet)
                 except (av.FFmpegError, OSError) as error:
                     if passes_over:
                         continue
                     raise self._damaged(shown, reason(error)) from error
                 shown += len(frames)
+                self.pictures_decoded += len(frames)
                 yield from frames
 
     def _pick(self, wanted: list[int]) -> Generator[tuple[int, VideoFrame], None, None]:
@@ -93,16 +137,38 @@ class FrameDecoder:
                         return
 
     def _group(self, group: Group) -> Generator[tuple[int, VideoFrame], None, None]:
+        """Yields the wanted frames of a group."""
+        given: set[int] = set()
+        if self._side_by_side > 1 and self._is_long(group):
+            try:
+                for number, frame in self._decoded(group, self._restarted(self._side_by_side)):
+                    given.add(number)
+                    yield number, frame
+            except VideoError:
+                pass  # again by one thread, which tells where the damage is
+            else:
+                return
+        for number, frame in self._decoded(group, self._restarted(1)):
+            if number not in given:
+                yield number, frame
+
+    def _is_long(self, group: Group) -> bool:
+        """Whether so many pictures of a group are decoded that threads for them are worth it."""
+        count = self._index.skippable[group.start : group.last + 1].count(0)
+        return count >= max(_FEWEST, self._index.held_back + self._side_by_side)
+
+    def _decoded(self, group: Group, context: VideoCodecContext) -> Generator[tuple[int, VideoFrame], None, None]:
         """Yields the wanted frames of a group: a loop that runs for every packet, and calls little."""
-        self._restart()
         wanted, left = group.frames, dict(group.frames)
-        skippable, context, decode = self._index.skippable, self._context, self._context.decode
+        skippable, decode = self._index.skippable, context.decode
         before = self._index.ranks[group.start] - 1
         skipping = 0
         try:
             with closing(self._source.packets(group.start, group.last + 1)) as packets:
-                for sent, packet in chain(packets, [(group.last, None)]):
-                    skip = skippable[sent] and sent not in wanted
+                for sent, packet in chain(packets, self._ending(group, context)):
+                    skip = skippable[sent] if sent not in wanted else 0
+                    if skip == _UNSEEN:
+                        continue
                     if skip != skipping:
                         context.skip_frame = "NONREF" if skip else "DEFAULT"
                         skipping = skip
@@ -122,6 +188,19 @@ class FrameDecoder:
             raise self._damaged(_first(left), reason(error)) from error
         raise self._damaged(_first(left), "no picture")
 
+    def _ending(
+        self, group: Group, context: VideoCodecContext
+    ) -> Generator[tuple[int, Packet[Any] | None], None, None]:
+        """What makes a decoder give the pictures that it holds back, once none of them is being decoded any more."""
+        if context.thread_count > 1:
+            # A thread gets a packet only when its last one is done.
+            empty = empty_packet(context.extradata or b"")
+            context.skip_frame = "NONREF"
+            for _ in range(context.thread_count):
+                yield group.last, av.Packet(empty)
+            context.skip_frame = "DEFAULT"
+        yield group.last, None
+
     def _check_order(self, frame: VideoFrame, group: Group, before: int, left: dict[int, int]) -> int:
         """Refuses a picture that is damaged or out of its turn; the rank of what was shown last, `before` till now.
 
@@ -140,21 +219,17 @@ class FrameDecoder:
             raise self._damaged(_first(left), "errors that the decoder reports and hides")
         return rank
 
-    def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
-        frames = self._context.decode(packet)
-        self.pictures_decoded += len(frames)
-        return frames
-
-    def _restart(self) -> None:
-        self._context.skip_frame = "DEFAULT"
-        if not self._context.is_open:
-            return
-        if self._index.irregular is None:
-            self._context.flush_buffers()
-        else:
-            # A decoder that was emptied still knows the headers that it has seen, and of a file whose headers change it
-            # would read the first pictures by the last ones.
-            self._context = self._new_context()
+    def _restarted(self, side_by_side: int) -> VideoCodecContext:
+        """A decoder that holds no pictures."""
+        context = self._contexts.get(side_by_side)
+        # A decoder that was emptied still knows the headers that it has seen, and of a file whose headers change it
+        # would read the first pictures by the last ones.
+        if context is None or (context.is_open and self._index.irregular is not None):
+            context = self._contexts[side_by_side] = self._new_context(side_by_side)
+        context.skip_frame = "DEFAULT"
+        if context.is_open:
+            context.flush_buffers()
+        return context
 
     def _damaged(self, number: int, found: str) -> VideoError:
         return VideoError(

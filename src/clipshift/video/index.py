@@ -65,7 +65,9 @@ class PacketIndex:
         shown: Packet number of each frame, in the order of showing.
         ranks: Place of each packet's picture in the order of showing, hidden and discarded ones counted.
         starts: Numbers of the packets where decoding may start.
-        skippable: For each packet 1 if no other picture depends on it, else 0.
+        skippable: For each packet 0 if other pictures depend on it; if none does, 1 where the decoder is to be told to
+            skip it, 2 where the decoder need not see it.
+        held_back: How many pictures the decoder holds back at least, to put them in order.
         times: Presentation time of each packet, in units of the stream's time base.
         decoding_times: Decoding time of each packet; empty where all are kept.
         positions: Byte position of each packet in the file; empty where all are kept.
@@ -87,6 +89,7 @@ class PacketIndex:
     ranks: array[int] = field(default_factory=_numbers)
     starts: array[int] = field(default_factory=_numbers)
     skippable: bytearray = field(default_factory=bytearray)
+    held_back: int = 0
     times: array[int] = field(default_factory=_numbers)
     decoding_times: array[int] = field(default_factory=_numbers)
     positions: array[int] = field(default_factory=_numbers)
@@ -313,7 +316,8 @@ class _Notes:
             return "times that contradict the order of the pictures"
         discarded = self._discarded
         index.shown.extend([number for number in visible if not discarded[number]])
-        index.skippable.extend([fact.unreferenced for fact in facts])
+        index.skippable.extend([fact.unreferenced + fact.dispensable for fact in facts])
+        index.held_back = decoder_delay
         return None
 
 

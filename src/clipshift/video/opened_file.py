@@ -130,25 +130,33 @@ def _read_index(
 class Contexts:
     """Gives decoders of a stream: that of the open container first, then those of containers opened for them."""
 
-    def __init__(self, opened: OpenedFile, limits: Limits, threads: int) -> None:
-        self._opened, self._limits, self._threads = opened, limits, threads
+    def __init__(self, opened: OpenedFile, limits: Limits) -> None:
+        self._opened, self._limits = opened, limits
         self._first = True
 
-    def __call__(self) -> VideoCodecContext:
-        """One that nobody has used."""
+    def __call__(self, threads: int = 1) -> VideoCodecContext:
+        """One that nobody has used.
+
+        Args:
+            threads: Pictures that are decoded side by side.
+        """
         context = self._opened.stream.codec_context
         if not self._first:
             with self._opened.again() as container:
                 context = same_stream(self._opened.container, self._opened.stream, container).codec_context
         self._first = False
-        _configure(context, self._limits, self._threads)
+        _configure(context, self._limits)
+        if threads > 1:
+            context.thread_count = threads
+            context.thread_type = "FRAME"
+            # A picture comes out so late that the thread that decodes it has surely told of damage.
+            held_back = self._opened.index.held_back + threads
+            context.options = {**context.options, "has_b_frames": str(held_back)}
         return context
 
 
-def _configure(context: VideoCodecContext, limits: Limits, threads: int) -> None:
-    context.thread_count = threads
-    if threads > 1:
-        context.thread_type = "AUTO"
+def _configure(context: VideoCodecContext, limits: Limits) -> None:
+    context.thread_count = 1
     context.options = {"max_pixels": decoder_pixels(limits)}
     if context.codec.canonical_name != "h264":
         # Errors end the decoding. H.264's decoder reports its damaged frames by itself, and would also take offence at

@@ -64,7 +64,8 @@ def open_clip(
         limits: What is larger is refused before decoding.
         frame_pattern: Names of the images of a folder, numbered from 1; a folder that starts at 0 is recognized.
         frames: How many frames of a folder a list declares: fewer than there are means the first ones.
-        threads: Threads of the decoder. One is the cheapest where several clips are read side by side.
+        threads: Cores that the decoder may use. With more than one it decodes several pictures of H.264 at once, where
+            the same frames come sooner so; one is the cheapest where several clips are read side by side.
         square_pixels: Whether frames whose pixels the file declares not to be square (DVD, DV, anamorphic video) are
             scaled in width as players do, by FFmpeg's bicubic scaler. All others are the same either way.
         span: Start and end of the part that is meant, in seconds since the first frame; None: the whole video.
@@ -135,7 +136,7 @@ def decode(
         limits: What is larger is refused before decoding.
         frame_pattern: Names of the images of a folder.
         frames: How many frames of a folder a list declares.
-        threads: Threads of the decoder.
+        threads: Cores that the decoder may use.
 
     Returns:
         uint8 (T, H, W, 3), RGB, in the order of `indices`; bit-identical to decoding everything and picking.

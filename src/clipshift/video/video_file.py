@@ -2,9 +2,9 @@
 
 The frames are bit-identical to decoding the whole file and picking from the list. Two short ways are taken where the
 packets prove that they do not change the result (`clipshift.video.bitstream` says when): groups of pictures that hold
-no wanted frame are not touched, and of the others the pictures that no other depends on are left out by the decoder
-itself (`skip_frame`, set packet by packet). Every other file is decoded from its first packet on, up to the last wanted
-frame.
+no wanted frame are not touched, and of the others the pictures that no other depends on are left out. Of H.264 the
+decoder never sees these; of other codecs it skips them itself (`skip_frame`, set packet by packet). Every other file is
+decoded from its first packet on, up to the last wanted frame.
 
 A frame is refused, not shown patched up, if the decoder reports it or one decoded before it in the same stretch as
 damaged. What lies in stretches that are not touched is not looked at.
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from clipshift.errors import VideoError
-from clipshift.video.decoder import FrameDecoder
+from clipshift.video.decoder import FrameDecoder, pictures_side_by_side
 from clipshift.video.index import UNKNOWN, frame_stamps
 from clipshift.video.opened_file import Contexts, open_file
 from clipshift.video.packet_source import PacketSource
@@ -58,13 +58,17 @@ class VideoFile:
         try:
             stream, index = opened.stream, opened.index
             self._source = PacketSource(opened.again, opened.container, stream, index)
-            new_context = Contexts(opened, limits, threads)
-            self._decoder: FrameDecoder | None = FrameDecoder(path, new_context, self._source, index)
-            self._pictures = Pictures(path, stream, limits, threads=threads, square_pixels=square_pixels)
+            side_by_side = pictures_side_by_side(stream.codec_context.codec.canonical_name, index, threads)
+            self._decoder: FrameDecoder | None = FrameDecoder(
+                path, Contexts(opened, limits), self._source, index, side_by_side=side_by_side
+            )
+            pixels = stream.codec_context.width * stream.codec_context.height
+            converting = threads if pixels > _PIXELS_TOGETHER else 1
+            self._pictures = Pictures(path, stream, limits, threads=converting, square_pixels=square_pixels)
             self._stream = stream
             self._uniform = index.uniform
-            pixels = stream.codec_context.width * stream.codec_context.height
-            self._together = max(1, min(8, _PIXELS_TOGETHER // pixels))
+            # Where other threads go on decoding meanwhile, nothing is gained by waiting.
+            self._together = 1 if side_by_side > 1 else max(1, min(8, _PIXELS_TOGETHER // pixels))
             self.irregular = index.irregular
             self._decoded_times: list[int] = []
             self._boundaries: np.ndarray | None = None

@@ -18,6 +18,8 @@ class PacketFacts(NamedTuple):
         unreferenced: Whether no other picture depends on it.
         order: Sorts the pictures of the stream by showing; None where they are shown as they come.
         headers: The parameter sets that it carries.
+        dispensable: Whether it is unreferenced, and a decoder that never sees the packet goes on as one that skips its
+            picture.
     """
 
     shown: int
@@ -25,6 +27,7 @@ class PacketFacts(NamedTuple):
     unreferenced: bool = False
     order: int | None = None
     headers: frozenset[bytes] = frozenset()
+    dispensable: bool = False
 
 
 def place(sequence: int, number: int) -> int:

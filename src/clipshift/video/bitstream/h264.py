@@ -9,6 +9,7 @@ from clipshift.video.bitstream.facts import HeaderBook, Irregular, PacketFacts, 
 
 _SLICE, _IDR_SLICE, _SEI, _SPS, _PPS = 1, 5, 6, 7, 8
 _BREAKS = {2, 3, 4, 10, 11}  # data partitions; ends of a sequence, after which numbering begins anew
+_FILLER = 12
 _SLICES = {_SLICE, _IDR_SLICE}
 _HEADERS = {_SPS, _PPS}
 _RECOVERY_POINT = 6
@@ -34,10 +35,9 @@ class H264Scanner:
 
     def __init__(self, extradata: bytes) -> None:
         self.uniform = True  # there is one sequence parameter set
-        self._length_size = 0
+        self._length_size = _length_size(extradata)
         outside: list[bytes] = []
-        if extradata[:1] == b"\x01":
-            self._length_size = (extradata[4] & 3) + 1 if len(extradata) > 4 else 4
+        if self._length_size:
             outside = _configuration_units(extradata)
         elif extradata:
             outside = list(split_units(extradata, 0))
@@ -79,7 +79,9 @@ class H264Scanner:
         self._book.add(carried)
         order, intra = self._place(first_slice)
         idr = first_slice[0] & 31 == _IDR_SLICE
-        return PacketFacts(1, idr or (exact_recovery and intra), not referenced, order, carried)
+        start = idr or (exact_recovery and intra)
+        # Of a picture with nal_ref_idc = 0 no later one takes its number or order (7.4.3, 8.2.1).
+        return PacketFacts(1, start, not referenced, order, carried, dispensable=not referenced and not carried)
 
     def start_is_complete(self, headers: frozenset[bytes]) -> bool:
         """See [clipshift.video.bitstream.facts.Scanner][]."""
@@ -120,6 +122,20 @@ class H264Scanner:
         if unit[0] & 0x60:
             self._high, self._low = high, low
         return place(self._period, high + low), intra
+
+
+def empty_packet(extradata: bytes) -> bytes:
+    """A packet of a stream that holds filler data (7.3.2.7) and no picture."""
+    unit = bytes([_FILLER, 0xFF, 0x80])
+    size = _length_size(extradata)
+    return (len(unit).to_bytes(size, "big") if size else b"\0\0\0\1") + unit
+
+
+def _length_size(extradata: bytes) -> int:
+    """Bytes that tell the length of each unit (ISO/IEC 14496-15, 5.3.3.1); 0 where start codes part the units."""
+    if extradata[:1] != b"\x01":
+        return 0
+    return (extradata[4] & 3) + 1 if len(extradata) > 4 else 4
 
 
 def _configuration_units(extradata: bytes) -> list[bytes]:
