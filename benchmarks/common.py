@@ -27,6 +27,10 @@ class Times:
     cpu_ms: tuple[float, ...]
     """Of all threads of this process: what others do on the machine counts little in it."""
 
+    def divided_by(self, parts: int) -> Times:
+        """The times of one of so many equal parts of the work."""
+        return Times(tuple(each / parts for each in self.elapsed_ms), tuple(each / parts for each in self.cpu_ms))
+
     def to_json(self) -> dict[str, float]:
         """Medians, and the spread as the distance between the quartiles."""
         return {

@@ -11,19 +11,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import clipshift
 from clipshift.config import ModelConfig, ModelSpec
 from clipshift.config.schema import ShiftConfig
 from clipshift.errors import ConfigError, ExportError, UserError, VideoError
 from clipshift.exporting.comparison import LARGEST_DIFFERENCE
-from clipshift.exporting.streaming_graph import LARGEST_FRAME_ERROR, check_frames
-from clipshift.inference.export_folder import Checked, Target
+from clipshift.exporting.export import write_files
+from clipshift.exporting.streaming_graph import LARGEST_FRAME_ERROR, check_frames, describe_streaming
+from clipshift.inference.export_folder import Checked, Export, Target
 from clipshift.inference.stream_state import StreamScores, StreamState
 from clipshift.models.bundle import load_bundle, save_bundle
+from clipshift.models.online import OnlineRecognizer
 from clipshift.models.recognizer import Recognizer
+from clipshift.preprocessing.transforms import evaluation_views, normalize
 from tests.conftest import MakeExport
-from tests.exporting.making import noise, save_model
+from tests.exporting.making import graphs_made_once, noise, save_model
 
 MakeStreaming = Callable[[Target], Path]
 both_targets = pytest.mark.parametrize("target", ["onnx", "openvino"])
@@ -50,7 +54,42 @@ def streaming(causal: Path, small_clips: Path, tmp_path_factory: pytest.TempPath
     @cache
     def make(target: Target) -> Path:
         out = tmp_path_factory.mktemp("streaming") / target
-        return clipshift.export(causal, to=target, out=out, streaming=True, data=small_clips).folder
+        with graphs_made_once():
+            return clipshift.export(causal, to=target, out=out, streaming=True, data=small_clips).folder
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def int8(causal: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeStreaming:
+    """The network in eight bits, measured on streams of noise; nobody asks how good its answers are."""
+    from clipshift.exporting.quantization.accuracy_control import Demands
+    from clipshift.exporting.quantization.onnx import quantize_onnx
+    from clipshift.exporting.quantization.openvino import quantize_openvino
+    from clipshift.exporting.quantization.streams import real_steps
+
+    network, spec = load_bundle(causal)
+    views = [evaluation_views(frames_of(4, 36, 36, seed=seed), spec.input, "center") for seed in range(8)]
+    clips = [np.asarray(normalize(view, spec.input.mean, spec.input.std)) for view in views]
+    streaming = describe_streaming(network, spec)
+
+    @cache
+    def make(target: Target) -> Path:
+        quantize = quantize_onnx if target == "onnx" else quantize_openvino
+
+        def quantized(graph: Any) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401
+            steps = real_steps(network, streaming, clips)
+            found = quantize(graph, steps, clips[:2], Demands(lambda _: 1.0, 0.0), streaming)
+            return found.model, found.excluded
+
+        folder = tmp_path_factory.mktemp("int8") / target
+        folder.mkdir()
+        export = Export(
+            clipshift="0", target=target, precision="int8", streaming=streaming, spec=spec, license="none", versions={}
+        )
+        with graphs_made_once():
+            assert write_files(folder, network.eval(), export, quantized).excluded_layers == ()
+        return folder
 
     return make
 
@@ -114,9 +153,11 @@ def test_a_streaming_export_takes_clips_too(
         )
 
 
-@pytest.mark.parametrize("kind", ["trained", "onnx", "openvino"])
-def test_states_are_explicit(kind: str, causal: Path, streaming: MakeStreaming) -> None:
-    model = load(causal if kind == "trained" else streaming(kind))  # type: ignore[arg-type]
+@pytest.mark.parametrize("kind", ["trained", "onnx", "openvino", "onnx int8", "openvino int8"])
+def test_states_are_explicit(kind: str, causal: Path, streaming: MakeStreaming, int8: MakeStreaming) -> None:
+    target, _, quantized = kind.partition(" ")
+    make: Callable[[Any], Path] = int8 if quantized else streaming
+    model = load(causal if kind == "trained" else make(target))
     frames = np.stack([frames_of(6, 40, 52, seed=stream) for stream in range(3)], axis=1)
     together, _ = run(model, frames)
     _, middle = run(model, frames[:3])
@@ -136,6 +177,36 @@ def test_states_are_explicit(kind: str, causal: Path, streaming: MakeStreaming) 
     assert not np.allclose(going[-1].logits[1], together[1].logits[1])
     with pytest.raises(ValueError, match="3 streams: take labels"):
         _ = together[0].label
+
+
+@both_targets
+def test_eight_bits_stay_near_the_network_at_every_frame(target: Target, causal: Path, int8: MakeStreaming) -> None:
+    trained, export = load(causal), load(int8(target))
+    frames = frames_of(24, 44, 60, seed=50)
+    expected, found = (np.stack([one.frame_logits for one in run(model, frames)[0]]) for model in (trained, export))
+    errors = np.abs(found - expected).max(axis=1) / np.abs(expected).max()
+    assert errors.max() < 0.1
+    # What streams keep is rounded anew at each frame: no error grows along the stream.
+    assert errors[12:].mean() < 1.5 * errors[:12].mean()
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_steps_to_measure_on_are_of_one_stream(size: int, causal: Path) -> None:
+    from clipshift.exporting.quantization.streams import PIXELS, real_steps
+
+    network, spec = load_bundle(causal)
+    streaming = describe_streaming(network.eval(), spec)
+    clips = [np.random.default_rng(seed).normal(size=(1, size, 3, 32, 32)).astype(np.float32) for seed in range(3)]
+    steps = real_steps(network, streaming, clips)
+    online = OnlineRecognizer(network)
+    frames, state, seen = np.concatenate(clips, axis=1), online.initial_state(1, 32, 32), []
+    for number in range(3 * size):
+        seen += [state for step in steps if np.array_equal(step[PIXELS], frames[:, number])]
+        state = online.step(torch.from_numpy(frames[:, number]), state)[1]
+    assert len(steps) == len(seen) == 6
+    for step, before in zip(steps, seen, strict=True):
+        for kept, tensor in zip(streaming.states, before, strict=True):
+            np.testing.assert_allclose(step[kept.name], tensor.detach(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["trained", "onnx"])
@@ -163,12 +234,12 @@ def test_models_that_have_no_streams(small_model: Path, causal: Path, small_clip
     several = save_causal(tmp_path / "several", crops="three")
     with pytest.raises(ConfigError, match=r"(?s)one crop.*--crops center"):
         load(several).start()
-    for options, what in (
+    refused: tuple[tuple[dict[str, Any], str], ...] = (
         ({"to": "torch"}, r"no streaming exports"),
         ({"to": "onnx", "precision": "fp16"}, "no such precision"),
-        ({"to": "openvino", "precision": "int8", "calibrate": small_clips}, "no such precision"),
         ({"to": "onnx", "input": "clips"}, "frames as decoded"),
-    ):
+    )
+    for options, what in refused:
         with pytest.raises(ExportError, match=what):
             clipshift.export(causal, out=tmp_path / "out", streaming=True, **options)
     assert not (tmp_path / "out").exists()

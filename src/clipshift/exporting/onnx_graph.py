@@ -36,6 +36,13 @@ def add_ends(network: ModelProto, spec: ModelSpec) -> ModelProto:
     return finish(whole)
 
 
+def add_frame_input(network: ModelProto, spec: ModelSpec) -> ModelProto:
+    """Put the preprocessing of a frame, uint8 (B, H, W, 3), before the input `pixels` of a streaming network."""
+    return finish(
+        onnx.compose.merge_models(frame_preprocessing_to_onnx(spec), network, io_map=[("input/view", "pixels")])
+    )
+
+
 def halve(network: ModelProto) -> ModelProto:
     """A network in float16, with an input and an output in float32."""
     from onnxruntime.transformers.float16 import convert_float_to_float16

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import openvino
 
 from clipshift.config import ModelSpec
-from clipshift.exporting.onnx_graph import answers_to_onnx, preprocessing_to_onnx
+from clipshift.exporting.onnx_graph import answers_to_onnx, frame_preprocessing_to_onnx, preprocessing_to_onnx
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -42,8 +42,15 @@ def add_ends(network: Any, spec: ModelSpec) -> Any:  # noqa: ANN401
     return openvino.Model(after.get_results(), before.get_parameters(), "clipshift")
 
 
+def add_frame_input(network: Any, spec: ModelSpec) -> Any:  # noqa: ANN401
+    """Put the preprocessing of a frame, uint8 (B, H, W, 3), before the input `pixels` of a streaming network."""
+    before = from_onnx(frame_preprocessing_to_onnx(spec))
+    _connect(before, network)
+    return openvino.Model(network.get_results(), [*before.get_parameters(), *network.get_parameters()[1:]], "clipshift")
+
+
 def _connect(first: Any, second: Any) -> None:  # noqa: ANN401
-    """Let the only input of a model take the only output of another."""
+    """Let the first input of a model take the only output of another."""
     given = first.get_results()[0].input_value(0)
     for reader in second.get_parameters()[0].output(0).get_target_inputs():
         reader.replace_source_output(given)

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 LARGEST_FRAME_ERROR = 1e-5
 """Of the logits of a frame, relative to the largest logit, that fp32 may have from the trained model."""
-PRECISIONS: dict[Target, tuple[Precision, ...]] = {"onnx": ("fp32",), "openvino": ("fp32", "fp16", "bf16")}
+PRECISIONS: dict[Target, tuple[Precision, ...]] = {
+    "onnx": ("fp32", "int8"),
+    "openvino": ("fp32", "fp16", "bf16", "int8"),
+}
 """What streaming exports can be."""
 _ANSWERS = ("probabilities", "logits", "frame_logits")
 
@@ -93,25 +96,20 @@ class StreamingRecognizer(nn.Module):
 
 
 def streaming_to_onnx(network: Recognizer, spec: ModelSpec, streaming: Streaming) -> ModelProto:
-    """From `frame` uint8 (B, H, W, 3) and the states to answers and states.
+    """From `pixels`, normalized frames (B, 3, side, side), and the states to answers and states.
 
     Args:
         network: Causal, in evaluation mode; not changed.
-        spec: Preprocessing and classes.
+        spec: Size of the pixels, and classes.
         streaming: Names and shapes of the states.
     """
-    import onnx.compose
-
-    from clipshift.exporting.onnx_graph import finish, frame_preprocessing_to_onnx, module_to_onnx
+    from clipshift.exporting.onnx_graph import module_to_onnx
 
     # Two streams: an axis of length one would be taken for one that never changes.
     takes = {"pixels": torch.zeros(2, 3, spec.side, spec.side)}
     takes |= {each.name: torch.zeros(2, *each.shape) for each in streaming.states}
     gives = [*_ANSWERS, *(each.next_name for each in streaming.states)]
-    network_graph = module_to_onnx(StreamingRecognizer(network, spec), takes, gives, first_axis="streams")
-    return finish(
-        onnx.compose.merge_models(frame_preprocessing_to_onnx(spec), network_graph, io_map=[("input/view", "pixels")])
-    )
+    return module_to_onnx(StreamingRecognizer(network, spec), takes, gives, first_axis="streams")
 
 
 def check_frames(expected: Stepper, found: Stepper, spec: ModelSpec, precision: Precision, checked: Checked) -> Checked:

@@ -29,7 +29,8 @@ _PACKAGES: dict[Target, tuple[str, ...]] = {
     "torch": (),
 }
 Quantize = Callable[[Any], tuple[Any, tuple[str, ...]]]
-"""From a network as the target's model, clips to logits, to its int8 form and the names of the layers that are not."""
+"""From a network as the target's model, clips to logits or a step of streams, to its int8 form and the names of the
+layers that are not."""
 
 
 def check_target(target: Target, precision: Precision) -> None:
@@ -69,7 +70,7 @@ def package_versions(target: Target) -> dict[str, str]:
 
 def write_onnx(folder: Path, network: Recognizer, export: Export, quantize: Quantize | None) -> Export:
     """Write `model.onnx`; in all precisions, pixels are prepared and answers given in float32."""
-    from clipshift.exporting.onnx_graph import add_ends, halve, write_metadata
+    from clipshift.exporting.onnx_graph import add_ends, add_frame_input, halve, write_metadata
 
     model = _as_onnx(network, export)
     if export.precision == "fp16":
@@ -77,7 +78,9 @@ def write_onnx(folder: Path, network: Recognizer, export: Export, quantize: Quan
     elif quantize is not None:
         model, excluded = quantize(model)
         export = export.model_copy(update={"excluded_layers": excluded})
-    if export.input == "frames" and export.streaming is None:
+    if export.streaming is not None:
+        model = add_frame_input(model, export.spec)
+    elif export.input == "frames":
         model = add_ends(model, export.spec)
     write_metadata(model, export.to_text())
     (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
@@ -88,7 +91,7 @@ def write_openvino(folder: Path, network: Recognizer, export: Export, quantize: 
     """Write `model.xml` and `model.bin`; with fp16 the weights are stored in half, bf16 is chosen when they are run."""
     import openvino
 
-    from clipshift.exporting.openvino_graph import add_ends, from_onnx, store_half
+    from clipshift.exporting.openvino_graph import add_ends, add_frame_input, from_onnx, store_half
 
     model = from_onnx(_as_onnx(network, export))
     if export.precision == "fp16":
@@ -96,7 +99,9 @@ def write_openvino(folder: Path, network: Recognizer, export: Export, quantize: 
     elif quantize is not None:
         model, excluded = quantize(model)
         export = export.model_copy(update={"excluded_layers": excluded})
-    if export.input == "frames" and export.streaming is None:
+    if export.streaming is not None:
+        model = add_frame_input(model, export.spec)
+    elif export.input == "frames":
         model = add_ends(model, export.spec)
     model.set_rt_info(export.to_text(), ["framework", METADATA_KEY])
     try:
@@ -110,7 +115,7 @@ def write_openvino(folder: Path, network: Recognizer, export: Export, quantize: 
 
 
 def _as_onnx(network: Recognizer, export: Export) -> ModelProto:
-    """The ONNX model of a network, clips to logits, or that of a streaming export, which is whole already."""
+    """The ONNX model of a network: clips to logits, or for streams from pixels and states to answers and states."""
     from clipshift.exporting.onnx_graph import network_to_onnx
     from clipshift.exporting.streaming_graph import streaming_to_onnx
 

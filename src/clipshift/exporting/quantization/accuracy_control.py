@@ -90,12 +90,12 @@ def agreement(reference: Outputs) -> Score:
 def quantize_until_good_enough(
     model: Any,  # noqa: ANN401 - nncf takes models of several frameworks
     open_model: Callable[[Any], Run],
-    calibration: Sequence[NDArray[Any]],
+    calibration: Sequence[Any],
     validation: Sequence[NDArray[Any]],
     demands: Demands,
     layers_of: Callable[[Any], Layers],
     *,
-    as_input: Callable[[NDArray[Any]], Any] = lambda clips: clips,
+    as_input: Callable[[Any], Any] = lambda inputs: inputs,
 ) -> Quantized:
     """Quantize a model of any framework that nncf knows; layers go back to float32 until its score is good enough.
 
@@ -106,7 +106,7 @@ def quantize_until_good_enough(
         validation: Inputs of one clip each that the score is computed on.
         demands: Score and bounds.
         layers_of: The layers of a quantized model, and those of them in floating point.
-        as_input: From an array to what the framework takes as its inputs.
+        as_input: From an item of `calibration` to what the framework takes as its inputs.
 
     Raises:
         ValueError: The given model itself does not reach the least score, or there are no inputs.

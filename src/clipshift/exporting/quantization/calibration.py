@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 import torch
@@ -21,11 +21,15 @@ from clipshift.exporting.quantization.accuracy_control import (
 )
 from clipshift.exporting.quantization.onnx import quantize_onnx
 from clipshift.exporting.quantization.openvino import quantize_openvino
+from clipshift.exporting.quantization.streams import real_steps
 from clipshift.exporting.targets import Quantize
 from clipshift.inference.export_folder import Export
 from clipshift.inference.predictor import Model
 from clipshift.inference.views import read_views
 from clipshift.preprocessing.transforms import VIEWS, normalize
+
+if TYPE_CHECKING:
+    from clipshift.models.recognizer import Recognizer
 
 LEAST_CALIBRATION = 8
 MOST_EXCLUDED = 0.5
@@ -93,9 +97,13 @@ def quantizer(export: Export, clips: CalibrationClips, reference: Model, answers
     demands = Demands(_score(expected, validation.clips), AGREEMENT["int8"], MOST_EXCLUDED)
     quantize = quantize_onnx if export.target == "onnx" else quantize_openvino
 
+    recognizer = cast("Recognizer", reference.network)
+
     def quantize_network(network: Any) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401
+        streaming = export.streaming
+        measured = training if streaming is None else real_steps(recognizer, streaming, training)
         try:
-            found = quantize(network, training, judged, demands)
+            found = quantize(network, measured, judged, demands, streaming)
         except TooManyExcludedError as error:
             share = f"{AGREEMENT['int8']:.0%}"
             raise ExportError(

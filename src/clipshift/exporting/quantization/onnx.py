@@ -17,6 +17,8 @@ from clipshift.exporting.quantization.accuracy_control import (
     quantize_until_good_enough,
 )
 from clipshift.exporting.quantization.onnx_rules import in_integers
+from clipshift.exporting.quantization.streams import Step, along_clips
+from clipshift.inference.export_folder import Streaming
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -26,9 +28,10 @@ _WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 def quantize_onnx(
     model: ModelProto,
-    calibration: Sequence[NDArray[Any]],
+    calibration: Sequence[NDArray[Any]] | Sequence[Step],
     validation: Sequence[NDArray[Any]],
     demands: Demands,
+    streaming: Streaming | None = None,
 ) -> Quantized:
     """Quantize an ONNX model for ONNX Runtime, which also judges it.
 
@@ -45,6 +48,9 @@ def quantize_onnx(
     def open_model(model: ModelProto) -> Run:
         text = in_integers(model).SerializeToString()
         session = onnxruntime.InferenceSession(text, settings, providers=["CPUExecutionProvider"])
+        if streaming is not None:
+            names = [value.name for value in session.get_outputs()]
+            return along_clips(lambda step: dict(zip(names, session.run(names, step), strict=True)), streaming)
         return lambda inputs: np.asarray(session.run(None, {name: inputs})[0])
 
     quantized = quantize_until_good_enough(
@@ -54,7 +60,7 @@ def quantize_onnx(
         validation,
         demands,
         lambda model: _weighted_layers(in_integers(model)),
-        as_input=lambda clips: {name: clips},
+        as_input=lambda inputs: inputs if streaming is not None else {name: inputs},
     )
     return replace(quantized, model=in_integers(quantized.model))
 

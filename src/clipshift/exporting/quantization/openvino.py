@@ -15,6 +15,8 @@ from clipshift.exporting.quantization.accuracy_control import (
     Run,
     quantize_until_good_enough,
 )
+from clipshift.exporting.quantization.streams import Step, along_clips
+from clipshift.inference.export_folder import Streaming
 
 _WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
 _EXECUTED = ("Convolution", "FullyConnected", "MatMul")
@@ -22,9 +24,10 @@ _EXECUTED = ("Convolution", "FullyConnected", "MatMul")
 
 def quantize_openvino(
     model: Any,  # noqa: ANN401 - OpenVINO has no types
-    calibration: Sequence[NDArray[Any]],
+    calibration: Sequence[NDArray[Any]] | Sequence[Step],
     validation: Sequence[NDArray[Any]],
     demands: Demands,
+    streaming: Streaming | None = None,
 ) -> Quantized:
     """Quantize an `openvino.Model`.
 
@@ -32,10 +35,13 @@ def quantize_openvino(
     saturate. So the file gives the same numbers on all CPUs, for less loss than saturation costs.
 
     Args:
-        model: In float32, from clips, its only input, to logits, its only output; not changed.
-        calibration: Inputs as the model takes them, with their batch axis. Some 100 to 300 clips of the training set.
-        validation: Inputs of one clip each on which the loss is judged.
+        model: In float32, from clips, its only input, to logits, its only output; not changed. With `streaming`, from
+            pixels and states to answers and states.
+        calibration: Inputs as the model takes them, with their batch axis. Some 100 to 300 clips of the training set;
+            of a streaming model the steps of [real_steps][clipshift.exporting.quantization.streams.real_steps].
+        validation: Clips of one each on which the loss is judged; a streaming model goes along their frames.
         demands: The score that is to be reached, and how many layers may go back to floating point for it.
+        streaming: What a streaming model keeps.
 
     Raises:
         ValueError: The given model itself does not reach the least score, or there are no inputs.
@@ -49,6 +55,14 @@ def quantize_openvino(
         compiled = model
         if isinstance(model, openvino.Model):
             compiled = the_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        if streaming is not None:
+            names = [*(each.next_name for each in streaming.states), "logits"]
+
+            def step(inputs: Step) -> dict[str, NDArray[Any]]:
+                answers = compiled(inputs)
+                return {name: np.array(answers[name]) for name in names}
+
+            return along_clips(step, streaming)
         return lambda inputs: np.asarray(compiled([inputs])[0])
 
     with signal_stack_kept():  # nncf starts many cores
