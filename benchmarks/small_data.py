@@ -76,6 +76,7 @@ COMPARISONS: dict[str, Comparison] = {
     "cutmix": Comparison("CutMix 1.0", ("augment.cutmix=1.0",)),
     "segments_4": Comparison("4 frames", ("input.segments=4",)),
     "segments_16": Comparison("16 frames", ("input.segments=16",)),
+    "motion": Comparison("only the region that moves", ("input.region=motion",)),
     "rate": Comparison("three times the learning rate", ("optim.lr=3.0e-4",)),
     "all_layers": Comparison("all layers learn", ("train.frozen_stages=0",)),
     "no_probe": Comparison("no linear probe at the start", ("train.probe=false",)),

@@ -22,6 +22,15 @@ Positive = Annotated[float, Field(gt=0)]
 Color = tuple[float, float, float]
 Region = tuple[float, float, float, float]
 """Left edge, upper edge, width and height, as shares of the picture."""
+
+
+def _known_region(value: object) -> object:
+    if value != "motion" and (isinstance(value, str) or (isinstance(value, list) and len(value) != 4)):
+        raise ValueError(f"must be left, top, width and height as shares of the picture, or motion, got {value!r}")
+    return tuple(value) if isinstance(value, list) else value  # JSON has no tuples
+
+
+RegionSetting = Annotated[Region | Literal["motion"] | None, BeforeValidator(_known_region)]
 Sampling = Literal["middle", "middle_float", "middle_or_first", "block_middle", "ends", "dense"]
 TrainSampling = Literal["random", "block_random", "block_random_or_first", "block_random_or_spread", "dense"]
 TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow", "dvc"]
@@ -115,9 +124,10 @@ class InputConfig(Section):
     pixel_aspect: Literal["ignore", "apply"] = "ignore"
     """Videos whose pixels are not square (DVD, DV, anamorphic): their frames are taken as stored (`ignore`: all
     published systems), or scaled in width as players show them (`apply`), before everything else."""
-    region: Region | None = None
+    region: RegionSetting = None
     """The part of the picture that is looked at, cut out before everything else: left edge, upper edge, width and
-    height, as shares of the picture, such as [0.25, 0, 0.5, 1] for the middle half. None: all of it."""
+    height, as shares of the picture, such as [0.25, 0, 0.5, 1] for the middle half; or `motion`: in each clip that in
+    which most changes from frame to frame. None: all of it."""
     segments: Frames = 8
     """Frames per clip: the video is cut into as many equal parts and one frame is taken from each."""
     rate: Annotated[float, Field(gt=0, le=1000)] | None = None
@@ -149,10 +159,15 @@ class InputConfig(Section):
     std: Color = IMAGENET_STD
     """Per-channel (RGB) standard deviation that values are divided by."""
 
+    @property
+    def fixed_region(self) -> Region | None:
+        """The region where it is the same in every clip; None also where it is found in each."""
+        return None if self.region == "motion" else self.region
+
     @model_validator(mode="after")
     def _region_lies_inside(self) -> Self:
-        if self.region is not None:
-            check_region(self.region)
+        if self.fixed_region is not None:
+            check_region(self.fixed_region)
         return self
 
     @model_validator(mode="after")

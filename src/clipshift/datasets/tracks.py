@@ -26,7 +26,7 @@ from clipshift.datasets.spans import VideoFinder
 from clipshift.errors import DataError, UserError, VideoError
 from clipshift.temporal.annotations.model import Place
 from clipshift.video import Span
-from clipshift.video.region import PARTS
+from clipshift.video.region import squared_region
 
 COLUMNS = ("path", "track", "time", "x", "y", "w", "h")
 
@@ -223,14 +223,7 @@ def region_of(track: Track, span: Span, facts: Facts, margin: float) -> tuple[Re
         )
     reaches_out = bool((low_N2 < -0.5).any() or (high_N2 > size + 0.5).any())
     low, high = np.maximum(low_N2.min(axis=0), 0), np.minimum(high_N2.max(axis=0), size)
-    side = max(1.0, float((high - low).max()) * (1 + margin))
-    sides = np.minimum(side, size)
-    first = np.clip((low + high - sides) / 2, 0, size - sides)
-    # In whole millionths of the picture, so that names tell regions exactly.
-    begin = np.floor(first / size * PARTS).astype(int)
-    wide = np.minimum(np.ceil(sides / size * PARTS).astype(int), PARTS - begin)
-    x, y, width, height = (float(part) / PARTS for part in (*begin, *wide))
-    return (x, y, width, height), reaches_out
+    return squared_region(low, high, size, margin=margin), reaches_out
 
 
 def _boxes_within(track: Track, start: float, end: float) -> np.ndarray:

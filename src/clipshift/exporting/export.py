@@ -97,7 +97,10 @@ def _takes(export: Export) -> str:
     frames = f"frames uint8 (clips, {segments}, height, width, 3)"
     if export.streaming is not None:
         frames = f"one frame uint8 (streams, height, width, 3) and {len(export.streaming.states)} states"
-    return f"{frames}, RGB, as decoded; any height and width"
+    cut = "as decoded"
+    if export.spec.input.region == "motion":
+        cut = "cut to the region that moves (docs/regions.md): clipshift does that, the file cannot"
+    return f"{frames}, RGB, {cut}; any height and width"
 
 
 def _check_lines(checked: Checked) -> list[str]:

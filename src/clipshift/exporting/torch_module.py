@@ -66,8 +66,8 @@ def prepared_views(frames_BTHWC: Tensor, spec: ModelSpec) -> Tensor:
     settings = spec.input
     clips, segments = frames_BTHWC.shape[:2]
     frames_NCHW = frames_BTHWC.flatten(0, 1).permute(0, 3, 1, 2)
-    if settings.region is not None:
-        x, y, across, down = settings.region
+    if settings.fixed_region is not None:  # one that moves is cut by who reads the clip
+        x, y, across, down = settings.fixed_region
         frames_NCHW = _part_of(_part_of(frames_NCHW, 2, *edges(y, down)), 3, *edges(x, across))
     height, width = _scaled_size(frames_NCHW.shape[2], frames_NCHW.shape[3], settings)
     scaled_NCHW = interpolate(frames_NCHW, height, width, settings)

@@ -12,7 +12,7 @@ from threading import Semaphore
 
 import numpy as np
 
-from clipshift.config import EvaluateConfig, ModelSpec
+from clipshift.config import EvaluateConfig, InputConfig, ModelSpec
 from clipshift.datasets.clip import Clip
 from clipshift.errors import ConfigError, ExportError, MissingDependencyError, VideoError
 from clipshift.inference.engines.session import Session
@@ -20,6 +20,7 @@ from clipshift.inference.engines.streaming import Stepper, StreamingSession
 from clipshift.inference.export_folder import Export
 from clipshift.inference.scorer import ScoredClip, average_views, one_line, score_concurrently, score_in_batches
 from clipshift.parallel.prefetch import Reserve, decoder_threads, prefetch_within
+from clipshift.preprocessing.motion_region import seen_frames
 from clipshift.preprocessing.windows import choose_test_frames, sets_of_array
 from clipshift.video import check_video
 
@@ -115,8 +116,11 @@ class ExportScorer:
         self.check_views(protocol)
         check_video(frames_THWC)
         chosen = sets_of_array(len(frames_THWC), self.spec.input, protocol.clips)
-        sets = (frames_THWC[indices] for indices in chosen)
-        views = (view for frames in sets for view in self.inputs(frames))
+        wanted = sorted({index for indices in chosen for index in indices})
+        seen_THWC, settings = seen_frames(frames_THWC[wanted], self.spec.input)
+        where = {index: position for position, index in enumerate(wanted)}
+        sets = (seen_THWC[[where[index] for index in indices]] for indices in chosen)
+        views = (view for frames in sets for view in self._inputs(frames, settings))
         return average_views((self.session.run(view[None])[0] for view in views), self.export.spec.average)
 
     def familiar_frames(self, frames_THWC: np.ndarray, protocol: EvaluateConfig) -> tuple[np.ndarray, float | None]:
@@ -130,6 +134,8 @@ class ExportScorer:
     def sets(self, frames_BTHWC: np.ndarray) -> np.ndarray:
         """Score exactly these frames of B videos, uint8 (B, T, H, W, 3), in one batch: logits float32 (B, K)."""
         views = [self.inputs(frames_THWC) for frames_THWC in frames_BTHWC]
+        if len({view.shape for each in views for view in each}) > 1:  # each cut to what moves in it
+            return np.concatenate([self.sets(frames_THWC[None]) for frames_THWC in frames_BTHWC])
         logits_NK = self.session.run(np.concatenate([np.stack(each) for each in views]))
         logits_BVK = logits_NK.reshape(len(views), -1, logits_NK.shape[1])
         return np.stack([average_views(logits_VK, self.export.spec.average) for logits_VK in logits_BVK])
@@ -152,28 +158,32 @@ class ExportScorer:
             alone = sets == [wanted]  # as most often; every other way copies the frames
             frames = len(wanted) + (0 if alone else sum(map(len, sets)))
             reserve(frames * reader.info.width * reader.info.height * 3)
-            frames_THWC = video.read(wanted)
+            frames_THWC, settings = seen_frames(video.read(wanted), self.spec.input)
         if alone:
-            return self.inputs(frames_THWC)
+            return self._inputs(frames_THWC, settings)
         where = {index: position for position, index in enumerate(wanted)}
         chosen = (frames_THWC[[where[index] for index in indices]] for indices in sets)
-        return tuple(view for frames in chosen for view in self.inputs(frames))
+        return tuple(view for frames in chosen for view in self._inputs(frames, settings))
 
     def inputs(self, frames_THWC: np.ndarray) -> tuple[np.ndarray, ...]:
         """One set of T frames, uint8 (T, H, W, 3), as the file takes it, without the batch axis.
 
-        A file that takes frames takes them as they are; one that takes clips, every crop of them by itself.
+        A file that takes frames takes them as they are, or cut to what moves in them (`input.region`); one that takes
+        clips, every crop of them by itself.
 
         Raises:
             MissingDependencyError: The file takes clips, which PyTorch makes, and PyTorch is not installed.
         """
+        return self._inputs(*seen_frames(frames_THWC, self.spec.input))
+
+    def _inputs(self, frames_THWC: np.ndarray, settings: InputConfig) -> tuple[np.ndarray, ...]:
+        """The same of frames that are cut already, with the settings of what is left to do."""
         if self.export.input == "frames":
-            return (frames_THWC,)
+            return (np.ascontiguousarray(frames_THWC),)
         try:
             from clipshift.preprocessing.transforms import evaluation_views, normalize
         except ModuleNotFoundError as error:
             raise MissingDependencyError.of(error) or error from error
 
-        settings = self.export.spec.input
         views_VTCHW = evaluation_views(frames_THWC, settings, self.export.spec.crops)
         return tuple(np.asarray(normalize(views_VTCHW, settings.mean, settings.std)))

@@ -19,11 +19,21 @@ from clipshift.preprocessing.transforms import evaluation_views, normalize
 
 
 def check_one_crop(spec: ModelSpec) -> None:
-    """Raise an error for a model that looks at several crops of a frame: each would be a stream of its own.
+    """Raise an error for a model that looks at several crops of a frame, or at what moves in a clip.
+
+    Each crop would be a stream of its own; what moves is known once all frames are there.
 
     Raises:
         ConfigError: It does.
     """
+    if spec.input.region == "motion":
+        raise ConfigError(
+            "A stream is seen one frame at a time, and this model looks at what moves in a whole clip.",
+            where="input.region",
+            got="motion",
+            allowed="a fixed region, or none",
+            remedy="let it answer for a sliding window of the last frames, or train without input.region=motion",
+        )
     if spec.crops != "center":
         raise ConfigError(
             "A stream sees one crop of each frame, and this model takes several.",

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from clipshift.config import Crops, InputConfig, ReadingConfig
+from clipshift.config import Crops, InputConfig, ReadingConfig, Region
 from clipshift.datasets.clip import Clip
 from clipshift.errors import VideoError
 from clipshift.parallel.prefetch import decoder_threads, prefetch
+from clipshift.preprocessing.motion_region import cell_means, region_of_cells
 from clipshift.preprocessing.transforms import evaluation_views
 from clipshift.preprocessing.windows import choose_test_frames, sets_of_array
 from clipshift.video import check_video
@@ -95,11 +96,23 @@ def _views(
     """The views of all sets of frames; every frame is read once, `piece` frames at a time."""
     wanted = sorted({index for indices in sets for index in indices})
     pieces = [wanted[i : i + piece] for i in range(0, len(wanted), piece)]
+    if settings.region == "motion" and len(pieces) > 1:
+        settings = settings.model_copy(update={"region": _motion_of(read, pieces)})
     views_VTCHW = torch.cat([evaluation_views(read(indices), settings, crops) for indices in pieces], dim=1)
     if sets == [wanted]:
         return views_VTCHW
     where = {index: position for position, index in enumerate(wanted)}
     return torch.cat([views_VTCHW[:, [where[index] for index in indices]] for indices in sets])
+
+
+def _motion_of(read: Callable[[Sequence[int]], np.ndarray], pieces: Sequence[Sequence[int]]) -> Region | None:
+    """The region of all frames together in which something moves; frames are read once more for it."""
+    cells, size = [], (0, 0)
+    for indices in pieces:
+        frames_THWC = read(indices)
+        size = frames_THWC.shape[1], frames_THWC.shape[2]
+        cells.append(cell_means(frames_THWC))
+    return region_of_cells(np.concatenate(cells), *size)
 
 
 def prefetch_views(

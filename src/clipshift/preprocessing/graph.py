@@ -58,8 +58,8 @@ def add_preprocessing(nodes: Nodes, frames: Value, settings: InputConfig, crops:
     """
     height, width = (frames.size(axis) for axis in (2, 3))
     frames_NHWC = frames.reshape(-1, height, width, 3)
-    if settings.region is not None:
-        x, y, across, down = settings.region
+    if settings.fixed_region is not None:  # one that moves is cut by who reads the clip
+        x, y, across, down = settings.fixed_region
         left, width = _part_of(width, *edges(x, across))
         top, height = _part_of(height, *edges(y, down))
         frames_NHWC = frames_NHWC.part(top, height, axis=1).part(left, width, axis=2)

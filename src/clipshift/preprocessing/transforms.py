@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from clipshift.config import AugmentConfig, Crops, InputConfig
 from clipshift.preprocessing.augmentation import DRAWS, change_clip
+from clipshift.preprocessing.motion_region import seen_frames
 from clipshift.video.region import cut_region
 
 Box = tuple[int, int, int, int]
@@ -56,7 +57,8 @@ def training_clip(
     Returns:
         uint8 (T, 3, crop, crop), contiguous, and whether it is mirrored.
     """
-    frames_THWC = cut_region(frames_THWC, settings.region)
+    frames_THWC, settings = seen_frames(frames_THWC, settings)
+    frames_THWC = cut_region(frames_THWC, settings.fixed_region)
     height, width = frames_THWC.shape[1:3]
     if augment.scale != "none":
         height, width = scaled_size(height, width, settings.model_copy(update={"aspect": augment.scale}))
@@ -140,7 +142,8 @@ def evaluation_views(frames_THWC: np.ndarray, settings: InputConfig, crops: Crop
     Returns:
         uint8 (V, T, 3, side, side), contiguous; V = 1, 3, 3, 10 and side = crop, resize, crop, crop.
     """
-    frames_THWC = cut_region(frames_THWC, settings.region)
+    frames_THWC, settings = seen_frames(frames_THWC, settings)
+    frames_THWC = cut_region(frames_THWC, settings.fixed_region)
     height, width = scaled_size(frames_THWC.shape[1], frames_THWC.shape[2], settings)
     return cut_views(_resize(_tensor(frames_THWC), height, width, settings), settings, crops)
 

@@ -60,6 +60,30 @@ def cut_region(frames_THWC: np.ndarray, region: Region | None) -> np.ndarray:
     return frames_THWC[:, top:bottom, left:right]
 
 
+def squared_region(low: np.ndarray, high: np.ndarray, size: np.ndarray, *, margin: float, least: float = 1.0) -> Region:
+    """A region around a box: wider and higher by a margin, then square in pixels, around the same middle.
+
+    What would reach beyond the picture is moved inside; where the square is larger than the picture, it is cut.
+
+    Args:
+        low: Left and upper edge of the box, pixels, float64 (2,).
+        high: Its right and lower edge.
+        size: Width and height of the picture.
+        margin: Share of width and height, half of it on each side.
+        least: Side of the square at least, pixels.
+
+    Returns:
+        Left, top, width and height as shares of the picture, in whole millionths, so that names tell them exactly.
+    """
+    side = max(least, float((high - low).max()) * (1 + margin))
+    sides = np.minimum(side, size)
+    first = np.clip((low + high - sides) / 2, 0, size - sides)
+    begin = np.floor(first / size * PARTS).astype(int)
+    wide = np.minimum(np.ceil(sides / size * PARTS).astype(int), PARTS - begin)
+    x, y, width, height = (float(part) / PARTS for part in (*begin, *wide))
+    return x, y, width, height
+
+
 class RegionReader:
     """A part of the picture of an open clip; see [clipshift.video.ClipReader][].
 

@@ -49,6 +49,10 @@ def explain_with(
     else:
         clip = video if isinstance(video, Clip) else _one_clip(video, scorer)
         path, seen = clip.name, see_clip(scorer, clip, clips)
+    if scorer.spec.input.region == "motion":  # frames are cut already, and hiding parts of them must not move the cut
+        inside = scorer.spec.input.model_copy(update={"region": None})
+        scorer = scorer.with_spec(scorer.spec.model_copy(update={"input": inside}))
+        notes.append("The pictures show the region of the clip in which something moves; the model sees no more.")
     rows, columns = _grid(seen) if method == "occlusion" else (0, 0)
     occlusion = Occlusion(_counted(scorer, seen, rows * columns, progress), seen, scorer.spec.average)
     whole_SK = occlusion.whole()
@@ -128,7 +132,7 @@ def _grad_cam(scorer: Scorer, seen: Seen, label: int) -> HeatMaps:
             found[place].append(heat)
     height, width = seen.frames.shape[1:3]
     settings = scorer.spec.input
-    left, top, right, bottom = pixel_box(settings.region, height, width)
+    left, top, right, bottom = pixel_box(settings.fixed_region, height, width)
     seen_height, seen_width = scaled_size(bottom - top, right - left, settings)
     across, down = (right - left) / seen_width / width, (bottom - top) / seen_height / height
     [(x, y, side)] = test_boxes(seen_width, seen_height, settings, "center")

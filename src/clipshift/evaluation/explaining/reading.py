@@ -12,6 +12,7 @@ from clipshift.errors import VideoError
 from clipshift.evaluation.explaining.occlusion import Seen
 from clipshift.inference.exported_scorer import ExportScorer
 from clipshift.inference.scorer import Scorer
+from clipshift.preprocessing.motion_region import seen_frames
 from clipshift.preprocessing.windows import choose_test_frames, sets_of_array
 from clipshift.video import ClipReader, check_video
 from clipshift.video.span import frames_on_display
@@ -22,7 +23,7 @@ _PICTURE = (320, 240)
 
 
 def see_clip(scorer: Scorer, clip: Clip, clips: int) -> Seen:
-    """What a model sees of a clip.
+    """What a model sees of a clip; where it looks at what moves, frames are cut to that.
 
     Args:
         scorer: The model.
@@ -44,6 +45,7 @@ def see_clip(scorer: Scorer, clip: Clip, clips: int) -> Seen:
         )
         times = _times(video)
         first = 0 if clip.span is None or video is not reader else _first_of_span(reader)
+    frames_FHWC, _ = seen_frames(frames_FHWC, settings)
     return Seen(
         frames_FHWC,
         tuple(first + index for index in wanted),
@@ -62,7 +64,8 @@ def see_frames(scorer: Scorer, frames_THWC: np.ndarray, clips: int) -> Seen:
     check_video(frames_THWC)
     sets = sets_of_array(len(frames_THWC), scorer.spec.input, clips)
     wanted = sorted({index for indices in sets for index in indices})
-    return Seen(_scaling(scorer)(frames_THWC[wanted]), tuple(wanted), None, _places(sets, wanted))
+    seen_FHWC, _ = seen_frames(_scaling(scorer)(frames_THWC[wanted]), scorer.spec.input)
+    return Seen(seen_FHWC, tuple(wanted), None, _places(sets, wanted))
 
 
 def small_pictures(seen: Seen) -> np.ndarray:
