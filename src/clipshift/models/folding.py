@@ -17,6 +17,7 @@ from torch.autograd.graph import Node
 
 from clipshift.errors import WeightsError
 from clipshift.models.backbones import fixed_size
+from clipshift.models.pieces import first_layers_in_pieces
 from clipshift.models.recognizer import Recognizer
 
 _LOG = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ def inference_form(network: Recognizer) -> Recognizer:
 
     A batch norm in evaluation mode is a factor and an offset of each channel, which the convolution before it can have
     in its weights (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
-    Inference", CVPR 2018, section 3.2).
+    Inference", CVPR 2018, section 3.2). On a CPU the first layers of some networks work on a few frames at a time
+    ([pieces][clipshift.models.pieces]).
 
     Where rounding makes the logits of that differ by more than `TOLERANCE`, as it can in the deepest networks, the copy
     has the trained form, which is slower, and a warning is logged.
@@ -78,6 +80,7 @@ def inference_form(network: Recognizer) -> Recognizer:
             # timm's batch norms have the activation in them.
             after = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
             folded.set_submodule(norm_name, after.eval())
+        first_layers_in_pieces(folded)
         error = _difference(network, folded)
         if not error <= TOLERANCE:
             _LOG.warning(
