@@ -266,18 +266,24 @@ def test_recordings_that_begin_in_the_middle(settings: str, tmp_path: Path) -> N
         _check(reader, decode_all(path))
 
 
-_LONG_GROUPS = {
-    "pyramid.mp4": "bframes=3:b-pyramid=normal:ref=4",
-    "only_p.mkv": "bframes=0",
-    "open_gop.ts": "bframes=2:open-gop=1",
-    "bare.h264": "bframes=3",
+def _x264_long(settings: str) -> dict[str, Any]:
+    options = {"g": "48", "preset": "veryfast", "x264-params": f"scenecut=0:b-adapt=0:{settings}"}
+    return {"codec": "libx264", "options": options}
+
+
+_LONG_GROUPS: dict[str, dict[str, Any]] = {
+    "pyramid.mp4": _x264_long("bframes=3:b-pyramid=normal:ref=4"),
+    "only_p.mkv": _x264_long("bframes=0"),
+    "open_gop.ts": _x264_long("bframes=2:open-gop=1"),
+    "bare.h264": _x264_long("bframes=3"),
+    "vp9.webm": {"codec": "libvpx-vp9", "options": _VPX | {"g": "48"}},
 }
 
 
 @pytest.mark.parametrize("name", _LONG_GROUPS)
-def test_pictures_of_h264_that_are_decoded_at_once(name: str, tmp_path: Path) -> None:
-    how = {"g": "48", "preset": "veryfast", "x264-params": f"scenecut=0:b-adapt=0:{_LONG_GROUPS[name]}"}
-    path = make_video(tmp_path / name, pictures(_FRAMES), options=how)
+def test_pictures_that_are_decoded_at_once(name: str, tmp_path: Path) -> None:
+    _available(_LONG_GROUPS[name]["codec"])
+    path = make_video(tmp_path / name, pictures(_FRAMES), **_LONG_GROUPS[name])
     reference = decode_all(path)
     with VideoFile(path, limits=Limits(), threads=2) as reader:
         assert reader.irregular is None

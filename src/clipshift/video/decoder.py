@@ -29,25 +29,29 @@ _UNSEEN = 2
 """Of a packet that the decoder need not see (`PacketIndex.skippable`)."""
 
 
+_SIDE_BY_SIDE = {"h264", "vp9"}
+"""Codecs of which several pictures may be decoded at once: of MPEG-4 damage would be missed, others gain nothing."""
+
 _FEWEST = 12
 """Pictures of a group below which threads take longer to get going than they save."""
 
 _MOST_HELD_BACK = 16
-"""Pictures that a decoder of H.264 holds back at most."""
+"""Pictures that a decoder holds back at most."""
 
 
 def pictures_side_by_side(codec: str, index: PacketIndex, cores: int) -> int:
     """How many pictures of a stream are decoded at once: one, where more are not proven to come out alike.
 
     Of an H.264 picture that is still being decoded, another thread may take the marks before damage is among them. With
-    as many more pictures held back as there are threads, each is done when it comes out.
+    as many more pictures held back as there are threads, each is done when it comes out. Of VP9 damage is an error of
+    the packet, and errors come in the order of packets.
 
     Args:
         codec: FFmpeg's canonical name of the codec.
         index: The stream's packets.
         cores: How many may be used.
     """
-    if codec != "h264" or index.irregular is not None or cores < 2:
+    if codec not in _SIDE_BY_SIDE or index.irregular is not None or cores < 2:
         return 1
     # Pictures take differently long: with two more than cores none waits, and above eight nothing is gained.
     threads = min(cores + 2, 8)
@@ -192,7 +196,7 @@ class FrameDecoder:
         self, group: Group, context: VideoCodecContext
     ) -> Generator[tuple[int, Packet[Any] | None], None, None]:
         """What makes a decoder give the pictures that it holds back, once none of them is being decoded any more."""
-        if context.thread_count > 1:
+        if context.thread_count > 1 and context.codec.canonical_name == "h264":
             # A thread gets a packet only when its last one is done.
             empty = empty_packet(context.extradata or b"")
             context.skip_frame = "NONREF"

@@ -149,9 +149,10 @@ class Contexts:
         if threads > 1:
             context.thread_count = threads
             context.thread_type = "FRAME"
-            # A picture comes out so late that the thread that decodes it has surely told of damage.
-            held_back = self._opened.index.held_back + threads
-            context.options = {**context.options, "has_b_frames": str(held_back)}
+            if context.codec.canonical_name == "h264":
+                # A picture comes out so late that the thread that decodes it has surely told of damage.
+                held_back = self._opened.index.held_back + threads
+                context.options = {**context.options, "has_b_frames": str(held_back)}
         return context
 
 
