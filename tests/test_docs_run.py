@@ -62,6 +62,7 @@ def write_regions(folder: Path, clips: list[Path]) -> None:
     rows = {
         "seats": [f"{path},{label},0 0 0.5 1" for path, label in named],
         "labeled_tracks": [f"{path},1,{time},2,3,24,30,{label}" for path, label in named for time in (0, 0.2)],
+        "stream_tracks": [f"match.mp4,1,{time},4,4,20,20," for time in (0, 3)],
         "tracks": [f"clip.mp4,1,{time},2,3,24,30," for time in (0, 0.2)],
     }
     for name, lines in rows.items():

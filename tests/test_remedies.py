@@ -55,6 +55,7 @@ PRINTED_BY = {
     "inference/sharding": ("predict",),
     "remote.py": ("predict",),
     "inference/video_scores.py": ("timeline", "evaluate", "fit-events"),
+    "timelines/making.py": ("timeline",),
     "timelines/measuring.py": ("evaluate", "fit-events"),
     "datasets/public/splits.py": PREPARE,
     "datasets/public/prepare.py": PREPARE,

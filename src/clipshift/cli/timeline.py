@@ -26,6 +26,7 @@ def timeline(  # noqa: PLR0913
     window: Annotated[bool, Parameter(negative=())] = False,
     annotations: Text | None = None,
     annotated: Text | None = None,
+    tracks: Text | None = None,
     device: Text = "auto",
     amp: Amp = "fp32",
     workers: Processes = None,
@@ -43,6 +44,8 @@ def timeline(  # noqa: PLR0913
         annotations: File of what is true, in any form that is read; drawn above what was found.
         annotated: File for the video, of which there is one then, with labels drawn, MP4; must not be there. The video
             is decoded a second time for it.
+        tracks: CSV of boxes over time, path, track, time, x, y, w, h: a time line for each track in the videos, or,
+            where none is named, in all that it names, by a sliding window that looks at the track's boxes.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         amp: Precision of a trained model: fp32, bf16 or fp16 (a GPU only); an exported one has its own.
         workers: Processes, each with a video of its own; by default one a core.
@@ -51,7 +54,7 @@ def timeline(  # noqa: PLR0913
     from clipshift.inference.reference import resolve_model
 
     names, settings = names_and_settings(videos, ("data", "events"))
-    if not names:
+    if not names and tracks is None:
         raise UserError("Nothing was named to look at.", allowed="video files, folders, globs and lists")
     names = ["-" if name == STANDARD_INPUT else name for name in names]
     with progress_bar("fetching") as progress:
@@ -65,6 +68,7 @@ def timeline(  # noqa: PLR0913
             window=window,
             annotations=annotations,
             annotated=annotated,
+            tracks=tracks,
             device=device,
             amp=amp,
             settings=settings,

@@ -261,29 +261,40 @@ def track_clips(path: Path, reading: ReadingConfig, *, only: Sequence[Path] | No
     Raises:
         DataError: The list cannot be read or is malformed.
     """
+    for clip, tracks in tracked_videos(path, only=only):
+        facts: Facts | UserError
+        try:
+            facts = video_facts(clip.path, reading) if clip.error is None else clip.error
+        except UserError as error:
+            facts = error
+        for track in tracks:
+            for stretch in stretches(track, reading.track_seconds):
+                yield look_at(track, stretch, clip, facts, reading)
+
+
+def tracked_videos(path: Path, *, only: Sequence[Path] | None = None) -> Iterator[tuple[Clip, list[Track]]]:
+    """The videos of a list of tracks as clips without labels, each with its tracks; arguments as of `track_clips`.
+
+    Raises:
+        DataError: The list cannot be read or is malformed.
+    """
     lines = list_lines(path, f"{','.join(COLUMNS)} and a box a line")
     finder = VideoFinder((path.parent, Path()))
     videos: dict[str, list[Track]] = {}
     for track in read_tracks(path, lines):
         videos.setdefault(track.path, []).append(track)
     for name, tracks in videos.items():
-        video = (path.parent / name).absolute()
-        facts: Facts | UserError
+        video, error = (path.parent / name).absolute(), None
         try:
             found = finder.find(name)
-            video = video if found is None else found.absolute()
-            if only is not None and video.resolve() not in only:
-                continue
             if found is None:
-                raise VideoError(
-                    "The video of a track does not exist.", where=video, got=f"{path}:{tracks[0].lines[0]}"
-                )
-            facts = video_facts(video, reading)
-        except UserError as error:
-            facts = error
-        for track in tracks:
-            for stretch in stretches(track, reading.track_seconds):
-                yield look_at(track, stretch, Clip(video, name_of(video, Path.cwd()), None), facts, reading)
+                where = f"{path}:{tracks[0].lines[0]}"
+                error = DataError("The video of a track does not exist.", where=video, got=where)
+            video = video if found is None else found.absolute()
+        except DataError as several:
+            error = several
+        if only is None or video.resolve() in only:
+            yield Clip(video, name_of(video, Path.cwd()), None, error=error), tracks
 
 
 def look_at(track: Track, stretch: Stretch, clip: Clip, facts: Facts | UserError, reading: ReadingConfig) -> Clip:

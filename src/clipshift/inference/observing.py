@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,7 +71,12 @@ def observe(
 
 
 def observe_ticks(
-    model: Model, ticks: Iterable[TimedFrame], rate: float, *, window: bool = False
+    model: Model,
+    ticks: Iterable[TimedFrame],
+    rate: float,
+    *,
+    window: bool = False,
+    cut: Callable[[np.ndarray, float, float], np.ndarray] | None = None,
 ) -> Iterator[Observation]:
     """Answers as [observe][clipshift.inference.observing.observe] does, to frames that are at the ticks already.
 
@@ -80,6 +85,7 @@ def observe_ticks(
         ticks: A frame each, as of [frames_at_rate][clipshift.video.timed.frames_at_rate].
         rate: Ticks in a second.
         window: Whether it answers for a sliding window.
+        cut: What is seen of the frames of a window, from its first to its last time; by default all of them.
 
     Yields:
         One observation a tick.
@@ -89,7 +95,7 @@ def observe_ticks(
         ExportError: As of `observe`.
     """
     if window:
-        return _by_window(model, ticks, rate)
+        return _by_window(model, ticks, rate, cut)
     return _by_step(model, model.start(), ticks, rate)
 
 
@@ -103,7 +109,12 @@ def _by_step(model: Model, state: StreamState, ticks: Iterable[TimedFrame], rate
         yield Observation(tick.time, scores.probabilities, scores.frame_probabilities)
 
 
-def _by_window(model: Model, ticks: Iterable[TimedFrame], rate: float) -> Iterator[Observation]:
+def _by_window(
+    model: Model,
+    ticks: Iterable[TimedFrame],
+    rate: float,
+    cut: Callable[[np.ndarray, float, float], np.ndarray] | None,
+) -> Iterator[Observation]:
     recent: deque[TimedFrame] = deque(maxlen=model.spec.input.segments)
     for tick in ticks:
         same = not recent or recent[-1].frame.shape == tick.frame.shape
@@ -111,7 +122,10 @@ def _by_window(model: Model, ticks: Iterable[TimedFrame], rate: float) -> Iterat
             recent.clear()
         recent.append(tick)
         if len(recent) == recent.maxlen:
-            logits = model.scorer.one_set(np.stack([each.frame for each in recent]))
+            frames_THWC = np.stack([each.frame for each in recent])
+            if cut is not None:
+                frames_THWC = cut(frames_THWC, recent[0].time, tick.time)
+            logits = model.scorer.one_set(frames_THWC)
             probabilities = model.probabilities(logits)
             yield Observation(tick.time, probabilities, probabilities)
 

@@ -14,7 +14,7 @@ from clipshift.datasets.clip import Clip
 from clipshift.datasets.folders import is_folder, is_frame_folder, is_left_out
 from clipshift.datasets.fragments import fragment, split_fragment
 from clipshift.datasets.lists import LIST_SUFFIXES, stream_clips
-from clipshift.datasets.tracks import COLUMNS, is_tracks, track_clips
+from clipshift.datasets.tracks import COLUMNS, Track, is_tracks, track_clips, tracked_videos
 from clipshift.errors import ConfigError, DataError, UserError, VideoError
 from clipshift.parallel.prefetch import pick_threads
 from clipshift.remote import check_address, is_remote, list_store
@@ -68,16 +68,33 @@ def clips_of_tracks(tracks: str | Path, videos: Sequence[str | Path], reading: R
     Raises:
         DataError: This is no list of tracks, it cannot be read, or is malformed.
     """
-    path = Path(tracks)
-    if not path.is_file() or not is_tracks(path):
-        raise DataError("This is no list of tracks.", where=path, allowed=f"CSV with the columns {', '.join(COLUMNS)}")
     only = [Path(video).resolve() for video in videos] if videos else None
     left = dict.fromkeys(only or ())
-    for clip in track_clips(path, reading, only=only):
+    for clip in track_clips(_tracks_list(tracks), reading, only=only):
         left.pop(clip.path.resolve(), None)
         yield clip
     for video in left:
-        yield _no_clip(str(video), DataError("There is no track of this video.", where=video, got=path))
+        yield _without_track(video, tracks)
+
+
+def videos_of_tracks(tracks: str | Path, videos: Sequence[str | Path]) -> list[tuple[Clip, Track | None]]:
+    """Whole videos with their tracks, a pair for each track; arguments and errors as of `clips_of_tracks`."""
+    only = [Path(video).resolve() for video in videos] if videos else None
+    found = list(tracked_videos(_tracks_list(tracks), only=only))
+    pairs: list[tuple[Clip, Track | None]] = [(clip, track) for clip, own in found for track in own]
+    there = {clip.path.resolve() for clip, _ in found}
+    return pairs + [(_without_track(video, tracks), None) for video in only or () if video not in there]
+
+
+def _tracks_list(tracks: str | Path) -> Path:
+    path = Path(tracks)
+    if not path.is_file() or not is_tracks(path):
+        raise DataError("This is no list of tracks.", where=path, allowed=f"CSV with the columns {', '.join(COLUMNS)}")
+    return path
+
+
+def _without_track(video: Path, tracks: str | Path) -> Clip:
+    return _no_clip(str(video), DataError("There is no track of this video.", where=video, got=tracks))
 
 
 def find_clips_of(source: str | Path, reading: ReadingConfig) -> list[Clip]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipshift.errors import ConfigError, VideoError
+from clipshift.inference.looking import Look
 from clipshift.inference.observing import Observation, check_rate, observe_ticks
 from clipshift.parallel.prefetch import prefetch
 from clipshift.video.limits import Limits
@@ -62,7 +63,7 @@ def check_way(model: Model, *, window: bool) -> None:
         raise ConfigError(error.what, where=error.where, got=error.got, allowed=error.allowed, remedy=remedy) from error
 
 
-def score_video(
+def score_video(  # noqa: PLR0913
     model: Model,
     path: Path,
     rate: float,
@@ -71,6 +72,7 @@ def score_video(
     window: bool = False,
     longest_display: float = 10.0,
     threads: int = 1,
+    look: Look | None = None,
     progress: Progress | None = None,
 ) -> VideoScores:
     """Runs a model along a video file, in memory that does not grow with its length; each frame is decoded once.
@@ -84,6 +86,7 @@ def score_video(
         longest_display: Seconds that a frame is shown at most; where frames are missing for longer, the network begins
             anew.
         threads: Threads of the decoder.
+        look: The part of the video that is looked at; of a track, `window` must be true. None: all of it.
         progress: Called with the seconds that are done and all of them.
 
     Returns:
@@ -92,7 +95,8 @@ def score_video(
     Raises:
         ConfigError: The model cannot go along a video, or there is no such rate.
         ExportError: The model is an export that takes clips, and `window` is false.
-        VideoError: The video cannot be read, or is too short for one answer.
+        VideoError: The video cannot be read, it or the track is too short for one answer, or the track leaves the
+            picture.
         OSError: The scores cannot be written.
     """
     check_way(model, window=window)
@@ -103,15 +107,17 @@ def score_video(
         times = stack.enter_context((folder / _TIMES).open("wb"))
         rows = stack.enter_context((folder / _PROBABILITIES).open("wb"))
         ticks = file.frames_at_rate(check_rate(rate), longest_display=longest_display)
-        ahead = stack.enter_context(closing(_ahead(ticks)))
+        ahead = stack.enter_context(closing(_ahead(ticks if look is None else look.along(ticks))))
+        cut = None if look is None else look.window
         observed = 0
-        for observation in observe_ticks(model, ahead, rate, window=window):
+        for observation in observe_ticks(model, ahead, rate, window=window, cut=cut):
             times.write(np.float64(observation.time).tobytes())
             rows.write(np.asarray(observation.probabilities, np.float32).tobytes())
             observed += 1
             _tell(progress, observation, file)
     if not observed:
-        raise too_short(path, file.end, settings.segments if window else 1, rate)
+        length = file.end if look is None or look.seconds is None else look.seconds
+        raise too_short(path, length, settings.segments if window else 1, rate)
     return VideoScores(
         np.memmap(folder / _TIMES, np.float64, "r"),
         np.memmap(folder / _PROBABILITIES, np.float32, "r", shape=(observed, len(model.classes))),
@@ -124,7 +130,7 @@ def score_video(
 def too_short(path: Path | str, seconds: float, needed: int, rate: float) -> VideoError:
     """What is to be said of a video without an answer, as it has fewer than the needed frames."""
     return VideoError(
-        "The video is too short for one answer.",
+        "The video, or the track in it, is too short for one answer.",
         where=path,
         got=f"{seconds:.2f} s",
         allowed=f"{needed} frames at {rate:g} a second",

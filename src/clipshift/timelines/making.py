@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,16 +13,17 @@ from typing import TYPE_CHECKING, Literal
 
 from clipshift.config import EventRules, Settings, flatten, with_events
 from clipshift.config.resolving import parse_setting
-from clipshift.datasets.clip import Clip
+from clipshift.datasets.clip import Clip, TrackPart
 from clipshift.datasets.fragments import fragment
 from clipshift.errors import ConfigError, DataError, OutputError, VideoError
 from clipshift.evaluation.report.lanes import make_lanes
+from clipshift.inference.looking import Look
 from clipshift.inference.observing import rate_of, rules_of
 from clipshift.inference.predictions import Failure
 from clipshift.inference.predictor import Model, load
 from clipshift.inference.reference import ModelReference, resolve_model
 from clipshift.inference.scorer import one_line
-from clipshift.inference.sources import find_clips
+from clipshift.inference.sources import find_clips, videos_of_tracks
 from clipshift.inference.video_scores import check_way, score_video
 from clipshift.locks import hold_folder
 from clipshift.parallel.prefetch import available_cores
@@ -49,6 +51,7 @@ class _Job:
     cause: Cause
     truth: tuple[Segment, ...] | None
     threads: int
+    look: Look | None = None
 
 
 def timeline(  # noqa: PLR0913
@@ -59,6 +62,7 @@ def timeline(  # noqa: PLR0913
     window: bool = False,
     annotations: str | Path | None = None,
     annotated: str | Path | None = None,
+    tracks: str | Path | None = None,
     device: str = "auto",
     amp: Amp = "fp32",
     settings: Settings | Sequence[Settings] = (),
@@ -82,6 +86,8 @@ def timeline(  # noqa: PLR0913
         annotations: File of what is true, in any form that is read; drawn above what was found.
         annotated: File for the video, of which there is one then, with labels drawn, MP4; must not be there. The video
             is decoded a second time for it.
+        tracks: CSV of boxes over time, `path, track, time, x, y, w, h`: a time line for each track in the videos, or,
+            where none is named, in all that it names, by a sliding window that looks at the track's boxes.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         amp: Precision of a trained model: fp32, bf16 or fp16 (a GPU only); an exported one has its own.
         settings: Of events, in place of the model's own, such as `"events.default.enter=0.6"`
@@ -94,8 +100,9 @@ def timeline(  # noqa: PLR0913
         A time line each, in the order of the videos, or why one could not be read.
 
     Raises:
-        ConfigError: The network is not causal and `window` is false, there is no rate, or a setting is not valid.
-        DataError: The annotations cannot be read, or there is no video.
+        ConfigError: The network is not causal and `window` is false, there is no rate, or a setting is not valid; or
+            what is asked for is not possible with tracks.
+        DataError: The tracks or annotations cannot be read, or there is no video.
         ExportError: An exported model takes clips and `window` is false, or cannot be run.
         OutputError: `out` has something else in it, which would be written over, or cannot be written; or `annotated`
             is there.
@@ -107,16 +114,25 @@ def timeline(  # noqa: PLR0913
     rate = rate_of(loaded, rate)
     rules = with_events(rules_of(loaded, rate), loaded.classes, events)
     marked = None if annotations is None else read_annotations(annotations)
-    clips = _whole(find_clips(videos, loaded.spec.reading))
+    if tracks is None:
+        clips = _whole(find_clips(videos, loaded.spec.reading))
+        looks = [None if clip.region is None else Look(clip.region) for clip in clips]
+    else:
+        _check_tracks(loaded, window=window, annotations=annotations, annotated=annotated)
+        pairs, margin = videos_of_tracks(tracks, videos), loaded.spec.reading.track_margin
+        clips = [clip if track is None else replace(clip, track=TrackPart(track.name)) for clip, track in pairs]
+        looks = [None if track is None else Look(track=track, margin=margin) for _, track in pairs]
     if not clips:
         raise DataError("There is no video.", allowed="video files, folders, globs and lists")
     out = Path(out)
     if annotated is not None:
         _check_annotated(Path(annotated), out, len(clips))
     cause = partial(Cause, model=identity, rate=rate, window=window, rules=rules, classes=loaded.classes)
-    places = [out] if len(clips) == 1 else _places(clips, out)
+    places = [out] if len(clips) == 1 and tracks is None else _places(clips, out)
     truth = [None if marked is None else truth_of(clip.path, marked) for clip in clips]
-    results = _make_all(loaded, clips, places, cause, truth, out=out, device=device, workers=workers, progress=progress)
+    results = _make_all(
+        loaded, clips, places, cause, truth, looks=looks, out=out, device=device, workers=workers, progress=progress
+    )
     if annotated is not None and isinstance(results[0], Timeline):
         limits, square = Limits.of(loaded.spec.reading), loaded.spec.input.pixel_aspect == "apply"
         draw_timeline(
@@ -177,6 +193,7 @@ def _make_all(  # noqa: PLR0913
     cause: partial[Cause],
     truth: Sequence[tuple[Segment, ...] | None],
     *,
+    looks: Sequence[Look | None] | None = None,
     out: Path,
     device: str,
     workers: int | Literal["auto"],
@@ -185,8 +202,8 @@ def _make_all(  # noqa: PLR0913
     with hold_folder(out, doing="makes time lines in this folder", error=OutputError):
         threads = 1 if len(clips) > 1 else 2
         jobs = [
-            _job(model, clip, place, cause, marked, threads=threads)
-            for clip, place, marked in zip(clips, places, truth, strict=True)
+            _job(model, clip, place, cause, marked, look, threads=threads)
+            for clip, place, marked, look in zip(clips, places, truth, looks or [None] * len(clips), strict=True)
         ]
         return _work(jobs, clips, _processes(workers, jobs, model, device), progress)
 
@@ -250,8 +267,11 @@ def _whole(clips: Iterable[Clip]) -> list[Clip]:
 
 
 def _places(clips: Sequence[Clip], out: Path) -> list[Path]:
-    """A folder for each video, with its name; those of the same name get their number, too."""
-    stems = [clip.path.stem for clip in clips]
+    """A folder for each video, with its name and that of a track; those of the same name get their number, too."""
+    stems = [
+        clip.path.stem + ("" if clip.track is None else f"-track-{re.sub(r'[^A-Za-z0-9_.]', '_', clip.track.name)}")
+        for clip in clips
+    ]
     counts, seen = Counter(name.casefold() for name in stems), Counter[str]()
     places = []
     for name in stems:
@@ -261,21 +281,57 @@ def _places(clips: Sequence[Clip], out: Path) -> list[Path]:
     return places
 
 
+def _check_tracks(model: Model, *, window: bool, annotations: str | Path | None, annotated: str | Path | None) -> None:
+    """Raise an error for what cannot be had of tracks.
+
+    Raises:
+        ConfigError: See the texts.
+    """
+    if not window:
+        raise ConfigError(
+            "What is looked at moves with a track, so a network that remembers earlier frames cannot go along it.",
+            where="tracks",
+            remedy="let it answer for a sliding window: --window (window=True)",
+        )
+    if model.spec.input.region is not None:
+        raise ConfigError(
+            "The model looks at a region of every picture, and tracks are regions of their own.",
+            where="tracks",
+            got=f"input.region={model.spec.input.region}",
+            allowed="one of the two",
+        )
+    if annotations is not None or annotated is not None:
+        raise ConfigError(
+            "What is annotated, and what is drawn, is of whole videos, and not of one track.",
+            where="annotations" if annotations is not None else "annotated",
+            allowed="neither, with tracks",
+        )
+
+
 def _job(
-    model: Model, clip: Clip, place: Path, cause: partial[Cause], truth: tuple[Segment, ...] | None, *, threads: int
+    model: Model,
+    clip: Clip,
+    place: Path,
+    cause: partial[Cause],
+    truth: tuple[Segment, ...] | None,
+    look: Look | None,
+    *,
+    threads: int,
 ) -> _Job | Failure:
     if clip.error is not None:
-        return Failure(clip.name, one_line(VideoError(clip.error.what, got=clip.error.got)) or "")
-    if clip.region is not None:
-        return Failure(clip.name, "A time line is made of whole pictures; train with input.region for a part of them.")
+        return Failure(clip.name, one_line(VideoError(clip.error.what, got=clip.error.got)) or "", clip.track)
+    if clip.region is not None and model.spec.input.region is not None:
+        return Failure(clip.name, "The clip has a region of its own, and the model looks at a region of every picture.")
     if clip.address is not None:
         return Failure(clip.name, "A time line is made of a file on this machine, and this one is in a store.")
     try:
         facts = clip.path.stat()
     except OSError as error:
         return Failure(clip.name, f"The video cannot be read. ({error.strerror})")
-    full = cause(video=str(clip.path), bytes=facts.st_size, modified=facts.st_mtime_ns)
-    return _Job(model, clip.name, place, full, truth, threads)
+    part = None if look is None else look.to_json()
+    full = cause(video=str(clip.path), bytes=facts.st_size, modified=facts.st_mtime_ns, part=part)
+    name = clip.name if clip.track is None else f"{clip.name} track {clip.track.name.replace('/', '_')}"
+    return _Job(model, name, place, full, truth, threads, look)
 
 
 def _processes(workers: int | Literal["auto"], jobs: Sequence[_Job | Failure], model: Model, device: str) -> int:
@@ -332,6 +388,7 @@ def _make(job: _Job, progress: Progress | None) -> Timeline | Failure:
             window=job.cause.window,
             longest_display=job.cause.rules.most_gap,
             threads=job.threads,
+            look=job.look,
             progress=progress,
         )
         classes = job.cause.classes

@@ -178,9 +178,9 @@ def _difference(there: object, wanted: dict[str, Any]) -> str | None:
     if not isinstance(there, dict):
         return "kind of file"
     names = {"video": "video", "model": "model", "rate": "rate", "window": "window", "rules": "rules of events"}
-    for key, text in {**names, "classes": "classes"}.items():
-        ours, theirs = wanted[key], there.get(key)
-        if key == "model" and isinstance(theirs, dict):  # the same weights may lie elsewhere
+    for key, text in {**names, "classes": "classes", "part": "part of the video"}.items():
+        ours, theirs = wanted.get(key), there.get(key)
+        if key == "model" and isinstance(ours, dict) and isinstance(theirs, dict):  # the same weights may lie elsewhere
             ours, theirs = ours.get("sha256"), theirs.get("sha256")
         if ours != theirs:
             return text

@@ -28,6 +28,7 @@ class Cause:
         window: Whether it answered for a sliding window.
         rules: How probabilities became events.
         classes: K names.
+        part: Which part of the video was looked at; None: all of it.
     """
 
     video: str
@@ -38,6 +39,7 @@ class Cause:
     window: bool
     rules: EventRules
     classes: tuple[str, ...]
+    part: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in `segments.json`."""
@@ -48,6 +50,7 @@ class Cause:
             "window": self.window,
             "rules": self.rules.model_dump(mode="json"),
             "classes": list(self.classes),
+            **({} if self.part is None else {"part": dict(self.part)}),
         }
 
 
