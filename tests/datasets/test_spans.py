@@ -232,6 +232,28 @@ def test_stretches() -> None:
     assert unmarked(MarkedVideo(Path("/a.mp4"), "a.mp4", ()), 10.0) == [(0.0, 10.0)]
     found = background_clips([video], ReadingConfig(background=0.75, background_seconds=1.0), label=0)
     assert [clip.span for clip in found.clips] == [(1.0, 2.0), (5.0, 6.0), (7.0, 8.0)]
+    reading = ReadingConfig(background=0.5, background_seconds=1.4)
+    [first, second] = background_clips([video], reading, label=0, whole=True).clips
+    assert (first.span, second.span) == ((1.0, 3.0), (6.5, 8.0))
+
+
+def test_along_a_stream_the_background_reaches_up_to_the_spans(root: Path) -> None:
+    subsets = {name: "validation" if name in {"b.mp4", "c.mp4"} else "training" for name in _MARKS}
+    write_annotations(root / "spans.csv", marked_videos(subsets))
+    pieces, whole = (
+        read_dataset(root / "spans.csv", DataConfig(background=1.0, background_seconds=0.3, windows=windows))
+        for windows in ("inside", "middle")
+    )
+    assert any("clips of at least 0.3 s" in note for note in whole.notes)
+    label = whole.classes.index("background")
+
+    def of_background(manifest: Manifest) -> list[tuple[float, float]]:
+        return [clip.span for clip in manifest.clips if clip.label == label and clip.span is not None]
+
+    marked = {edge for video in whole.train.videos for one in video.segments for edge in (one.start, one.end)}
+    ends = [sum(len(marked.intersection(span)) for span in of_background(one.train)) for one in (whole, pieces)]
+    assert ends[0] > ends[1]
+    assert of_background(whole.validation) == of_background(pieces.validation)
 
 
 def row(text: str) -> Callable[[Path], Path]:

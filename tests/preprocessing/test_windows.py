@@ -101,6 +101,33 @@ def test_training_windows_reach_all_of_a_span_and_nothing_else(tmp_path: Path) -
     assert set(firsts) == set(range(lowest, highest + 1))
 
 
+def test_training_windows_by_their_middle_are_those_of_a_stream(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mkv", pictures(80), options={"preset": "ultrafast"}, times=VARIABLE)
+    settings = InputConfig(segments=5, rate=4.0)  # from the first to the last tick 1 s, half of it to the middle
+
+    def firsts_of(span: tuple[float, float]) -> set[int]:
+        with open_clip(path, span=span) as reader:
+            randoms = map(np.random.default_rng, range(400))
+            return {
+                choose_training_frames(reader, "random", settings, random, by_middle=True)[1][0] for random in randoms
+            }
+
+    with open_clip(path) as reader:
+        boundaries = reader.stretch.video.boundaries
+    end = float(boundaries[-1])
+    for (start, stop), (first, last) in {
+        (1.0, 1.4): (0.5, 0.9),  # shorter than the window
+        (1.0, 2.6): (0.5, 2.1),
+        (0.1, 0.9): (0.0, 0.4),  # the window stays inside the video
+        (0.0, 0.3): (0.0, 0.0),  # and is moved there, if none has its middle in the span
+        (end - 0.8, end): (end - 1.3, end - 1.0),
+    }.items():
+        lowest, highest = on_display(boundaries, np.array([first, max(first, last - 1e-3)]))
+        found = firsts_of((start, stop))
+        assert lowest <= min(found) <= lowest + 1, (start, stop)
+        assert highest - 1 <= max(found) <= highest, (start, stop)
+
+
 def test_training_windows_hold_a_shorter_span(tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mkv", pictures(80), options={"preset": "ultrafast"}, times=VARIABLE)
     settings = InputConfig(segments=5, rate=4.0)

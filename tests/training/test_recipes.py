@@ -50,7 +50,8 @@ def test_the_zoo_names_recipes_that_exist() -> None:
 @pytest.mark.parametrize("recipe", sorted({entry.recipe for entry in ZOO.values() if entry.recipe}))
 def test_recipes_for_own_clips_are_the_default_with_another_network(recipe: str) -> None:
     config, default = resolve(recipe).config, resolve(DEFAULT_RECIPE).config
-    # Streams need a rhythm, which spans can tell.
-    data = default.data.model_copy(update={"rate_from_spans": config.model.shift.order == "past_only"})
+    # Streams need a rhythm, which spans can tell, and most of their windows hold a part of an event only.
+    stream = {"rate_from_spans": True, "windows": "middle"} if config.model.shift.order == "past_only" else {}
+    data = default.data.model_copy(update=stream)
     assert config == default.model_copy(update={"model": config.model, "data": data})
     assert config.model != default.model or recipe == "tsm-mobilenetv2"

@@ -273,6 +273,9 @@ class DataConfig(ReadingConfig):
     rate_from_spans: bool = False
     """Of lists of spans, where nobody sets `input.rate`: it becomes the one at which `input.segments` frames last as
     long as the median span."""
+    windows: Literal["inside", "middle"] = "inside"
+    """Of lists of spans, with `input.rate`, the windows of time that a training sees: those that lie in their span, or
+    all whose middle does, as they come along a stream. Then clips of the background reach up to the spans, too."""
     max_bad: Fraction = 0.01
     """Training stops when more than this share of the training clips turned out unreadable."""
     workers: Annotated[int, Field(ge=0, le=1024)] | Literal["auto"] = "auto"

@@ -388,13 +388,17 @@ def _read_part(
             got=f"data.background={data.background:g}",
             remedy="set data.background=0, and list clips of the background with their regions",
         )
-    return _with_background(manifest, data, several=several) if manifest.videos and data.background else manifest
+    if not (manifest.videos and data.background):
+        return manifest
+    # What is measured hangs on the settings alone that a model keeps.
+    whole = training and isinstance(data, DataConfig) and data.windows == "middle"
+    return _with_background(manifest, data, several=several, whole=whole)
 
 
-def _with_background(manifest: Manifest, data: ReadingConfig, *, several: bool) -> Manifest:
+def _with_background(manifest: Manifest, data: ReadingConfig, *, several: bool, whole: bool) -> Manifest:
     """The manifest with clips from the stretches without a label, and with their class."""
     classes = manifest.classes if BACKGROUND in manifest.classes else (*manifest.classes, BACKGROUND)
-    found = background_clips(manifest.videos, data, label=classes.index(BACKGROUND), several=several)
+    found = background_clips(manifest.videos, data, label=classes.index(BACKGROUND), several=several, whole=whole)
     return replace(
         manifest, classes=classes, clips=(*manifest.clips, *found.clips), notes=(*manifest.notes, *found.notes)
     )

@@ -138,7 +138,7 @@ class Background:
 
 
 def background_clips(
-    videos: Sequence[MarkedVideo], reading: ReadingConfig, *, label: int, several: bool = False
+    videos: Sequence[MarkedVideo], reading: ReadingConfig, *, label: int, several: bool = False, whole: bool = False
 ) -> Background:
     """Cuts stretches without a label into clips, the same ones for the same videos.
 
@@ -151,6 +151,7 @@ def background_clips(
         reading: The settings.
         label: Of the clips.
         several: Whether clips may have several labels.
+        whole: Whether clips are the whole parts, so that they reach up to the spans.
 
     Returns:
         The clips, video by video in the order of time; videos that cannot be read have none.
@@ -165,7 +166,7 @@ def background_clips(
         (video, span)
         for video in videos
         for stretch in unmarked(video, ends[video.path])
-        for span in _pieces(stretch, size)
+        for span in _pieces(stretch, size, whole=whole)
     ]
     taken = [pieces[(2 * k + 1) * len(pieces) // (2 * wanted)] for k in range(min(wanted, len(pieces)))]
     if len(pieces) < wanted:
@@ -174,7 +175,10 @@ def background_clips(
         Clip(video.path, video.name + fragment(span), label, labels=(label,) if several else (), span=span)
         for video, span in taken
     )
-    text = f"{plural(len(clips), 'clip')} of {size:.3g} s from stretches without a label are the class {BACKGROUND}"
+    least = "at least " if whole else ""
+    text = (
+        f"{plural(len(clips), 'clip')} of {least}{size:.3g} s from stretches without a label are the class {BACKGROUND}"
+    )
     if len(clips) < wanted:
         text += f"; there is no room for {wanted - len(clips)} more (data.background={reading.background:g})"
     return Background(clips, (text,))
@@ -191,12 +195,13 @@ def unmarked(video: MarkedVideo, end: float) -> list[Span]:
     return [(first, last) for first, last in stretches if last > first]
 
 
-def _pieces(stretch: Span, size: float) -> list[Span]:
+def _pieces(stretch: Span, size: float, *, whole: bool) -> list[Span]:
     first, last = stretch
     count = int((last - first) / size + _ROUNDING)
     part = (last - first) / count if count else 0.0
+    reach = part / 2 if whole else size / 2
     middles = (first + (number + 0.5) * part for number in range(count))
-    return [(max(first, middle - size / 2), min(last, middle + size / 2)) for middle in middles]
+    return [(max(first, middle - reach), min(last, middle + reach)) for middle in middles]
 
 
 def _ends(videos: Iterable[MarkedVideo], reading: ReadingConfig) -> Mapping[Path, float]:

@@ -7,6 +7,7 @@ stream is seen ([frames_at_rate][clipshift.video.timed.frames_at_rate]).
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,7 +45,12 @@ def choose_test_frames(reader: ClipReader, settings: InputConfig, clips: int = 1
 
 
 def choose_training_frames(
-    reader: ClipReader, sampling: TrainSampling, settings: InputConfig, random: np.random.Generator
+    reader: ClipReader,
+    sampling: TrainSampling,
+    settings: InputConfig,
+    random: np.random.Generator,
+    *,
+    by_middle: bool = False,
 ) -> tuple[ClipReader, list[int]]:
     """The frames that a training takes of a clip.
 
@@ -53,6 +59,8 @@ def choose_training_frames(
         sampling: The rule where there is no rate.
         settings: `segments` and `rate`.
         random: Where the draws come from; exactly `segments` draws are made.
+        by_middle: With a rate: whether all windows are taken whose middle lies in the span, in place of those that lie
+            in it.
 
     Returns:
         What is read from (of a span the whole video, where a window is taken), and `segments` indices into it.
@@ -65,8 +73,10 @@ def choose_training_frames(
     part = reader.stretch
     # As many draws as by the other rules, so that what is drawn after them stays the same.
     draw = float(random.random(settings.segments)[0])
-    boundaries = part.video.boundaries
-    return part.video, _window(boundaries, part.start, part.end, settings.rate, settings.segments, draw)
+    boundaries, start, end = part.video.boundaries, part.start, part.end
+    if by_middle:
+        start, end = _reach_of_middles(start, end, float(boundaries[-1]), settings)
+    return part.video, _window(boundaries, start, end, settings.rate, settings.segments, draw)
 
 
 def spread_windows(
@@ -113,6 +123,13 @@ def sets_of_array(frames: int, settings: InputConfig, clips: int = 1) -> list[li
     boundaries = np.arange(frames + 1) / rate
     end = float(boundaries[-1])
     return spread_windows(boundaries, 0.0, end, rate=rate, segments=settings.segments, clips=clips)
+
+
+def _reach_of_middles(start: float, end: float, video_end: float, settings: InputConfig) -> tuple[float, float]:
+    """From where to where the windows reach whose middles lie in a span; those that lie in the video, if there are."""
+    half = (settings.segments - 1) / 2 / (settings.rate or math.inf)
+    first, last = max(start, half), min(end, video_end - half)
+    return (first - half, last + half) if first < last else (start - half, end + half)
 
 
 def _window(boundaries: np.ndarray, start: float, end: float, rate: float, segments: int, place: float) -> list[int]:

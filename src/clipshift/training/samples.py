@@ -140,7 +140,10 @@ class TrainingClips(Dataset[Sample]):
         began = time.thread_time()
         random = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, index, _SAMPLE_TAG]))
         with clip.open_for(self.input, self.data) as reader:
-            video, wanted = choose_training_frames(reader, self.augment.sampling, self.input, random)
+            by_middle = clip.span is not None and self.data.windows == "middle"
+            video, wanted = choose_training_frames(
+                reader, self.augment.sampling, self.input, random, by_middle=by_middle
+            )
             frames_THWC = video.read(wanted)
         decoded = time.thread_time()
         mirrors = all(self._partners[label] is not None for label in _labels_of(clip))
