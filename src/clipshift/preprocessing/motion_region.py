@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 _CELLS = 96
 """Cells along the longer side of the picture, each a mean of its pixels: fine enough for a person, and quick."""
-_FLOOR = 2
-"""Differences up to so many times the median cell's are noise, or the camera."""
+_FLOOR, _FAINT = 2, 10
+"""Differences up to so many times the median cell's are noise, or the camera; and so is one part in so many of the
+largest: else what compression changes in still cells, faint but everywhere, outweighs something small that moves."""
 _LEFT_OUT = 40
 """One part in so many of all that moves may lie beyond each edge of the box, so that a far flicker counts little."""
 _MARGIN, _LEAST = 0.25, 0.4
@@ -30,8 +31,9 @@ def motion_region(frames_THWC: np.ndarray) -> Region | None:
     """The region of some frames in which most changes between one and the next.
 
     Frames become means of cells; the differences of successive ones, less those of the whole picture (light), are
-    summed over the clip, and what the median cell has twice over, the noise, is taken away. The box holds 19 of 20
-    parts of the rest in width and in height, is made a quarter wider and higher, and then square in pixels.
+    summed over the clip, and what the median cell has twice over, the noise, is taken away, and then a tenth of the
+    largest, what is faint. The box holds 19 of 20 parts of the rest in width and in height, is made a quarter wider and
+    higher, and then square in pixels.
 
     Args:
         frames_THWC: uint8 (T, H, W, 3), RGB, in the order of time.
@@ -77,6 +79,7 @@ def _heat(cells_THW: np.ndarray) -> np.ndarray | None:
     changes_THW -= _middle(changes_THW.reshape(len(changes_THW), -1))[:, None, None]
     heat_HW = np.abs(changes_THW).sum(axis=0)
     heat_HW = np.maximum(heat_HW - _FLOOR * _middle(heat_HW.reshape(1, -1))[0], 0)
+    heat_HW = np.maximum(heat_HW - heat_HW.max() // _FAINT, 0)
     return heat_HW if heat_HW.any() else None
 
 
