@@ -5,6 +5,6 @@ is read where the other is not; `tests/cli/test_help.py` holds the two together.
 """
 
 from clipshift.cli.app import app
-from clipshift.cli.entry import main
+from clipshift.cli.entry import main, run
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "run"]
