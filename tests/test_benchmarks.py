@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import small_data
 from clipshift.config import DataConfig
 from clipshift.datasets import read_dataset
 from clipshift.datasets.motion import write_motion_clips
+from clipshift.temporal.annotations import read_annotations
 from clipshift.video.long_file import LongFile
 
 
@@ -98,3 +101,24 @@ def test_a_looped_clip_is_as_long_as_it_says(clips: Path, tmp_path: Path) -> Non
         assert file.left_out == 0
     assert len(times) == 5 * frames
     assert times == pytest.approx([k * seconds / frames for k in range(5 * frames)], abs=1e-3)
+
+
+def test_stitched_videos_say_where_their_clips_are(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import stitched
+
+    monkeypatch.setattr(stitched, "PAUSE", (0.2, 0.8))
+    options = argparse.Namespace(clips=clips, background=[clips], held_out=1, seed=0)
+    stitched.stitch(options, tmp_path / "streams")
+    notes = read_annotations(tmp_path / "streams" / "annotations.json")
+    counts = Counter(note.subset for note in notes for _ in note.segments)
+    assert counts == {"training": 12, "validation": 4, "testing": 8}
+    for note in notes:
+        with LongFile(tmp_path / "streams" / note.path) as file:
+            assert sum(1 for _ in file.pictures()) == round(12 * (note.duration or 0))
+        edges = [0.0, *(edge for one in note.segments for edge in (one.start, one.end)), note.duration or 0]
+        assert all(one.duration == pytest.approx(8 / 12) for one in note.segments)
+        assert all(0.1 < begin - end < 0.9 for end, begin in zip(edges[::2], edges[1::2], strict=True))
+    dataset = read_dataset(tmp_path / "streams" / "clips.yaml", DataConfig())
+    assert (len(dataset.train), len(dataset.validation)) == (12, 4)
