@@ -34,7 +34,9 @@ NOT_RUN = {
     "takes minutes; tests/exporting does the same on less": ("int8", "exported_"),
     "needs a data set, as tests/datasets make one": ("data/ucf5", "UCF-101", "runs/ucf5", "other_place"),
     "is a training of a whole recipe, as tests/training do one": ("docs/models/", "docs/training.md", "runs/v2"),
-    "needs a stream and its recipe, as tests/training/test_spans.py has them": ("finetune-online", "--streams"),
+    "needs a stream and its recipe, as tests/training/test_spans.py has them": (
+        "finetune-online", "motion-demo-online", "runs/streams", "--streams",
+    ),
     "fuses two runs, as tests/evaluation does": ("--fuse",),
 }  # fmt: skip
 
