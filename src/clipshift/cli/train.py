@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from clipshift.cli.arguments import Amp, Text, Tracker
 
 
-def train(
+def train(  # noqa: PLR0913
     data: str,
     *settings: str,
     out: Text | None = None,
@@ -18,6 +18,7 @@ def train(
     weights: Text | None = None,
     amp: Amp | None = None,
     track: Annotated[tuple[Tracker, ...], Parameter(negative=(), show_default=False)] = (),
+    add_classes: Annotated[bool, Parameter(negative=())] = False,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Train a classifier; the same command again goes on where it stopped.
@@ -33,6 +34,7 @@ def train(
             by default as the recipe says.
         amp: Precision: fp32, bf16 or fp16.
         track: Trackers that are told of the run: tensorboard, wandb, trackio, mlflow, dvc; one or more.
+        add_classes: Keep the classes of the model that is the start, and add those of the data.
         overwrite: Replace the run that the run folder holds.
     """
     import clipshift
@@ -46,5 +48,6 @@ def train(
         weights=weights,
         amp=amp,
         track=track,
+        add_classes=add_classes,
         overwrite=overwrite,
     )

@@ -355,6 +355,11 @@ class TrainConfig(Section):
     start: Literal["imagenet", "auto"] = "imagenet"
     """Without `--weights`, where `model.pretrained` is true: from ImageNet; or, `auto`, from published weights of
     Kinetics-400 for the same network, if they can be had."""
+    add_classes: bool = False
+    """Keep the classes of the model that `--weights` names, and add those of the data (docs/training.md)."""
+    rehearse: bool = True
+    """With `add_classes`: of old classes that the data has no clips of, train on those of the old model's run, where
+    they still lie where they were."""
     probe: bool = False
     """Start a new classifier from a linear probe on the starting network's features (LP-FT, Kumar et al. 2022)."""
     frozen_stages: Annotated[int, Field(ge=0)] = 0

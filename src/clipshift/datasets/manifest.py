@@ -76,7 +76,7 @@ class LabeledParts:
     notes: tuple[str, ...] = ()
 
 
-def read_dataset(source: str | Path, data: DataConfig, *, several: bool = False) -> DataSet:
+def read_dataset(source: str | Path, data: DataConfig, *, several: bool = False, known: Sequence[str] = ()) -> DataSet:
     """Reads what a model is trained and validated on.
 
     Args:
@@ -92,6 +92,8 @@ def read_dataset(source: str | Path, data: DataConfig, *, several: bool = False)
             A file `classes.txt` in the folder or beside the list orders the classes.
         data: The settings for reading and for the split.
         several: Whether a clip may have several labels; in folders of classes each still has one.
+        known: Classes that a model knows already: they come first, in this order, with or without clips, and one new
+            class beside them is enough.
 
     Returns:
         Classes, training and validation manifests, and where the split came from.
@@ -107,13 +109,16 @@ def read_dataset(source: str | Path, data: DataConfig, *, several: bool = False)
             allowed="a subset `training`" if parts.by_subset else "a key or folder `train`",
         )
     train = _read_part(parts.train, parts, data, classes=parts.classes, training=True, several=several, role="train")
-    if len(train.classes) < 2:
+    classes = (*known, *(name for name in train.classes if name not in known))
+    if len(classes) < 2:
         raise DataError(
             "The data set has only one class.",
             where=train.source,
             got=some(list(train.classes)),
             remedy="add a folder (or label) for every class, one for `nothing of these` among them",
         )
+    if known:
+        train = _renamed(train, classes)
     held = parts.validation or parts.test
     if held is None:
         training, validation, split = make_split(train, fraction=data.validation, seed=data.split_seed)
@@ -129,7 +134,7 @@ def read_dataset(source: str | Path, data: DataConfig, *, several: bool = False)
     if held is not None:
         notes += (*validation.notes, *_both_sides(training, validation))
     notes += _missing_classes(validation, "validation")
-    return DataSet(train.classes, training, validation, split, tuple(dict.fromkeys(notes)))
+    return DataSet(classes, training, validation, split, tuple(dict.fromkeys(notes)))
 
 
 def read_manifest(

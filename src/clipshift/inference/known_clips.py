@@ -30,13 +30,18 @@ class KnownClips:
 
     Attributes:
         features: float32 (N, D), averaged over the frames, each of length 1.
+        lengths: float32 (N,), what the features were divided by; None where a model was written without.
+        labels: int64 (N,), the clips' classes; None likewise.
     """
 
     features: np.ndarray
+    lengths: np.ndarray | None = None
+    labels: np.ndarray | None = None
 
     def to_bytes(self) -> bytes:
         """As a file of safetensors."""
-        return safetensors.numpy.save({"features": self.features})
+        tensors = {"features": self.features, "lengths": self.lengths, "labels": self.labels}
+        return safetensors.numpy.save({name: value for name, value in tensors.items() if value is not None})
 
 
 def unit_length(features_ND: np.ndarray) -> np.ndarray:
@@ -105,6 +110,7 @@ def load_known_clips(folder: Path, rule: UnknownRule) -> KnownClips:
             remedy=remedy,
         )
     try:
-        return KnownClips(safetensors.numpy.load(content)["features"])
+        tensors = safetensors.numpy.load(content)
+        return KnownClips(tensors["features"], tensors.get("lengths"), tensors.get("labels"))
     except (safetensors.SafetensorError, KeyError) as error:
         raise WeightsError("The file is none of known clips.", where=path) from error

@@ -89,7 +89,7 @@ class Trainer:
         for learner, optim in [(network, config.optim), *objective.learners()]:
             layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
             learner.to(ranks.device, memory_format=layout)  # type: ignore[call-overload]
-            self._frozen += _freeze(learner, config)
+            self._frozen += _freeze(learner, config, all_but_classifier=objective.classifier_only)
             self._learners.append((learner, build_optimizer(learner, optim)))
         self.network, self.optimizer = self._learners[0]
         self.partner = self._learners[1][0] if len(self._learners) > 1 else None
@@ -303,7 +303,10 @@ def _read(*scalars: Tensor) -> list[float]:
     return torch.stack([scalar.double() for scalar in scalars]).tolist()
 
 
-def _freeze(network: Recognizer, config: Config) -> list[nn.Module]:
+def _freeze(network: Recognizer, config: Config, *, all_but_classifier: bool) -> list[nn.Module]:
+    if all_but_classifier:
+        network.backbone.requires_grad_(False)
+        return [network.backbone]
     frozen = early_layers(network.backbone, config.train.frozen_stages)
     frozen += batch_norms(network, config.train.freeze_bn)
     for module in frozen:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from clipshift.config import Config, OptimConfig
 from clipshift.models.recognizer import Recognizer
@@ -43,6 +44,10 @@ class Objective(Protocol):
 
     def learners(self) -> list[tuple[Recognizer, OptimConfig]]:
         """Networks that are trained beside the student, with the settings of their optimizers."""
+
+    @property
+    def classifier_only(self) -> bool:
+        """Whether nothing but the student's classifier may learn."""
 
     def joined(self, student: nn.Module) -> nn.Module:
         """The module that is run on a batch's clips; its outputs are what `loss` takes."""
@@ -86,6 +91,8 @@ class LearnLabels:
         labels: It.
     """
 
+    classifier_only = False
+
     def __init__(self, labels: LabelLoss) -> None:
         self._labels = labels
 
@@ -118,6 +125,8 @@ class LearnFromTeachers:
         config: `distill.label_weight`, `weight` and `temperature`.
     """
 
+    classifier_only = False
+
     def __init__(self, labels: LabelLoss, teachers: Teachers, config: Config) -> None:
         self._labels, self._teachers, self._distill = labels, teachers, config.distill
 
@@ -139,6 +148,89 @@ class LearnFromTeachers:
         return total, {"labels_loss": labels, "soft_loss": soft}
 
 
+class KeepOldAnswers:
+    """Labels, and for the classes of an old model what that one answers (learning without forgetting, Li & Hoiem 2016).
+
+    Args:
+        labels: The labels' loss.
+        teachers: The old model.
+        old: Number of its classes, which come first.
+    """
+
+    TEMPERATURE = 2.0
+    """Of section 3.2 there, where also the factor of this part is 1."""
+
+    classifier_only = False
+
+    def __init__(self, labels: LabelLoss, teachers: Teachers, old: int) -> None:
+        self._labels, self._teachers, self._old = labels, teachers, old
+
+    def learners(self) -> list[tuple[Recognizer, OptimConfig]]:
+        """None beside the student."""
+        return []
+
+    def joined(self, student: nn.Module) -> nn.Module:
+        """The student."""
+        return student
+
+    def loss(self, outputs: Tensor, seen: SeenBatch) -> Loss:
+        """Of the student's logits `(B, K)`."""
+        labels = self._labels(outputs, seen)
+        targets = self._teachers.targets(seen, self.TEMPERATURE)
+        soft = soft_target_loss(outputs[:, : self._old], targets, temperature=self.TEMPERATURE)
+        return labels + soft, {"labels_loss": labels, "soft_loss": soft}
+
+
+class RememberOldClips:
+    """Labels, and those of old clips of which only features are left; all but the classifier stays as it is.
+
+    The two parts are weighed by their classes, so that each class counts as much.
+
+    Args:
+        labels: The labels' loss of the clips.
+        features: Of the old clips `(N, D)` float32, averaged over their frames.
+        old_labels: Their classes `(N,)` int64.
+        share: Of the classes that have no other clips, in (0, 1).
+    """
+
+    classifier_only = True
+    """Features of another backbone would not be those that are remembered."""
+
+    def __init__(self, labels: LabelLoss, features: Tensor, old_labels: Tensor, share: float) -> None:
+        self._labels, self._features, self._old_labels, self._share = labels, features, old_labels, share
+
+    def learners(self) -> list[tuple[Recognizer, OptimConfig]]:
+        """None beside the student."""
+        return []
+
+    def joined(self, student: nn.Module) -> nn.Module:
+        """The student, whose classifier also gets the features."""
+        return _WithFeatures(student, self._features)
+
+    def loss(self, outputs: tuple[Tensor, Tensor], seen: SeenBatch) -> Loss:
+        """Of the logits `(B, K)` of the clips, and those `(N, K)` of the features."""
+        logits, remembered = outputs
+        labels = self._labels(logits, seen)
+        old = functional.cross_entropy(remembered.float(), self._old_labels)
+        return (1 - self._share) * labels + self._share * old, {"labels_loss": labels, "remembered_loss": old}
+
+
+class _WithFeatures(nn.Module):
+    """A network that also classifies features; one module, so that one DDP wrapper sends all gradients."""
+
+    features: Tensor
+
+    def __init__(self, student: nn.Module, features_ND: Tensor) -> None:
+        super().__init__()
+        self.student = student
+        self.register_buffer("features", features_ND)
+
+    def forward(self, clips_BTCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits `(B, K)` of clips and `(N, K)` of the features."""
+        network: Any = self.student
+        return network(clips_BTCHW), network.classifier(self.features)
+
+
 class LearnMutually:
     """Labels, and the answers of a partner that is trained along (Zhang et al. 2018; PaddleVideo's PP-TSMv2).
 
@@ -148,6 +240,8 @@ class LearnMutually:
         partner_optim: Its parameter groups.
         config: `distill.label_weight`, `weight` and `temperature`.
     """
+
+    classifier_only = False
 
     def __init__(self, labels: LabelLoss, partner: Recognizer, partner_optim: OptimConfig, config: Config) -> None:
         self._labels, self._distill = labels, config.distill

@@ -13,7 +13,13 @@ from torch.nn import functional
 
 
 def fit_linear_probe(
-    features: Tensor, labels: Tensor, classes: int, *, decay: float = 1e-4, iterations: int = 200
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    *,
+    kept: tuple[Tensor, Tensor] | None = None,
+    decay: float = 1e-4,
+    iterations: int = 200,
 ) -> tuple[Tensor, Tensor]:
     """Multinomial logistic regression by L-BFGS in double precision.
 
@@ -25,6 +31,8 @@ def fit_linear_probe(
         features: `(N, D)`, one vector a clip.
         labels: `(N,)` int64 in [0, classes).
         classes: Number of classes K.
+        kept: Weight `(k, D)` and bias `(k,)` of the first k classes, k < K, which stay as they are: only the others
+            are fitted, to what these leave.
         decay: Weight of the sum of the squared weights, beside the mean cross entropy.
         iterations: Largest number of L-BFGS iterations.
 
@@ -37,19 +45,29 @@ def fit_linear_probe(
     scale = 1 / x.var(0, correction=0).sum().sqrt().clamp_min(1e-12)
     x = (x - mean) * scale
 
-    weight = torch.zeros(classes, x.shape[1], dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
+    old, rows = None, classes
+    if kept is not None:
+        old = functional.linear(features.detach().double().cpu(), *(each.double().cpu() for each in kept))
+        rows -= old.shape[1]
+    weight = torch.zeros(rows, x.shape[1], dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(rows, dtype=torch.float64, requires_grad=True)
     solver = torch.optim.LBFGS(
         [weight, bias], max_iter=iterations, history_size=20, line_search_fn="strong_wolfe", tolerance_grad=1e-8
     )
 
     def closure() -> Tensor:
         solver.zero_grad()
-        loss = functional.cross_entropy(functional.linear(x, weight, bias), y) + decay * weight.square().sum()
+        logits = functional.linear(x, weight, bias)
+        logits = logits if old is None else torch.cat([old, logits], dim=1)
+        loss = functional.cross_entropy(logits, y) + decay * weight.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     solver.step(closure)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         folded = weight * scale
-        return folded.float(), (bias - folded @ mean).float()
+        fitted = folded.float(), (bias - folded @ mean).float()
+    if kept is None:
+        return fitted
+    first, second = (torch.cat([one.float().cpu(), other]) for one, other in zip(kept, fitted, strict=True))
+    return first, second

@@ -21,6 +21,7 @@ from clipshift.models.folding import inference_form
 from clipshift.models.recognizer import Recognizer
 from clipshift.parallel.prefetch import pick_threads
 from clipshift.preprocessing.transforms import normalize
+from clipshift.training.old_model import only_remembered
 from clipshift.training.reporting import Phase
 from clipshift.training.stages.job import Job
 
@@ -68,8 +69,12 @@ def _fitted(folder: Path, job: Job) -> UnknownRule | None:
     loaded, spec = load_bundle(folder)
     network = inference_form(loaded.to(device))
     with job.reporter.phase("features", len(learnt) + len(held_out)) as phase:
-        known = KnownClips(unit_length(features_of(network, spec, learnt, device, phase)))
-        others = features_of(network, spec, held_out, device, phase, first=len(learnt))
+        features, labels = features_of(network, spec, learnt, device, phase)
+        others, _ = features_of(network, spec, held_out, device, phase, first=len(learnt))
+    if job.old is not None and (remembered := job.old.remembered(only_remembered(job.dataset, job.old))) is not None:
+        features = np.concatenate([features, remembered.features.numpy()])
+        labels = np.concatenate([labels, remembered.labels.numpy()])
+    known = KnownClips(unit_length(features), np.linalg.norm(features, axis=1).astype(np.float32), labels)
     if len(others) < LEAST_CLIPS or not len(known.features):
         return None
     try:
@@ -88,14 +93,16 @@ def _fitted(folder: Path, job: Job) -> UnknownRule | None:
 
 def features_of(
     network: Recognizer, spec: ModelSpec, clips: Iterable[Clip], device: torch.device, phase: Phase, *, first: int = 0
-) -> np.ndarray:
-    """Features float32 (N, D) of the clips that can be read, averaged over their frames."""
-    rows = []
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features float32 (N, D) of the clips that can be read, averaged over their frames, and labels int64 (N,)."""
+    rows, labels = [], []
     with torch.inference_mode():
         reading = prefetch_views(clips, spec.input, spec.reading, workers=pick_threads("auto"))
         for done, read in enumerate(reading, start=first + 1):
             phase.advance_to(done)
             if read.views is not None:
                 frames = normalize(read.views.to(device), spec.input.mean, spec.input.std)
+                labels.append(read.clip.label)
                 rows.append(network.features(frames).mean(dim=1)[0].float().cpu().numpy())
-    return np.stack(rows) if rows else np.zeros((0, network.classifier.in_features), dtype=np.float32)
+    features = np.stack(rows) if rows else np.zeros((0, network.classifier.in_features), dtype=np.float32)
+    return features, np.array(labels, dtype=np.int64)

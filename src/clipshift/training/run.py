@@ -17,10 +17,11 @@ from clipshift.errors import TrainingInterrupted
 from clipshift.parallel.spawning import end_if_run_again
 from clipshift.tracking.trackers import Trackers
 from clipshift.training.checkpoint import newest_checkpoint_name
-from clipshift.training.choosing_weights import choose_weights
+from clipshift.training.choosing_weights import WeightsChoice, choose_weights
 from clipshift.training.distributed import Ranks, join_ranks
 from clipshift.training.interrupt import StopRequest, stop_on_signals
 from clipshift.training.loop import StopAsked
+from clipshift.training.old_model import find_old_model, follow_old_model
 from clipshift.training.reporting import Reporter
 from clipshift.training.run_folder import RunFolder
 from clipshift.training.stages.data import read_data
@@ -34,7 +35,7 @@ from clipshift.training.start import follow_spans, follow_weights, starting_weig
 __all__ = ["TrainResult", "train"]
 
 
-def train(
+def train(  # noqa: PLR0913
     data: str | Path,
     *settings: Settings,
     out: str | Path | None = None,
@@ -43,6 +44,7 @@ def train(
     weights: str | Path | None = None,
     amp: str | None = None,
     track: Sequence[str] = (),
+    add_classes: bool = False,
     overwrite: bool = False,
 ) -> TrainResult:
     """Train a classifier, or go on with a training that was interrupted.
@@ -62,6 +64,8 @@ def train(
         amp: Precision: fp32, bf16 or fp16. Short for the setting `train.amp`.
         track: Trackers that are told of the run: tensorboard, wandb, trackio, mlflow, dvc; one or more. Short for
             the setting `train.track`.
+        add_classes: Keep the classes of the model that is the start, and add those of the data. It has to be named by
+            `weights`; see docs/training.md. Short for the setting `train.add_classes`.
         overwrite: Replace the run that the run folder holds.
 
     Returns:
@@ -80,19 +84,26 @@ def train(
     extra: dict[str, dict[str, Any]] = {"--amp": {"train.amp": amp}} if amp else {}
     if track:
         extra["--track"] = {"train.track": list(track)}
+    if add_classes:
+        extra["--add-classes"] = {"train.add_classes": True}
     settled = resolve(recipe, file=config, settings=settings, extra=extra)
     run = Path(out) if out else Path("runs") / f"{Path(data).resolve().stem}-{Path(recipe).stem}"
     options = {"out": out, "recipe": recipe, "config": config, "weights": weights, "amp": amp, "track": track}
-    command = _command(data, settings, **options)
+    command = _command(data, settings, **options) + " --add-classes" * add_classes
     with join_ranks(settled.config.train.device) as ranks, stop_on_signals() as stop, RunFolder(run) as held:
         ranks.on_rank_zero(held.look)
         # Decided once for all processes: one may reach a server that another cannot.
-        chosen = ranks.on_rank_zero(lambda: choose_weights(settled.config, weights, run, overwrite=overwrite))
-        start = starting_weights(settled.config.model, chosen.name)
-        resolved = follow_weights(settled, start)
+        old = ranks.on_rank_zero(lambda: find_old_model(settled.config, weights))
+        if old is None:
+            chosen = ranks.on_rank_zero(lambda: choose_weights(settled.config, weights, run, overwrite=overwrite))
+            start = starting_weights(settled.config.model, chosen.name)
+            resolved = follow_weights(settled, start)
+        else:
+            chosen, start = WeightsChoice(old.folder), old.folder
+            resolved = follow_old_model(settled, old)
         _set_up_pytorch(resolved.config, ranks)
         # All that can fail without a run folder does so before one is claimed: with `overwrite`, that ends a run.
-        dataset = read_data(data, resolved.config)
+        dataset = read_data(data, resolved.config, old)
         resolved = follow_spans(resolved, dataset)
         others = find_others(resolved.config, dataset.classes)
         read = [data, *([] if start is None else [start]), *resolved.config.distill.teacher]
@@ -101,7 +112,7 @@ def train(
         with reporter.logging_to_file():
             for line in chosen.said:
                 reporter.say(line)
-            return _train(Job(run, resolved, start, dataset, ranks, reporter, command), others, stop)
+            return _train(Job(run, resolved, start, dataset, ranks, reporter, command, old), others, stop)
 
 
 def _set_up_pytorch(config: Config, ranks: Ranks) -> None:

@@ -18,6 +18,7 @@ from clipshift.models.recognizer import Recognizer, build_recognizer
 from clipshift.parallel.prefetch import pick_threads
 from clipshift.preprocessing.transforms import normalize
 from clipshift.training.distributed import Ranks
+from clipshift.training.old_model import OldModel, only_remembered
 from clipshift.training.probe import fit_linear_probe
 from clipshift.training.reporting import Reporter
 from clipshift.weights.loading import find_weights, load_weights, shift_of_weights
@@ -92,9 +93,25 @@ def follow_spans(resolved: Resolved, dataset: DataSet) -> Resolved:
 
 
 def starting_network(
-    dataset: DataSet, config: Config, weights: str | Path | None, resumed: bool, ranks: Ranks, reporter: Reporter
+    dataset: DataSet,
+    config: Config,
+    weights: str | Path | None,
+    resumed: bool,
+    ranks: Ranks,
+    reporter: Reporter,
+    old: OldModel | None = None,
 ) -> Recognizer:
-    """A network with its starting weights; for a continued run, whose weights come later, only its shape."""
+    """A network with its starting weights; for a continued run, whose weights come later, only its shape.
+
+    Args:
+        dataset: The clips.
+        config: All settings.
+        weights: File or folder; None: timm's, or none.
+        resumed: Whether a checkpoint brings the weights.
+        ranks: The first one fits the linear probe.
+        reporter: Is told what the network starts from.
+        old: The model that `weights` are of, where classes are added to it.
+    """
     model = config.model
     if weights is not None or resumed:
         model = model.model_copy(update={"pretrained": False})
@@ -110,7 +127,7 @@ def starting_network(
     # A classifier that was trained for these classes is worth more than a probe.
     new_classifier = model.pretrained
     if weights is not None:
-        report = load_weights(network, weights, classes=dataset.classes)
+        report = load_weights(network, weights, classes=dataset.classes, more_classes=old is not None)
         new_classifier = report.new_classifier is not None
         for line in report.lines():
             reporter.say(line)
@@ -121,7 +138,9 @@ def starting_network(
                 f"Note: train.frozen_stages={config.train.frozen_stages} keeps its first stages random; to train from "
                 "nothing, set it to 0."
             )
-    if config.train.probe and new_classifier and config.train.multi_label:
+    if old is not None:
+        ranks.on_rank_zero(lambda: _start_new_rows(network, dataset, config, old, ranks, reporter))
+    elif config.train.probe and new_classifier and config.train.multi_label:
         reporter.say("Note: the linear probe is for clips of one label; the classifier starts from random weights.")
     elif config.train.probe and new_classifier:
         ranks.on_rank_zero(lambda: _start_from_probe(network, dataset, config, ranks, reporter))
@@ -129,6 +148,42 @@ def starting_network(
 
 
 def _start_from_probe(network: Recognizer, dataset: DataSet, config: Config, ranks: Ranks, reporter: Reporter) -> None:
+    x, y = _training_features(network, dataset, config, ranks, reporter)
+    weight, bias = fit_linear_probe(x, y, len(dataset.classes))
+    right = ((x @ weight.T + bias).argmax(1) == y).float().mean()
+    _set_classifier(network, weight, bias)
+    reporter.say(f"The classifier starts from a linear probe, which fits {right:.1%} of the training clips.")
+
+
+def _start_new_rows(
+    network: Recognizer, dataset: DataSet, config: Config, old: OldModel, ranks: Ranks, reporter: Reporter
+) -> None:
+    """Start the classifier's rows of new classes from a linear probe that leaves those of the old ones as they are."""
+    x, y = _training_features(network, dataset, config, ranks, reporter)
+    count = len(old.classes)
+    remembered = old.remembered(only_remembered(dataset, old))
+    if remembered is not None:
+        x, y = torch.cat([x, remembered.features]), torch.cat([y, remembered.labels])
+    if int(y.min()) >= count:
+        return  # nothing to tell the new classes from
+    classifier = network.classifier
+    kept = (classifier.weight[:count].detach(), classifier.bias[:count].detach())
+    weight, bias = fit_linear_probe(x, y, len(dataset.classes), kept=kept)
+    right = ((x @ weight.T + bias).argmax(1) == y).float().mean()
+    _set_classifier(network, weight, bias)
+    reporter.say(f"The new classes start from a linear probe beside the old ones; it fits {right:.1%} of the clips.")
+
+
+def _set_classifier(network: Recognizer, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    with torch.no_grad():
+        network.classifier.weight.copy_(weight)
+        network.classifier.bias.copy_(bias)
+
+
+def _training_features(
+    network: Recognizer, dataset: DataSet, config: Config, ranks: Ranks, reporter: Reporter
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features `(N, D)` of the training clips that can be read, averaged over their frames, and labels `(N,)`."""
     network.to(ranks.device).eval()
     features, labels = [], []
     with torch.inference_mode(), reporter.phase("linear probe", len(dataset.train)) as phase:
@@ -146,10 +201,4 @@ def _start_from_probe(network: Recognizer, dataset: DataSet, config: Config, ran
         raise DataError(
             "Not one training clip could be read.", where=dataset.train.source, remedy="clipshift check DATA"
         )
-    x, y = torch.cat(features), torch.tensor(labels)
-    weight, bias = fit_linear_probe(x, y, len(dataset.classes))
-    right = ((x @ weight.T + bias).argmax(1) == y).float().mean()
-    with torch.no_grad():
-        network.classifier.weight.copy_(weight)
-        network.classifier.bias.copy_(bias)
-    reporter.say(f"The classifier starts from a linear probe, which fits {right:.1%} of the training clips.")
+    return torch.cat(features), torch.tensor(labels)

@@ -57,7 +57,9 @@ class WeightsReport:
         return lines
 
 
-def load_weights(network: Recognizer, path: str | Path, *, classes: Sequence[str] | None = None) -> WeightsReport:
+def load_weights(
+    network: Recognizer, path: str | Path, *, classes: Sequence[str] | None = None, more_classes: bool = False
+) -> WeightsReport:
     """Fill a recognizer from a run folder, a model folder, or a file with the names of any known project.
 
     Every parameter and buffer is filled. Only the classifier may stay as it is: where the file has none, or one for
@@ -69,6 +71,7 @@ def load_weights(network: Recognizer, path: str | Path, *, classes: Sequence[str
         classes: Names of the network's classes, in its order. Where the file names its own (a model folder does),
             a classifier of the same classes is used, whatever their order, and another is not. Without names, a
             classifier of the same size is used.
+        more_classes: The network has all of the file's classes and more: its classifier takes over what is there.
 
     Raises:
         WeightsError: The file cannot be read, is of no known layout, or does not fit the network.
@@ -85,7 +88,10 @@ def load_weights(network: Recognizer, path: str | Path, *, classes: Sequence[str
             remedy="check that model.backbone is the network that the file was made for",
         )
     notes = [*content.notes, *_notes(network, placement, content)]
-    new_classifier, notes_on_classes = _fit_classifier(network, placement.filled, content.classes, classes)
+    if more_classes:
+        _widen_classifier(network, placement.filled, content.classes or (), classes or ())
+    theirs = classes if more_classes else content.classes
+    new_classifier, notes_on_classes = _fit_classifier(network, placement.filled, theirs, classes)
     placement.unused.update(content.ignored)
     placement.unused.update(
         {
@@ -288,6 +294,16 @@ def _fit_classifier(
     filled.pop(weight, None)
     filled.pop(bias, None)
     return reason, []
+
+
+def _widen_classifier(
+    network: Recognizer, filled: dict[str, Tensor], theirs: Sequence[str], classes: Sequence[str]
+) -> None:
+    """Make the file's classifier one for more classes, of which the others keep the network's initial values."""
+    own = network.classifier
+    rows = torch.tensor([list(classes).index(name) for name in theirs])
+    for name, value in ((f"{CLASSIFIER}.weight", own.weight), (f"{CLASSIFIER}.bias", own.bias)):
+        filled[name] = value.detach().clone().index_copy_(0, rows, filled[name].to(value.dtype))
 
 
 def _notes(network: Recognizer, placement: Placement, content: _Contents) -> list[str]:

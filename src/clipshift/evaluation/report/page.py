@@ -82,6 +82,7 @@ def write_report(run: str | Path, *, title: str | None = None, explain: bool = F
         notes=found.notes,
         headline=_headline(found),
         examined=found.examination,
+        kept=found.old_classes,
         training=_training(found),
         confusion=_confusion(found),
         classes=_classes(found),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from clipshift.errors import RunError
 from clipshift.evaluation.examination import EXAMINATION, Examination, load_examination
+from clipshift.evaluation.old_classes import OLD_CLASSES, OldClasses, load_old_classes
 from clipshift.evaluation.results import METRICS, Evaluation, load_evaluation
 from clipshift.files import from_json
 
@@ -43,6 +44,7 @@ class RunFiles:
         bad_samples: Lines of `bad_samples.jsonl`.
         model: `model/model.json`.
         examination: `evaluation/examination.json`.
+        old_classes: `evaluation/old_classes.json`.
         batch: `training_batch.npz`.
         notes: One sentence for each file that is there but cannot be read.
     """
@@ -57,6 +59,7 @@ class RunFiles:
     bad_samples: list[Json]
     model: Json
     examination: Examination | None
+    old_classes: OldClasses | None
     batch: SavedBatch | None
     notes: list[str]
 
@@ -103,6 +106,7 @@ def read_run(folder: Path) -> RunFiles:
         bad_samples=part("bad_samples.jsonl", _read_lines, []),
         model=part("model/model.json", _read_json, {}),
         examination=part(f"evaluation/{EXAMINATION}", lambda path: load_examination(path.parent), None),
+        old_classes=part(f"evaluation/{OLD_CLASSES}", lambda path: load_old_classes(path.parent), None),
         batch=part("training_batch.npz", _read_batch, None),
         notes=list(dict.fromkeys(notes)),
     )

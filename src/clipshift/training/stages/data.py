@@ -10,23 +10,28 @@ from clipshift.datasets import ClipRecord, DataSet, read_dataset, write_data_jso
 from clipshift.datasets.checksums import describe_aspects
 from clipshift.datasets.clip import check_regions, some
 from clipshift.errors import ConfigError, DataError
+from clipshift.training.old_model import OldModel, say_old_classes, with_old_clips
 from clipshift.training.samples import mirror_partners
 from clipshift.training.stages.job import Job
 
 
-def read_data(data: str | Path, config: Config) -> DataSet:
+def read_data(data: str | Path, config: Config, old: OldModel | None = None) -> DataSet:
     """Read the data set, before a run folder is made: settings that do not fit it cost nothing.
 
     Args:
         data: A folder, a list, or a data.yaml.
         config: All settings.
+        old: The model that classes are added to: its classes come first, with clips of its run where the data has none.
 
     Raises:
         ConfigError: A setting does not fit the classes, or another setting.
         DataError: The data cannot be trained on.
     """
     _check_labels(config)
-    dataset = read_dataset(data, config.data, several=config.train.multi_label)
+    known = () if old is None else old.classes
+    dataset = read_dataset(data, config.data, several=config.train.multi_label, known=known)
+    if old is not None:
+        dataset = with_old_clips(dataset, old, rehearse=config.train.rehearse)
     check_regions((*dataset.train.clips, *dataset.validation.clips), config.input, dataset.train.source)
     _check_metric(config, len(dataset.classes))
     _check_classes(config, dataset.classes)
@@ -95,6 +100,8 @@ def say_data(job: Job) -> None:
     )
     for note in dataset.notes:
         job.reporter.say(note)
+    for line in [] if job.old is None else say_old_classes(dataset, job.old):
+        job.reporter.say(line)
 
 
 def check_validation(records: Sequence[ClipRecord], dataset: DataSet) -> None:

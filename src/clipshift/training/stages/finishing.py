@@ -11,6 +11,7 @@ from clipshift.evaluation.calibrating import calibrate_run, say_calibration
 from clipshift.evaluation.report.page import write_report
 from clipshift.training.event_fitting import fit_run_events
 from clipshift.training.examining import examine_run
+from clipshift.training.measuring_old import measure_old_classes
 from clipshift.training.remembering import remember_clips
 from clipshift.training.run_folder import mark_finished
 from clipshift.training.stages.job import Run
@@ -47,12 +48,15 @@ def finish(run: Run) -> TrainResult:
     best_epoch = (progress.best_epoch or 0) + 1
     if job.ranks.first:
         remembered, examined, events = remember_clips(job), examine_run(job), fit_run_events(job)
+        kept = measure_old_classes(job, evaluation)
         mark_finished(job.folder, epochs=progress.epoch, best_epoch=best_epoch)
         report = write_report(job.folder)
         job.reporter.say(
             f"Best epoch {best_epoch}: top-1 {evaluation.metrics.top1:.1%} of {evaluation.metrics.total} clips."
         )
         job.reporter.say(say_calibration(job.folder, evaluation))
+        for line in [] if kept is None else kept.lines():
+            job.reporter.say(line)
         for line in [*filter(None, [remembered, events]), *([] if examined is None else examined.lines())]:
             job.reporter.say(line)
         folder = shlex.quote(str(job.folder))

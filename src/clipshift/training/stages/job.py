@@ -14,6 +14,7 @@ from clipshift.training.checkpoint import save_checkpoint
 from clipshift.training.distributed import Ranks
 from clipshift.training.loader import TrainingLoader
 from clipshift.training.loop import Trainer
+from clipshift.training.old_model import OldModel
 from clipshift.training.reporting import Reporter
 
 
@@ -29,6 +30,7 @@ class Job:
         ranks: This process's place among those that train together.
         reporter: Speaks to the user.
         command: The command line that starts this training, and goes on with it.
+        old: The model that classes are added to; None for any other training.
     """
 
     folder: Path
@@ -38,6 +40,7 @@ class Job:
     ranks: Ranks
     reporter: Reporter
     command: str
+    old: OldModel | None = None
 
     @property
     def config(self) -> Config:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from clipshift.config import Config
+from clipshift.models.bundle import load_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.distill import (
     LiveTeachers,
@@ -21,13 +22,16 @@ from clipshift.training.distill import (
 )
 from clipshift.training.losses import inverse_frequency
 from clipshift.training.objectives import (
+    KeepOldAnswers,
     LabelLoss,
     LearnFromTeachers,
     LearnLabels,
     LearnMutually,
     Objective,
+    RememberOldClips,
     Teachers,
 )
+from clipshift.training.old_model import OldModel, only_remembered
 from clipshift.training.run_folder import file_or_folder_hash
 from clipshift.training.stages.job import Job
 from clipshift.training.start import starting_network, starting_weights
@@ -83,9 +87,25 @@ def build_objective(job: Job, others: Others, *, resumed: bool) -> Objective:
     teachers = _teachers(job, others.trained) if others.trained else None
     weights = _class_weights(job)
     labels = LabelLoss(job.config, None if weights is None else weights.to(job.ranks.device))
+    if job.old is not None:
+        return _keep_classes(job, job.old, labels)
     if others.partner is not None and partner is not None:
         return LearnMutually(labels, partner, others.partner.config.optim, job.config)
     return LearnLabels(labels) if teachers is None else LearnFromTeachers(labels, teachers, job.config)
+
+
+def _keep_classes(job: Job, old: OldModel, labels: LabelLoss) -> Objective:
+    lacking = only_remembered(job.dataset, old)
+    remembered = old.remembered(lacking)
+    device = job.ranks.device
+    if remembered is not None:
+        share = len(lacking) / len(job.dataset.classes)
+        return RememberOldClips(labels, remembered.features.to(device), remembered.labels.to(device), share)
+    network, spec = load_bundle(old.folder)
+    network.requires_grad_(False)
+    teacher = TrainedTeacher(old.name, network, spec, torch.arange(len(old.classes)))
+    teachers = LiveTeachers([teacher], job.config.input, device, job.config.train.amp)
+    return KeepOldAnswers(labels, teachers, len(old.classes))
 
 
 def _partner_network(job: Job, partner: Partner, resumed: bool) -> Recognizer:

@@ -46,7 +46,7 @@ def prepare(job: Job, others: Others) -> Run:
     found = job.ranks.on_rank_zero(lambda: load_checkpoint(job.checkpoints))
     resumed = found is not None
     network = starting_network(
-        job.dataset, job.config, None if resumed else job.weights, resumed, job.ranks, job.reporter
+        job.dataset, job.config, None if resumed else job.weights, resumed, job.ranks, job.reporter, job.old
     )
     if job.ranks.first:
         describe_run(job.folder, job.resolved, identity, job.command)
