@@ -13,7 +13,7 @@ from PIL import Image
 import clipshift
 from clipshift.files import to_json
 from clipshift.preprocessing.sampling import segment_middles
-from tests.serving.running import Running
+from tests.serving.running import Running, wait_until
 
 
 def line_of(model: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
@@ -129,6 +129,8 @@ def test_requests_have_numbers_and_lines_in_the_log(shared_server: Running, clip
     address, headers = "/v1/models/gate/predict", {"x-request-id": "order-66"}
     answer = shared_server.client.post(address, params={"name": "x"}, content=clip.read_bytes(), headers=headers)
     assert answer.headers["x-request-id"] == "order-66"
+    # The line is written behind the answer, which may be here first.
+    wait_until(lambda: any(each.id == "order-66" for each in shared_server.log))
     told = next(each for each in shared_server.log if each.id == "order-66").to_json()
     assert (told["status"], told["model"], told["path"], told["bytes_in"]) == (
         200,

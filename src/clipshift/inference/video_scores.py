@@ -117,7 +117,8 @@ def score_video(  # noqa: PLR0913
             _tell(progress, observation, file)
     if not observed:
         length = file.end if look is None or look.seconds is None else look.seconds
-        raise too_short(path, length, settings.segments if window else 1, rate)
+        what = "video" if look is None else "part of the video"
+        raise too_short(path, length, settings.segments if window else 1, rate, what=what)
     return VideoScores(
         np.memmap(folder / _TIMES, np.float64, "r"),
         np.memmap(folder / _PROBABILITIES, np.float32, "r", shape=(observed, len(model.classes))),
@@ -127,10 +128,10 @@ def score_video(  # noqa: PLR0913
     )
 
 
-def too_short(path: Path | str, seconds: float, needed: int, rate: float) -> VideoError:
+def too_short(path: Path | str, seconds: float, needed: int, rate: float, *, what: str = "video") -> VideoError:
     """What is to be said of a video without an answer, as it has fewer than the needed frames."""
     return VideoError(
-        "The video, or the track in it, is too short for one answer.",
+        f"The {what} is too short for one answer.",
         where=path,
         got=f"{seconds:.2f} s",
         allowed=f"{needed} frames at {rate:g} a second",
