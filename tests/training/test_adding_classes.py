@@ -95,6 +95,26 @@ def test_where_nothing_is_remembered_the_old_answers_are_learnt_and_the_risk_is_
     assert "What the old classes lost is not known" in log
 
 
+def test_where_clips_of_some_classes_are_there_the_log_says_what_is_done(place: Path) -> None:
+    shutil.copytree(place / "new", place / "mixed")
+    for part in ("train", "val"):
+        shutil.copytree(place / "old" / part / OLD[0], place / "mixed" / part / OLD[0])
+    shutil.rmtree(place / "mixed" / "val" / NEW)
+    run = clipshift.train(
+        place / "mixed",
+        *TRAINING,
+        "train.rehearse=false",
+        weights=place / "runs" / "old",
+        add_classes=True,
+        out=place / "runs" / "mixed",
+    ).run
+    log = (run / "train.log").read_text()
+    assert "Clips of 1 old class are trained on again.\n" in log
+    assert f"Of {OLD[1]} there are no training clips: the features" in log
+    assert f"no validation clip of 1 class: {NEW}" in log
+    assert load_old_classes(run / "evaluation").added_clips == 0
+
+
 def test_what_does_not_go_together(place: Path) -> None:
     cases: dict[str, tuple[dict[str, Path | None], tuple[str, ...]]] = {
         "none is named": ({"weights": None}, ()),

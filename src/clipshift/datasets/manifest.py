@@ -130,10 +130,10 @@ def read_dataset(source: str | Path, data: DataConfig, *, several: bool = False,
         if parts.by_subset:
             names = {"val": "validation", "test": "test"}
             split = f"as brought: the subsets training and {names[role]} of {parts.source.name}"
-    notes = (*parts.notes, *training.notes, *_missing_classes(training, "training"))
+    notes = (*parts.notes, *training.notes, *_missing_classes(training, "training", known))
     if held is not None:
         notes += (*validation.notes, *_both_sides(training, validation))
-    notes += _missing_classes(validation, "validation")
+    notes += _missing_classes(validation, "validation", known)
     return DataSet(classes, training, validation, split, tuple(dict.fromkeys(notes)))
 
 
@@ -435,8 +435,9 @@ def _shown(part: Path, parts: Parts) -> str:
     )
 
 
-def _missing_classes(manifest: Manifest, role: str) -> tuple[str, ...]:
-    empty = [name for name, count in zip(manifest.classes, manifest.counts(), strict=True) if count == 0]
+def _missing_classes(manifest: Manifest, role: str, known: Sequence[str]) -> tuple[str, ...]:
+    counts = zip(manifest.classes, manifest.counts(), strict=True)
+    empty = [name for name, count in counts if count == 0 and name not in known]
     return (f"no {role} clip of {plural(len(empty), 'class')}: {some(empty, 5)}",) if empty else ()
 
 

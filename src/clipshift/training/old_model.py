@@ -187,10 +187,7 @@ def with_old_clips(dataset: DataSet, old: OldModel, *, rehearse: bool) -> DataSe
         )
     train, noted = _filled(dataset.train, old, "train") if rehearse else (dataset.train, ())
     validation, noted_too = _filled(dataset.validation, old, "validation")
-    gone = dict.fromkeys((*noted, *noted_too))
-    stale = ("no training clip of", "no validation clip of")  # said of the data alone; say_old_classes says what is
-    notes = tuple(note for note in dataset.notes if not note.startswith(stale))
-    return replace(dataset, train=train, validation=validation, notes=(*notes, *gone))
+    return replace(dataset, train=train, validation=validation, notes=(*dataset.notes, *noted, *noted_too))
 
 
 def _filled(part: Manifest, old: OldModel, split: str) -> tuple[Manifest, tuple[str, ...]]:
@@ -221,17 +218,31 @@ def only_remembered(dataset: DataSet, old: OldModel) -> tuple[int, ...]:
     return tuple(label for label, count in enumerate(dataset.train.counts()[: len(old.classes)]) if count == 0)
 
 
+def remembered_clips(dataset: DataSet, old: OldModel) -> RememberedClips | None:
+    """What stands in for the training clips that the data lacks; None where nothing does, or nothing has to.
+
+    Args:
+        dataset: The clips, with those of the old model's run.
+        old: The model that gets more classes.
+
+    Raises:
+        WeightsError: The file that this lies in is missing or damaged.
+    """
+    return old.remembered(only_remembered(dataset, old))
+
+
 def say_old_classes(dataset: DataSet, old: OldModel) -> list[str]:
     """How the old classes are kept, for the log."""
     lacking = only_remembered(dataset, old)
     new = dataset.classes[len(old.classes) :]
     lines = [f"To the {plural(len(old.classes), 'class')} of {old.name} come {some(list(new), 5)}."]
+    remembered = remembered_clips(dataset, old)
     if len(lacking) < len(old.classes):
         kept = plural(len(old.classes) - len(lacking), "old class")
-        lines.append(f"Clips of {kept} are trained on again, and the old model's answers are learnt beside the labels.")
+        answers = ", and the old model's answers are learnt beside the labels" if remembered is None else ""
+        lines.append(f"Clips of {kept} are trained on again{answers}.")
     if lacking:
         names = some([old.classes[label] for label in lacking], 5)
-        remembered = old.remembered(lacking)
         if remembered is None:
             lines.append(
                 f"Note: there are no training clips of {names}, and {old.name} remembers none: only its answers to the "

@@ -21,7 +21,7 @@ from clipshift.models.folding import inference_form
 from clipshift.models.recognizer import Recognizer
 from clipshift.parallel.prefetch import pick_threads
 from clipshift.preprocessing.transforms import normalize
-from clipshift.training.old_model import only_remembered
+from clipshift.training.old_model import remembered_clips
 from clipshift.training.reporting import Phase
 from clipshift.training.stages.job import Job
 
@@ -71,7 +71,7 @@ def _fitted(folder: Path, job: Job) -> UnknownRule | None:
     with job.reporter.phase("features", len(learnt) + len(held_out)) as phase:
         features, labels = features_of(network, spec, learnt, device, phase)
         others, _ = features_of(network, spec, held_out, device, phase, first=len(learnt))
-    if job.old is not None and (remembered := job.old.remembered(only_remembered(job.dataset, job.old))) is not None:
+    if job.old is not None and (remembered := remembered_clips(job.dataset, job.old)) is not None:
         features = np.concatenate([features, remembered.features.numpy()])
         labels = np.concatenate([labels, remembered.labels.numpy()])
     known = KnownClips(unit_length(features), np.linalg.norm(features, axis=1).astype(np.float32), labels)

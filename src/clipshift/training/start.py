@@ -18,7 +18,7 @@ from clipshift.models.recognizer import Recognizer, build_recognizer
 from clipshift.parallel.prefetch import pick_threads
 from clipshift.preprocessing.transforms import normalize
 from clipshift.training.distributed import Ranks
-from clipshift.training.old_model import OldModel, only_remembered
+from clipshift.training.old_model import OldModel, remembered_clips
 from clipshift.training.probe import fit_linear_probe
 from clipshift.training.reporting import Reporter
 from clipshift.weights.loading import find_weights, load_weights, shift_of_weights
@@ -161,7 +161,7 @@ def _start_new_rows(
     """Start the classifier's rows of new classes from a linear probe that leaves those of the old ones as they are."""
     x, y = _training_features(network, dataset, config, ranks, reporter)
     count = len(old.classes)
-    remembered = old.remembered(only_remembered(dataset, old))
+    remembered = remembered_clips(dataset, old)
     if remembered is not None:
         x, y = torch.cat([x, remembered.features]), torch.cat([y, remembered.labels])
     if int(y.min()) >= count:

@@ -31,7 +31,7 @@ from clipshift.training.objectives import (
     RememberOldClips,
     Teachers,
 )
-from clipshift.training.old_model import OldModel, only_remembered
+from clipshift.training.old_model import OldModel, only_remembered, remembered_clips
 from clipshift.training.run_folder import file_or_folder_hash
 from clipshift.training.stages.job import Job
 from clipshift.training.start import starting_network, starting_weights
@@ -95,11 +95,10 @@ def build_objective(job: Job, others: Others, *, resumed: bool) -> Objective:
 
 
 def _keep_classes(job: Job, old: OldModel, labels: LabelLoss) -> Objective:
-    lacking = only_remembered(job.dataset, old)
-    remembered = old.remembered(lacking)
+    remembered = remembered_clips(job.dataset, old)
     device = job.ranks.device
     if remembered is not None:
-        share = len(lacking) / len(job.dataset.classes)
+        share = len(only_remembered(job.dataset, old)) / len(job.dataset.classes)
         return RememberOldClips(labels, remembered.features.to(device), remembered.labels.to(device), share)
     network, spec = load_bundle(old.folder)
     network.requires_grad_(False)
