@@ -61,9 +61,9 @@ class Counting:
         os.write(self.file, b"." * len(inputs))
         return logits
 
-    def probabilities(self, inputs: np.ndarray) -> np.ndarray:
+    def both(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As of the engine that is counted."""
-        return self.session.probabilities(inputs)
+        return self.session.both(inputs)
 
 
 def work(options: argparse.Namespace) -> int:

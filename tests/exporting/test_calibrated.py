@@ -36,7 +36,7 @@ def test_files_answer_with_the_temperature(target: Target, calibrated: Path, sma
     frames = noise(4, 40, 48)[None]
     logits = model.scorer.session.run(frames)[0].astype(np.float64)
     expected = np.exp(logits / 2.5 - np.logaddexp.reduce(logits / 2.5))
-    np.testing.assert_allclose(model.scorer.session.probabilities(frames)[0], expected, atol=1e-6)
+    np.testing.assert_allclose(model.scorer.session.both(frames)[1][0], expected, atol=1e-6)
     np.testing.assert_allclose(model.probabilities(logits), expected, atol=1e-6)
     assert clipshift.verify(calibrated, made.folder, data=small_clips).ok
 

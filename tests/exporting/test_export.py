@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,12 +15,25 @@ import onnx
 import pytest
 
 import clipshift
+from clipshift.datasets.clip import Clip
 from clipshift.errors import ConfigError, ExportError
 from clipshift.evaluation.evaluator import evaluate
 from clipshift.exporting.comparison import LARGEST_DIFFERENCE, random_frames
+from clipshift.exporting.parity import check
 from clipshift.files import sha256_of_file
 from clipshift.inference.engines.openvino import the_core
-from clipshift.inference.export_folder import EXPORT_FILE, METADATA_KEY, MODEL_FILES, Export, Target, read_export
+from clipshift.inference.engines.session import Session
+from clipshift.inference.export_folder import (
+    EXPORT_FILE,
+    METADATA_KEY,
+    MODEL_FILES,
+    Export,
+    InputForm,
+    Target,
+    read_export,
+)
+from clipshift.inference.exported_scorer import ExportScorer
+from clipshift.inference.network_scorer import NetworkScorer
 from clipshift.inference.predictions import Prediction
 from clipshift.video import decode, probe
 from tests.conftest import MakeExport
@@ -248,6 +262,49 @@ def test_a_run_folder_brings_its_clips_and_settings(small_clips: Path, tmp_path:
     assert done.export.license == "not stated"
     assert done.export.checked is not None
     assert (done.export.checked.clips, done.export.checked.source) == (5, "the run's validation clips")
+
+
+@pytest.mark.parametrize("form", get_args(InputForm))
+def test_a_check_asks_each_network_once_for_every_input(
+    form: InputForm, small_model: Path, small_clips: Path, tmp_path: Path
+) -> None:
+    made = clipshift.export(small_model, to="onnx", out=tmp_path / "made", data=small_clips, input=form)
+    trained, exported = (clipshift.load(folder, device="cpu") for folder in (small_model, made.folder))
+    assert isinstance(trained.scorer, NetworkScorer)
+    assert isinstance(exported.scorer, ExportScorer)
+    seen = {"trained": 0, "exported": 0}
+
+    def count(who: str, clips: int) -> None:
+        seen[who] += clips
+
+    network = trained.network
+    network.register_forward_pre_hook(lambda _, inputs: count("trained", len(inputs[0])))
+    session = _Watched(exported.scorer.session, lambda clips: count("exported", clips))
+    reference = replace(trained, scorer=replace(trained.scorer, as_trained=True))
+    watched = replace(exported, scorer=replace(exported.scorer, session=session))
+    clips = [Clip(path, path.name, None) for path in videos(small_clips)[:2]]
+    compared = check(reference, watched, clips, "two clips", made.export)
+    random = sum(len(frames) for frames in random_frames(made.export.spec))
+    assert compared.clips == len(clips)
+    assert seen == {"trained": random + len(clips), "exported": random + len(clips)}
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A session, and who is told of the clips that it is given."""
+
+    session: Session
+    tell: Callable[[int], None]
+    engine: str = "watched"
+    concurrency: int = 1
+
+    def run(self, inputs: np.ndarray) -> np.ndarray:
+        self.tell(len(inputs))
+        return self.session.run(inputs)
+
+    def both(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.tell(len(inputs))
+        return self.session.both(inputs)
 
 
 @pytest.mark.parametrize("resize", [8, 16, 36, 256])

@@ -107,7 +107,7 @@ def test_inputs_that_do_not_fit(target: Target, exported: MakeExport) -> None:
     export = read_export(folder)
     session = open_session(folder, export, ONE_THREAD)
     good = noise(4, 40, 50)[None]
-    assert session.run(good).shape == session.probabilities(good).shape == (1, 4)
+    assert [answer.shape for answer in (session.run(good), *session.both(good))] == [(1, 4)] * 3
     bad = {
         "float32": good.astype(np.float32),
         r"\(4, 40, 50, 3\)": good[0],
@@ -123,7 +123,7 @@ def test_inputs_that_do_not_fit(target: Target, exported: MakeExport) -> None:
         with pytest.raises(ExportError, match=text):
             session.run(inputs)
         with pytest.raises(ExportError, match=text):
-            session.probabilities(inputs)
+            session.both(inputs)
     model = clipshift.load(folder, device="cpu", threads=1)
     for frames in (
         good[0].astype(np.float32),
@@ -152,7 +152,8 @@ def test_probabilities_are_those_of_the_logits(target: Target, exported: MakeExp
     folder = exported(target).folder
     session = open_session(folder, read_export(folder), ONE_THREAD)
     frames = np.stack([noise(4, 44, 60, seed=seed) for seed in range(3)])
-    logits, probabilities = session.run(frames), session.probabilities(frames)
+    logits, probabilities = session.both(frames)
+    np.testing.assert_array_equal(session.run(frames), logits)
     exact = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
     np.testing.assert_allclose(probabilities, exact / exact.sum(axis=1, keepdims=True), atol=1e-6)
     assert logits.dtype == probabilities.dtype == np.float32
@@ -254,7 +255,8 @@ def test_large_frames_are_read_ahead_within_a_budget(exported: MakeExport, monke
                 answered += len(inputs)
             return np.zeros((len(inputs), 4), dtype=np.float32)
 
-        probabilities = run
+        def both(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            raise NotImplementedError
 
     monkeypatch.setattr("clipshift.datasets.clip.open_clip", lambda *_, **__: nullcontext(Reader()))
     scorer = ExportScorer(FakeSession(), export)
@@ -285,7 +287,8 @@ def test_calls_are_side_by_side_up_to_what_the_engine_takes(
                 running -= 1
             return np.full((len(inputs), 4), inputs.mean(), dtype=np.float32)
 
-        probabilities = run
+        def both(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            raise NotImplementedError
 
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
@@ -396,7 +399,8 @@ def test_frames_reach_the_engine_with_the_pixels_of_the_model(
             shapes.append(inputs.shape[2:])
             return np.zeros((len(inputs), 4), dtype=np.float32)
 
-        probabilities = run
+        def both(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            raise NotImplementedError
 
     path = make_video(tmp_path / "a.mp4", pictures(9), pixel_aspect=Fraction(2))
     scorer = ExportScorer(FakeSession(), export.model_copy(update={"spec": spec}))

@@ -9,7 +9,7 @@ from torch import nn
 from clipshift.config.schema import ModelConfig
 from clipshift.errors import WeightsError
 from clipshift.models import Recognizer, folding
-from clipshift.models.folding import inference_form
+from clipshift.models.folding import fold_norms, inference_form
 from clipshift.models.shift import TemporalShift
 from clipshift.models.zoo import ZOO
 
@@ -101,6 +101,15 @@ def test_inference_form_is_the_trained_form_where_folding_is_not_exact_enough(
     assert form is not network
     with torch.no_grad():
         torch.testing.assert_close(form(_clips(2)), network(_clips(2)))
+
+
+def test_norms_stay_where_folding_is_not_exact_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = _with_statistics(Recognizer(ZOO["tsm-r18"].model, segments=2, classes=3))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fold_norms(network).modules())
+    monkeypatch.setattr(folding, "TOLERANCE", 1e-12)
+    kept = fold_norms(network)
+    assert kept.state_dict().keys() == network.state_dict().keys()
+    assert kept is not network
 
 
 def test_inference_form_is_folded_in_inference_mode_too() -> None:

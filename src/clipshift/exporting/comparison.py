@@ -154,8 +154,8 @@ def gap_within(exported: Model) -> float:
     if not isinstance(scorer, ExportScorer) or scorer.export.input != "frames":
         return 0.0
     frames_BTHWC = next(random_frames(exported.spec))
-    own = scorer.session.probabilities(frames_BTHWC)
-    described = np.stack([exported.probabilities(logits) for logits in scorer.session.run(frames_BTHWC)])
+    logits_BK, own = scorer.session.both(frames_BTHWC)
+    described = np.stack([exported.probabilities(logits) for logits in logits_BK])
     return float(np.abs(own - described).max())
 
 

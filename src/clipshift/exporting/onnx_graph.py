@@ -77,7 +77,7 @@ def module_to_onnx(
     """A module as an ONNX graph, all of whose inputs and outputs have the same free first axis.
 
     Args:
-        module: Is set to evaluation.
+        module: Is set to evaluation, and its weights to need no gradients, which exporters would prepare.
         takes: An example of each input, by the name that it gets; the first axis longer than 1. A module of several
             inputs takes the first as such, and the others as `*others`.
         gives: Names for the outputs.
@@ -88,7 +88,7 @@ def module_to_onnx(
     with errors_only("torch.onnx"), warnings.catch_warnings():  # the exporter speaks of its own work
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            module.eval(),
+            module.eval().requires_grad_(requires_grad=False),
             tuple(takes.values()),
             dynamo=True,
             opset_version=OPSET,

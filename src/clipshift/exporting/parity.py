@@ -168,11 +168,14 @@ def _two_classes(compared: Comparison, number: int, description: Export) -> str:
     return f"{classes[one]} ({chances[one]:.3f}), exported: {classes[other]} (in the model {chances[other]:.3f})"
 
 
-def _own_probabilities(scorer: ExportScorer, frames_BTHWC: np.ndarray) -> np.ndarray:
-    """The probabilities that a file gives itself, float32 (B, K); of one that is given what moves, clip by clip."""
+def _answers(scorer: ExportScorer, frames_BTHWC: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The logits of an export, float32 (B, K), and where the file gives them, its probabilities."""
+    if scorer.export.input != "frames":
+        return (scorer.sets(frames_BTHWC),)
     if scorer.spec.input.region != "motion":
-        return scorer.session.probabilities(frames_BTHWC)
-    return np.concatenate([scorer.session.probabilities(np.stack(scorer.inputs(clip))) for clip in frames_BTHWC])
+        return scorer.session.both(frames_BTHWC)
+    answers = [scorer.session.both(np.stack(scorer.inputs(clip))) for clip in frames_BTHWC]  # of a size for each
+    return tuple(np.concatenate(rows) for rows in zip(*answers, strict=True))
 
 
 def _compare_random(reference: Model, exported: Model) -> tuple[float, int]:
@@ -183,10 +186,9 @@ def _compare_random(reference: Model, exported: Model) -> tuple[float, int]:
     largest, inputs = 0.0, 0
     for frames_BTHWC in random_frames(reference.spec):
         expected = np.stack([reference.probabilities(reference.scorer.one_set(clip)) for clip in frames_BTHWC])
-        found = np.stack([exported.probabilities(logits) for logits in scorer.sets(frames_BTHWC)])
-        gaps = [np.abs(found - expected).max()]
-        if scorer.export.input == "frames":
-            gaps.append(np.abs(_own_probabilities(scorer, frames_BTHWC) - expected).max())
+        logits_BK, *own = _answers(scorer, frames_BTHWC)
+        found = np.stack([exported.probabilities(logits) for logits in logits_BK])
+        gaps = [np.abs(answer - expected).max() for answer in (found, *own)]
         largest = float(np.max([largest, *gaps]))  # unlike the `max` of Python, it keeps NaN
         inputs += 1
     return largest, inputs

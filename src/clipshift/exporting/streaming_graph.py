@@ -20,7 +20,7 @@ from clipshift.exporting.comparison import random_frames
 from clipshift.inference.engines.streaming import Stepper
 from clipshift.inference.export_folder import Checked, InputForm, Precision, Streaming, StreamTensor, Target
 from clipshift.inference.network_stepper import check_one_crop
-from clipshift.models.folding import fold_branches
+from clipshift.models.folding import fold_norms
 from clipshift.models.online import OnlineRecognizer, check_causal
 from clipshift.models.recognizer import Recognizer
 
@@ -84,7 +84,7 @@ class StreamingRecognizer(nn.Module):
 
     def __init__(self, network: Recognizer, spec: ModelSpec) -> None:
         super().__init__()
-        self.online = OnlineRecognizer(fold_branches(network).cpu().float())
+        self.online = OnlineRecognizer(fold_norms(network).cpu().float())
         self.several = spec.labels == "several"
         self.temperature = spec.temperature
 

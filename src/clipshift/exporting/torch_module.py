@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from clipshift.config import InputConfig, ModelSpec
-from clipshift.models.folding import fold_branches
+from clipshift.models.folding import fold_norms
 from clipshift.models.recognizer import Recognizer
 from clipshift.preprocessing.transforms import cut_views, interpolate, normalize
 from clipshift.video.region import PARTS, edges
@@ -24,7 +24,7 @@ class FramesRecognizer(nn.Module):
 
     def __init__(self, network: Recognizer, spec: ModelSpec) -> None:
         super().__init__()
-        self.network = fold_branches(network).cpu().float()
+        self.network = fold_norms(network).cpu().float()
         self.spec = spec
 
     def forward(self, frames_BTHWC: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,7 +46,7 @@ class ClipsRecognizer(nn.Module):
 
     def __init__(self, network: Recognizer) -> None:
         super().__init__()
-        self.network = fold_branches(network).cpu().float()
+        self.network = fold_norms(network).cpu().float()
 
     def forward(self, clips_BTCHW: Tensor) -> tuple[Tensor]:
         """The logits."""

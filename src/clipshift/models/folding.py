@@ -52,13 +52,44 @@ def _fold_branches(network: Recognizer) -> Recognizer:
     return cast("Recognizer", reparameterize_model(network).eval())
 
 
-def inference_form(network: Recognizer) -> Recognizer:
-    """A copy of a recognizer in the form that PyTorch runs fastest: branches and batch norms folded, channels-last.
+def fold_norms(network: Recognizer) -> Recognizer:
+    """A copy of a recognizer in its folded form, with batch norms folded, too.
 
     A batch norm in evaluation mode is a factor and an offset of each channel, which the convolution before it can have
     in its weights (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
-    Inference", CVPR 2018, section 3.2). On a CPU the first layers of some networks work on a few frames at a time
-    ([pieces][clipshift.models.pieces]).
+    Inference", CVPR 2018, section 3.2). Where rounding makes the logits of that differ by more than `TOLERANCE`, as it
+    can in the deepest networks, batch norms stay.
+
+    Args:
+        network: Any recognizer; not changed.
+
+    Returns:
+        The copy, in evaluation mode, with other names in its state dict. It cannot be trained on.
+
+    Raises:
+        WeightsError: As for [fold_branches][clipshift.models.folding.fold_branches].
+    """
+    folded = _fold_norms(network)
+    return folded if _difference(network, folded) <= TOLERANCE else fold_branches(network)
+
+
+def _fold_norms(network: Recognizer) -> Recognizer:
+    with torch.inference_mode(mode=False):  # whose tensors tell nothing of where they come from
+        folded = _fold_branches(network)
+        for norm_name, conv in _convolutions_of_norms(folded).items():
+            norm = cast("nn.BatchNorm2d", folded.get_submodule(norm_name))
+            _fold_norm(conv, norm)
+            # timm's batch norms have the activation in them.
+            after = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
+            folded.set_submodule(norm_name, after.eval())
+    return folded
+
+
+def inference_form(network: Recognizer) -> Recognizer:
+    """A copy of a recognizer in the form that PyTorch runs fastest: branches and batch norms folded, channels-last.
+
+    They are folded as by [fold_norms][clipshift.models.folding.fold_norms]. On a CPU the first layers of some networks
+    work on a few frames at a time ([pieces][clipshift.models.pieces]).
 
     Where rounding makes the logits of that differ by more than `TOLERANCE`, as it can in the deepest networks, the copy
     has the trained form, which is slower, and a warning is logged.
@@ -72,14 +103,8 @@ def inference_form(network: Recognizer) -> Recognizer:
     Raises:
         WeightsError: The network gives no finite numbers.
     """
-    with torch.inference_mode(mode=False):  # whose tensors tell nothing of where they come from
-        folded = _fold_branches(network)
-        for norm_name, conv in _convolutions_of_norms(folded).items():
-            norm = cast("nn.BatchNorm2d", folded.get_submodule(norm_name))
-            _fold_norm(conv, norm)
-            # timm's batch norms have the activation in them.
-            after = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
-            folded.set_submodule(norm_name, after.eval())
+    with torch.inference_mode(mode=False):
+        folded = _fold_norms(network)
         first_layers_in_pieces(folded)
         error = _difference(network, folded)
         if not error <= TOLERANCE:

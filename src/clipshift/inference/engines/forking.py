@@ -52,9 +52,9 @@ class ReopenedSession:
         """Logits float32 (B, K)."""
         return self._here().run(inputs)
 
-    def probabilities(self, inputs: np.ndarray) -> np.ndarray:
-        """Probabilities float32 (B, K)."""
-        return self._here().probabilities(inputs)
+    def both(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and probabilities, float32 (B, K)."""
+        return self._here().both(inputs)
 
     def answers(self, inputs: Mapping[str, np.ndarray], outputs: tuple[str, ...]) -> tuple[np.ndarray, ...]:
         """What a file gives for inputs by name.

@@ -60,20 +60,22 @@ class OnnxSession:
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
         """Logits float32 (B, K)."""
-        return self._answer(inputs, "logits")
+        return self._answer(inputs, "logits")[0]
 
-    def probabilities(self, inputs: np.ndarray) -> np.ndarray:
-        """Probabilities float32 (B, K)."""
-        return self._answer(inputs, "probabilities")
+    def both(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and probabilities, float32 (B, K)."""
+        logits, probabilities = self._answer(inputs, "logits", "probabilities")
+        return logits, probabilities
 
     def answers(self, inputs: Mapping[str, np.ndarray], outputs: tuple[str, ...]) -> tuple[np.ndarray, ...]:
         """What the file gives by the names of its inputs and outputs; nothing is checked."""
         return tuple(self._session.run(list(outputs), dict(inputs)))
 
-    def _answer(self, inputs: np.ndarray, output: str) -> np.ndarray:
+    def _answer(self, inputs: np.ndarray, *outputs: str) -> list[np.ndarray]:
         check_input(inputs, self._export)
-        answers = self._session.run([output], {self._inputs: np.ascontiguousarray(inputs)}, self._run_options(inputs))
-        return np.asarray(answers[0], dtype=np.float32)
+        given = {self._inputs: np.ascontiguousarray(inputs)}
+        answers = self._session.run(list(outputs), given, self._run_options(inputs))
+        return [np.asarray(answer, dtype=np.float32) for answer in answers]
 
     def _run_options(self, inputs: np.ndarray) -> onnxruntime.RunOptions | None:
         """What lets a run give back at its end all memory that is not in use; without it large inputs keep theirs."""

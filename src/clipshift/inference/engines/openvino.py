@@ -121,11 +121,12 @@ class OpenVinoSession:
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
         """Logits float32 (B, K)."""
-        return self._answer(inputs, "logits")
+        return self._answer(inputs, "logits")[0]
 
-    def probabilities(self, inputs: np.ndarray) -> np.ndarray:
-        """Probabilities float32 (B, K)."""
-        return self._answer(inputs, "probabilities")
+    def both(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and probabilities, float32 (B, K)."""
+        logits, probabilities = self._answer(inputs, "logits", "probabilities")
+        return logits, probabilities
 
     def answers(self, inputs: Mapping[str, np.ndarray], outputs: tuple[str, ...]) -> tuple[np.ndarray, ...]:
         """What the file gives by the names of its inputs and outputs, each of as many rows; nothing is checked."""
@@ -139,10 +140,10 @@ class OpenVinoSession:
         self._idle[batch].append(request)
         return answers
 
-    def _answer(self, inputs: np.ndarray, output: str) -> np.ndarray:
+    def _answer(self, inputs: np.ndarray, *outputs: str) -> list[np.ndarray]:
         check_input(inputs, self._export)
         answers = self._request(len(inputs)).infer([np.ascontiguousarray(inputs)])
-        return np.array(answers[output], dtype=np.float32)
+        return [np.array(answers[name], dtype=np.float32) for name in outputs]
 
     def _request(self, batch: int) -> Any:  # noqa: ANN401 - OpenVINO has no types
         """A request of its own for each call: threads may share a session."""

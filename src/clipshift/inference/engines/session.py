@@ -67,8 +67,8 @@ class Session(Protocol):
             ExportError: The input is not what the model takes.
         """
 
-    def probabilities(self, inputs: np.ndarray) -> np.ndarray:
-        """What the file itself answers: probabilities float32 (B, K); only of exports that take frames."""
+    def both(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits, and the probabilities that the file gives itself, float32 (B, K); of exports that take frames."""
 
 
 def check_input(inputs: np.ndarray, export: Export) -> None:

@@ -97,19 +97,20 @@ class StreamingSession:
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
         """Logits float32 (B, K) of clips, uint8 (B, T, H, W, 3)."""
-        return self._last(inputs, "logits")
+        return self._last(inputs, "logits")[0]
 
-    def probabilities(self, inputs: np.ndarray) -> np.ndarray:
-        """What the file itself answers to clips: probabilities float32 (B, K)."""
-        return self._last(inputs, "probabilities")
+    def both(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits, and the probabilities that the file gives itself, float32 (B, K), of clips."""
+        logits, probabilities = self._last(inputs, "logits", "probabilities")
+        return logits, probabilities
 
-    def _last(self, clips_BTHWC: np.ndarray, output: str) -> np.ndarray:
+    def _last(self, clips_BTHWC: np.ndarray, *outputs: str) -> Arrays:
         check_input(clips_BTHWC, self._export)
         state = self.initial_state(len(clips_BTHWC))
         for number in range(clips_BTHWC.shape[1]):
-            answer, *kept = self._step(clips_BTHWC[:, number], state, (output,))
-            state = tuple(kept)
-        return answer
+            given = self._step(clips_BTHWC[:, number], state, outputs)
+            answers, state = given[: len(outputs)], given[len(outputs) :]
+        return answers
 
     def _step(self, frames_BHWC: np.ndarray, state: Arrays, outputs: tuple[str, ...]) -> Arrays:
         self._check(frames_BHWC, state)

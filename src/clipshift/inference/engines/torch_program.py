@@ -101,9 +101,10 @@ class TorchSession:
         """Logits float32 (B, K)."""
         return self._answers(inputs)[1 if self._export.input == "frames" else 0]
 
-    def probabilities(self, inputs: np.ndarray) -> np.ndarray:
-        """Probabilities float32 (B, K)."""
-        return self._answers(inputs)[0]
+    def both(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and probabilities, float32 (B, K)."""
+        probabilities, logits = self._answers(inputs)
+        return logits, probabilities
 
     def _answers(self, inputs: np.ndarray) -> list[np.ndarray]:
         check_input(inputs, self._export)
