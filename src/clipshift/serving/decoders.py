@@ -24,9 +24,10 @@ import numpy as np
 from clipshift.errors import UserError
 from clipshift.parallel.spawning import explain_death, memory_kills, worker_context
 from clipshift.serving.decoded import Decoded, LongWish, Wish
-from clipshift.serving.decoder_process import BEGUN, link_of, receive_pixels, run_decoder
+from clipshift.serving.decoder_process import BEGUN, SEND, TAKEN, link_of, receive_pixels, run_decoder
 from clipshift.serving.limits import MEBIBYTE, Refusal, ServerLimits
 from clipshift.serving.long_decoder_process import run_long_decoder
+from clipshift.serving.other_memory import copy_out
 from clipshift.serving.uploads import Upload
 from clipshift.video import ClipInfo
 from clipshift.video.timed import TimedFrame
@@ -85,6 +86,7 @@ class Decoder:
         self._process.start()
         there.close()
         self.clips = 0
+        self._may_copy = True
         try:
             self.protections: list[str] = json.loads(self._connection.recv_bytes(_MOST_HEADER))
         except (EOFError, OSError) as error:
@@ -106,20 +108,21 @@ class Decoder:
         """Whether the process is there."""
         return self._process.is_alive()
 
-    def ask(self, descriptor: int, name: str, wish: Wish) -> Decoded:
+    def ask(self, descriptor: int, name: str, wish: Wish, threads: int = 1) -> Decoded:
         """Decode what lies in an open file.
 
         Args:
             descriptor: Of the file; the process gets one of its own.
             name: What the client calls it, for its ending.
             wish: Which frames.
+            threads: Cores that it may use.
 
         Raises:
             Refusal: The clip cannot be read, or not as asked.
             DecoderDied: The process died of it, or in the meantime.
             DecoderGone: It died before it had looked at it.
         """
-        begun = self._hand_over(descriptor, name, wish)
+        begun = self._hand_over(descriptor, name, wish, threads=threads, offer=self._may_copy)
         with self._explained():
             if not begun:
                 raise ValueError("no beginning")
@@ -128,10 +131,10 @@ class Decoder:
                 raise ValueError("another kind")
             return self._receive(header, name, wish)
 
-    def _hand_over(self, descriptor: int, name: str, wish: Wish | LongWish) -> bool:
+    def _hand_over(self, descriptor: int, name: str, wish: Wish | LongWish, **how: int) -> bool:
         """Give the process a clip; whether it has said that it begins."""
         self.clips += 1
-        asked = {"link": link_of(name), "wish": asdict(wish)}
+        asked = {"link": link_of(name), "wish": asdict(wish), **how}
         try:
             self._connection.send_bytes(json.dumps(asked).encode())
             send_handle(self._connection, descriptor, self.pid)
@@ -175,8 +178,17 @@ class Decoder:
         if frames != len(indices) or frames * height * width * 3 > wish.frame_bytes:
             raise ValueError("number of frames")
         frames_THWC = np.empty(shape, dtype=np.uint8)
-        receive_pixels(self._connection, frames_THWC)
+        self._take_pixels(header, frames_THWC)
         return Decoded(info, indices, frames_THWC, boundaries)
+
+    def _take_pixels(self, header: dict[str, Any], frames_THWC: np.ndarray) -> None:
+        if self._may_copy:
+            self._may_copy = copy_out(self.pid, int(header["address"]), frames_THWC)
+            # Who hears this was there all the time: no other process had its number meanwhile.
+            self._connection.send_bytes(TAKEN if self._may_copy else SEND)
+            if self._may_copy:
+                return
+        receive_pixels(self._connection, frames_THWC)
 
     def _receive_times(self, frames: int) -> np.ndarray:
         boundaries = np.empty(frames + 1, dtype=np.float64)
@@ -375,24 +387,29 @@ class Decoders:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    async def decode(self, upload: Upload, wish: Wish) -> Decoded:
+    async def decode(self, upload: Upload, wish: Wish, threads: int = 1) -> Decoded:
         """Decode an upload, as soon as a process is free.
 
         A caller that is cancelled is free at once; its decoder has half a second to finish.
+
+        Args:
+            upload: The clip.
+            wish: Which frames.
+            threads: Cores that its process may use.
 
         Raises:
             Refusal: The clip cannot be read: 422 with the reason, also where its decoder died or took too long.
         """
         while True:
             with suppress(DecoderGone):  # that one is replaced: another one gets the clip
-                return await self._decode(upload, wish)
+                return await self._decode(upload, wish, threads)
 
-    async def _decode(self, upload: Upload, wish: Wish) -> Decoded:
+    async def _decode(self, upload: Upload, wish: Wish, threads: int) -> Decoded:
         decoder = await self._idle.get()
         descriptor = os.dup(upload.descriptor)  # the upload may be closed before the process is through with it
         loop = asyncio.get_running_loop()
         self._busy += 1
-        work = loop.run_in_executor(self._threads, decoder.ask, descriptor, upload.name, wish)
+        work = loop.run_in_executor(self._threads, decoder.ask, descriptor, upload.name, wish, threads)
         try:
             await asyncio.wait({work}, timeout=self._limits.decode_wall_seconds)
             late = not work.done()

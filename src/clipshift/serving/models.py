@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -70,6 +70,8 @@ class ServedModel:
         wish: What decoders are asked for.
         batcher: Runs it.
         loaded: When, in seconds since 1970.
+        alone: The same for a clip that has the server for itself: all cores work on it, and the bits are the same. None
+            where that is not so.
     """
 
     name: str
@@ -80,6 +82,19 @@ class ServedModel:
     wish: Wish
     batcher: Batcher
     loaded: float
+    alone: Model | None = None
+
+    async def score(self, clip: Clip, *, alone: bool) -> ScoredClip:
+        """Score one clip; an error of the engine comes out here.
+
+        Args:
+            clip: Decoded.
+            alone: Nobody else wants anything of the server.
+        """
+        model = self.alone
+        if not alone or model is None:
+            return await self.batcher.score(clip)
+        return await self.batcher.run(lambda: _score(model, self.protocol, [clip])[0])
 
     @property
     def causal(self) -> bool:
@@ -187,11 +202,11 @@ class Models:
     def _open(self, name: str) -> ServedModel:
         source, engine = self._named[name], self._engine
         reference = resolve_model(source)
-        model = load(source, device=engine.device, amp=engine.amp, threads=engine.thread_count, mode="throughput")
-        spec = model.spec.model_copy(update={"reading": self._limits.reading(model.spec.reading)})
-        model = Model(model.scorer.with_spec(spec))
-        protocol = model.views(batch_size=engine.batch_size)
-        model.scorer.one_set(np.zeros((spec.input.segments, spec.side, spec.side, 3), dtype=np.uint8))
+        model = self._load(source, "throughput")
+        alone = self._load(source, "latency") if _same_bits_by_all_cores(model, engine) else None
+        spec, protocol = model.spec, model.views(batch_size=engine.batch_size)
+        for each in filter(None, (model, alone)):
+            each.scorer.one_set(np.zeros((spec.input.segments, spec.side, spec.side, 3), dtype=np.uint8))
         batcher = Batcher(
             partial(_score, model, protocol),
             places=_places(model, engine),
@@ -201,11 +216,27 @@ class Models:
         )
         wish = Wish.of(spec, protocol.clips, self._limits.frame_bytes)
         sha256 = reference.identity()["sha256"]
-        return ServedModel(name, source, sha256, model, protocol, wish, batcher, time.time())
+        return ServedModel(name, source, sha256, model, protocol, wish, batcher, time.time(), alone)
+
+    def _load(self, source: str, mode: Literal["latency", "throughput"]) -> Model:
+        engine = self._engine
+        model = load(source, device=engine.device, amp=engine.amp, threads=engine.thread_count, mode=mode)
+        spec = model.spec.model_copy(update={"reading": self._limits.reading(model.spec.reading)})
+        return Model(model.scorer.with_spec(spec))
 
 
 def _score(model: Model, protocol: EvaluateConfig, clips: Sequence[Clip]) -> list[ScoredClip]:
     return list(model.scorer.stream(clips, protocol, workers=0))
+
+
+def _same_bits_by_all_cores(model: Model, engine: EngineSettings) -> bool:
+    """Whether it is an ONNX file on a CPU: ONNX Runtime divides what it computes, and no sum, among threads.
+
+    Batches are left alone: who asks for them has many clients.
+    """
+    if not isinstance(model.scorer, ExportScorer) or model.scorer.export.target != "onnx" or engine.batch_size > 1:
+        return False
+    return model.scorer.session.concurrency > 1
 
 
 def _places(model: Model, engine: EngineSettings) -> int:

@@ -23,6 +23,8 @@ from clipshift.serving.models import EngineSettings, Models, ServedModel
 from clipshift.serving.uploads import Receive, Upload
 
 _LOG = logging.getLogger(__name__)
+_MOST_DECODER_THREADS = 4
+"""Of one decoder: each takes address space, of which a decoder has a limit, and more hardly shorten a clip."""
 Result = TypeVar("Result")
 
 
@@ -126,6 +128,7 @@ class Service:
         self.models = Models(named, engine, limits, self.threads)
         self.decoders = Decoders(decoders or available_cores(), limits, events)
         working = self.decoders.count + engine.thread_count + engine.batch_size - 1
+        self._decoder_threads = min(self.decoders.count, engine.thread_count, _MOST_DECODER_THREADS)
         self._working = asyncio.Semaphore(working)
         self.admission = Admission(working, limits.queue)
         self.held = HeldBytes(limits.held_megabytes * MEBIBYTE)
@@ -213,13 +216,19 @@ class Service:
         """
         async with self.place(times):
             with timed(times, "decode"):
-                decoded = await self.decoders.decode(upload, served.wish)
+                threads = self._decoder_threads if self._alone else 1
+                decoded = await self.decoders.decode(upload, served.wish, threads)
             upload.close()
             with timed(times, "network"):
-                scored = await served.batcher.score(DecodedClip.named(upload.name, decoded))
+                scored = await served.score(DecodedClip.named(upload.name, decoded), alone=self._alone)
         if scored.logits is None:
             raise Refusal(422, scored.error or "", path=upload.name)
         return Answer(served.model.answer(upload.name, scored.logits, scored.familiarity), decoded)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether one request has the server for itself: what it waits for is done by all cores."""
+        return self.admission.inside == 1 and not self.timelines.taken
 
     async def while_wanted(self, receive: Receive, work: Awaitable[Result], *, seconds: float | None = None) -> Result:
         """Do work for a client whose request is read to its end, as long as that client is there and within the time.
