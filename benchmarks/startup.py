@@ -4,7 +4,8 @@
 
 Every command runs in a process of its own, in turns. The table shows the CPU time, the elapsed time and the
 largest memory of each: nothing (Python itself), imports, `clipshift --help`, and `clipshift predict` for one generated
-clip with TSM MobileNetV2 of random weights, as trained and as exported to ONNX. PyTorch and timm alone are there to
+clip with TSM MobileNetV2 of random weights, as trained and as exported to ONNX. "as a library" is a program of one's
+own with the trained model, up to its first answer: `clipshift.load` and `predict`. PyTorch and timm alone are there to
 compare with. The last rows, run once, are for memory: a model of TSM R50, 400 classes, is trained for an epoch of two
 updates of two clips without workers (and validated, with its report), predicts, and is exported to ONNX in float32;
 the export predicts, too.
@@ -25,6 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from common import bar_chart, write_json
+
+_LIBRARY = """
+import os, sys, clipshift
+clipshift.load(sys.argv[1], device="cpu").predict(sys.argv[2])
+os._exit(0)  # what Python does at its end is another matter
+"""
 
 
 def run(words: list[str]) -> tuple[float, float, float]:
@@ -82,6 +89,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "import torch": ["-c", "import torch"],
         "import torch, timm": ["-c", "import torch, timm"],
         "clipshift.load": ["-c", "import clipshift; clipshift.load"],
+        "as a library": ["-c", _LIBRARY, str(folder / "tsm-mobilenetv2"), clip],
         "clipshift predict": [*predict, str(folder / "tsm-mobilenetv2"), clip],
         "clipshift predict, ONNX": [*predict, str(folder / "exported"), clip],
     }

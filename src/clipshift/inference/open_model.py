@@ -12,6 +12,7 @@ from clipshift.inference.engines.open_session import open_session
 from clipshift.inference.engines.session import EngineOptions
 from clipshift.inference.export_folder import read_export
 from clipshift.inference.exported_scorer import ExportScorer
+from clipshift.inference.importing import without_collections
 from clipshift.inference.reference import ModelReference, resolve_model
 from clipshift.inference.scorer import Scorer
 
@@ -49,12 +50,13 @@ def _open_trained(
     reference: ModelReference, device: str, amp: Amp, threads: int, settings: Settings | Sequence[Settings]
 ) -> Scorer:
     try:  # only here: exported models need no PyTorch
-        import torch
+        with without_collections():
+            import torch
 
-        from clipshift.device import check_amp, pick_device
-        from clipshift.inference.known_clips import load_known_clips
-        from clipshift.inference.network_scorer import NetworkScorer
-        from clipshift.models.bundle import load_bundle
+            from clipshift.device import check_amp, pick_device
+            from clipshift.inference.known_clips import load_known_clips
+            from clipshift.inference.network_scorer import NetworkScorer
+            from clipshift.models.bundle import load_bundle
     except ModuleNotFoundError as error:
         raise MissingDependencyError.of(error) or error from error
 

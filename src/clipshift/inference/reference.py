@@ -10,6 +10,7 @@ from clipshift.config.model_spec import MODEL_FOLDER, WEIGHTS_FILE
 from clipshift.errors import MissingDependencyError
 from clipshift.files import sha256_of_file
 from clipshift.inference.export_folder import MODEL_FILES, find_export, read_export
+from clipshift.inference.importing import without_collections
 from clipshift.weights.hub import PREFIX as HUB_PREFIX
 from clipshift.weights.hub import fetch_from_hub
 
@@ -71,8 +72,9 @@ def resolve_model(model: str | Path | ModelReference, *, progress: DownloadProgr
     if exported is not None:
         return ModelReference(str(model), exported, is_export=True)
     try:  # only here: exported models need no PyTorch
-        from clipshift.weights.published import published_weights
-        from clipshift.weights.resolve import find_model
+        with without_collections():
+            from clipshift.weights.published import published_weights
+            from clipshift.weights.resolve import find_model
     except ModuleNotFoundError as error:
         raise MissingDependencyError.of(error) or error from error
 
