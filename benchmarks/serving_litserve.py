@@ -4,19 +4,20 @@ from typing import Any
 
 import litserve
 from fastapi import Request
-from serving_rivals import by_clipshift
+from serving_rivals import classifier
 
 
 class Api(litserve.LitAPI):  # type: ignore[misc]
-    """Clips by clipshift's own prediction."""
+    """Clips, read by one of the decoders of `serving_rivals`."""
 
-    def __init__(self, model: str, **options: Any) -> None:  # noqa: ANN401
+    def __init__(self, model: str, decoder: str, **options: Any) -> None:  # noqa: ANN401
         super().__init__(**options)
         self.model = model
+        self.decoder = decoder
 
     def setup(self, device: str) -> None:  # noqa: ARG002
-        """In a worker: load the model."""
-        self.classify = by_clipshift(self.model)
+        """In a worker: load the model. One thread for each: no worker has more than its core."""
+        self.classify = classifier(self.model, self.decoder, threads=1)
 
     def decode_request(self, request: Request) -> tuple[bytes, str]:
         """The upload."""

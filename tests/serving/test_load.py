@@ -14,6 +14,7 @@ import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 from pathlib import Path
@@ -22,10 +23,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from clipshift.errors import UserError
 from clipshift.serving import server as module
 from clipshift.serving.decoded import Wish
-from clipshift.serving.decoder_process import BEGUN
-from clipshift.serving.decoders import DecoderEvents, Decoders
+from clipshift.serving.decoder_process import BEGUN, run_decoder
+from clipshift.serving.decoders import Decoder, DecoderEvents, Decoders
 from clipshift.serving.limits import ClientLeft, HeldBytes, Refusal, ServerLimits
 from clipshift.serving.models import EngineSettings
 from clipshift.serving.uploads import Upload, receive_body
@@ -146,6 +148,26 @@ def test_a_decoder_that_dies_while_it_has_nothing_to_do_costs_no_request(server:
         os.kill(pid, signal.SIGKILL)
     answer = server.predict(clip)
     assert answer.status_code == 200, answer.text
+
+
+def end_at_once(connection: Connection, links: str, memory_bytes: int, processor_seconds: int) -> None:
+    """A decoder that cannot be started; in a process of its own."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_decoders_that_end_or_cannot_be_started_leave_nothing_open(tmp_path: Path) -> None:
+    def handles() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    resource_tracker.ensure_running()  # Python's, for all processes
+    before = handles()
+    with pytest.raises(UserError, match="cannot be started") as error:
+        Decoder(tmp_path, ServerLimits(), end_at_once)
+    decoder = Decoder(tmp_path, ServerLimits(), run_decoder)
+    decoder.kill()
+    decoder.close()
+    assert handles() == before, error  # which keeps alive what it is from, as errors that are told do
+    assert not any(tmp_path.iterdir())
 
 
 def test_bodies_that_are_too_long_are_refused_before_they_are_read(server: Running) -> None:

@@ -69,6 +69,13 @@ class Worker(SpawnProcess):
         except (EOFError, OSError):
             return None
 
+    def close(self) -> None:
+        """Give back what it is known by, once it has ended."""
+        super().close()
+        if self._last_words is not None:
+            self._last_words.close()
+            self._last_words = None
+
     def __reduce__(self) -> tuple[Any, ...]:
         # What it works on imports much, and imports may fail: it is opened where that can be told.
         own = {"_last_words", "_tell"}

@@ -1,8 +1,7 @@
 """The process that decodes: one clip after the other, each from memory that only it was handed.
 
-Request and answer are JSON and pixels. Who asks copies these out of this process, where the system lets a parent do
-so; otherwise they are sent. Nothing of an answer is unpickled or run: a decoder that a clip has taken over can lie
-about that clip's frames, and nothing more.
+Request and answer are JSON and pixels. Nothing of an answer is unpickled or run: a decoder that a clip has taken over
+can lie about that clip's frames, and nothing more.
 """
 
 from __future__ import annotations
@@ -26,8 +25,6 @@ from clipshift.video import VIDEO_SUFFIXES, Limits, open_clip
 
 BEGUN = b"begun"
 """Is said before a clip is touched: who dies before that did not die of it."""
-TAKEN, SEND = b"taken", b"send"
-"""What is said of pixels that were offered: that they were copied out of this process, or are to be sent."""
 _LINK_NAMES = ("clip", *(f"clip{suffix}" for suffix in sorted(VIDEO_SUFFIXES)))
 
 
@@ -71,25 +68,12 @@ def run_decoder(connection: Connection, links: str, memory_bytes: int, processor
         header, arrays = _answer(Path(links) / asked["link"], Wish(**asked["wish"]), asked["threads"])
         os.dup2(nothing, clip)
         try:
-            _give(connection, header, arrays, offer=asked["offer"])
-        except (EOFError, OSError):
+            connection.send_bytes(json.dumps(header).encode())
+            for array in arrays:
+                send_pixels(connection, array)
+        except OSError:
             return
         ending.busy = False
-
-
-def _give(connection: Connection, header: dict[str, Any], arrays: tuple[np.ndarray, ...], *, offer: bool) -> None:
-    """Send an answer; of the last array, its pixels, only the address where they are offered, as they are many."""
-    if not offer or not arrays:
-        connection.send_bytes(json.dumps(header).encode())
-        for array in arrays:
-            send_pixels(connection, array)
-        return
-    *before, pixels = map(np.ascontiguousarray, arrays)
-    connection.send_bytes(json.dumps(header | {"address": pixels.ctypes.data}).encode())
-    for array in before:
-        send_pixels(connection, array)
-    if connection.recv_bytes() == SEND:
-        send_pixels(connection, pixels)
 
 
 def send_pixels(connection: Connection, array: np.ndarray) -> None:

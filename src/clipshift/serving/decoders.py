@@ -24,10 +24,9 @@ import numpy as np
 from clipshift.errors import UserError
 from clipshift.parallel.spawning import explain_death, memory_kills, worker_context
 from clipshift.serving.decoded import Decoded, LongWish, Wish
-from clipshift.serving.decoder_process import BEGUN, SEND, TAKEN, link_of, receive_pixels, run_decoder
+from clipshift.serving.decoder_process import BEGUN, link_of, receive_pixels, run_decoder
 from clipshift.serving.limits import MEBIBYTE, Refusal, ServerLimits
 from clipshift.serving.long_decoder_process import run_long_decoder
-from clipshift.serving.other_memory import copy_out
 from clipshift.serving.uploads import Upload
 from clipshift.video import ClipInfo
 from clipshift.video.timed import TimedFrame
@@ -86,11 +85,11 @@ class Decoder:
         self._process.start()
         there.close()
         self.clips = 0
-        self._may_copy = True
         try:
             self.protections: list[str] = json.loads(self._connection.recv_bytes(_MOST_HEADER))
         except (EOFError, OSError) as error:
             death = explain_death(self._process, self._killed_before)
+            self.close()
             raise UserError("A decoder process cannot be started.", got=death.cause, remedy=death.remedy) from error
 
     @property
@@ -122,7 +121,7 @@ class Decoder:
             DecoderDied: The process died of it, or in the meantime.
             DecoderGone: It died before it had looked at it.
         """
-        begun = self._hand_over(descriptor, name, wish, threads=threads, offer=self._may_copy)
+        begun = self._hand_over(descriptor, name, wish, threads=threads)
         with self._explained():
             if not begun:
                 raise ValueError("no beginning")
@@ -178,17 +177,8 @@ class Decoder:
         if frames != len(indices) or frames * height * width * 3 > wish.frame_bytes:
             raise ValueError("number of frames")
         frames_THWC = np.empty(shape, dtype=np.uint8)
-        self._take_pixels(header, frames_THWC)
-        return Decoded(info, indices, frames_THWC, boundaries)
-
-    def _take_pixels(self, header: dict[str, Any], frames_THWC: np.ndarray) -> None:
-        if self._may_copy:
-            self._may_copy = copy_out(self.pid, int(header["address"]), frames_THWC)
-            # Who hears this was there all the time: no other process had its number meanwhile.
-            self._connection.send_bytes(TAKEN if self._may_copy else SEND)
-            if self._may_copy:
-                return
         receive_pixels(self._connection, frames_THWC)
+        return Decoded(info, indices, frames_THWC, boundaries)
 
     def _receive_times(self, frames: int) -> np.ndarray:
         boundaries = np.empty(frames + 1, dtype=np.float64)
