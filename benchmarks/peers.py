@@ -236,9 +236,7 @@ class Paddle:
 
     def close(self) -> None:
         """Ends the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.communicate()
 
 
 def environment(version: str, folder: Path) -> Path:
