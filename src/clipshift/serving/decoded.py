@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
+from clipshift.closing import Closing
 from clipshift.config import ModelSpec, ReadingConfig
 from clipshift.datasets.clip import Clip
 from clipshift.errors import VideoError
@@ -126,7 +125,7 @@ class DecodedClip(Clip):
         return DecodedReader(self.decoded)
 
 
-class DecodedReader:
+class DecodedReader(Closing):
     """Gives decoded frames as a [ClipReader][clipshift.video.ClipReader]."""
 
     def __init__(self, decoded: Decoded) -> None:
@@ -178,10 +177,3 @@ class DecodedReader:
 
     def close(self) -> None:
         """Nothing is open."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count, takewhile
 from multiprocessing import util
-from types import TracebackType
-from typing import Literal, Self, TypedDict
+from typing import Literal, TypedDict
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
+from clipshift.closing import Closing
 from clipshift.errors import RunError, UserError
 from clipshift.parallel.prefetch import available_cores
 from clipshift.parallel.spawning import (
@@ -51,7 +51,7 @@ class Batch(TypedDict):
     """The clips that could not be read, and what stands in for them."""
 
 
-class TrainingLoader:
+class TrainingLoader(Closing):
     """Gives the batches of any epoch from any step on; a context manager that ends its workers.
 
     Batches depend on (seed, epoch, step, rank, ranks) alone, not on the number of workers. Made by
@@ -148,14 +148,6 @@ class TrainingLoader:
             iterator._shutdown_workers()
         self._loader._iterator = None
         self._next = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def training_loader(

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from clipshift.closing import Closing
 from clipshift.errors import OutputError
 from clipshift.video.containers import reason
 
@@ -33,7 +33,7 @@ _LEAST_TEXT = 8
 """Pixels, where a line is wider than the picture."""
 
 
-class AnnotatedVideo:
+class AnnotatedVideo(Closing):
     """Writes MP4 with H.264; a context manager. The file has its name when it is closed.
 
     Args:
@@ -106,14 +106,6 @@ class AnnotatedVideo:
                 container.close()
             with suppress(OSError):
                 self._partial.unlink()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _opened(self, frame: TimedFrame) -> VideoStream:
         if self._stream is not None:

@@ -9,18 +9,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from clipshift.closing import Closing
 from clipshift.config.text import setting
 from clipshift.errors import ConfigError, VideoError
 from clipshift.video.reader import ClipInfo, Stretch, check_indices
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
-    from types import TracebackType
 
     from clipshift.video.limits import Limits
 
@@ -36,7 +36,7 @@ class _Numbering:
     count: int
 
 
-class FrameFolder:
+class FrameFolder(Closing):
     """A folder of images that are the frames of one clip; see [clipshift.video.open_clip][]."""
 
     def __init__(self, path: Path, *, limits: Limits, frame_pattern: str, frames: int | None) -> None:
@@ -100,14 +100,6 @@ class FrameFolder:
 
     def close(self) -> None:
         """Does nothing: no image stays open."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _file(self, index: int) -> Path:
         return self._path / self._pattern.format(self._first + index)

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 
+from clipshift.closing import Closing
 from clipshift.errors import VideoError
 from clipshift.video.containers import (
     check_header,
@@ -34,8 +35,6 @@ from clipshift.video.pictures import Converter, pixel_aspect
 from clipshift.video.timed import TimedFrame, shown_at_rate
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
@@ -59,7 +58,7 @@ class Picture:
     frame: VideoFrame
 
 
-class LongFile:
+class LongFile(Closing):
     """An open video file whose pictures are read once, in their turn; to be used in a `with` statement.
 
     What is damaged, and what may depend on it up to the next key frame, is left out and counted: of hours of a
@@ -192,14 +191,6 @@ class LongFile:
     def close(self) -> None:
         """Gives back the file; may be called twice."""
         self._container.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _told_seconds(self) -> float | None:
         stream = self._stream

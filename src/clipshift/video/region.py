@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clipshift.closing import Closing
 from clipshift.config import Region
 from clipshift.video.reader import ClipInfo, Stretch
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
-    from types import TracebackType
 
     from clipshift.video.reader import ClipReader
 
@@ -84,7 +84,7 @@ def squared_region(low: np.ndarray, high: np.ndarray, size: np.ndarray, *, margi
     return x, y, width, height
 
 
-class RegionReader:
+class RegionReader(Closing):
     """A part of the picture of an open clip; see [clipshift.video.ClipReader][].
 
     Args:
@@ -132,11 +132,3 @@ class RegionReader:
     def close(self) -> None:
         """Closes the clip; may be called twice."""
         self._clip.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

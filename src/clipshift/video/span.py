@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clipshift.closing import Closing
 from clipshift.errors import VideoError
 from clipshift.video.reader import ClipInfo, Stretch, check_indices
 from clipshift.video.timed import TICK_TOLERANCE
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
-    from types import TracebackType
 
     from clipshift.video.reader import ClipReader
 
@@ -39,7 +39,7 @@ def frames_on_display(begins: np.ndarray, times: np.ndarray | float) -> np.ndarr
     return np.clip(found, 0, len(begins) - 1)
 
 
-class SpanReader:
+class SpanReader(Closing):
     """The frames of an open video that are on display in a span of it; see [clipshift.video.ClipReader][].
 
     These are the frame that is on display at the start, and those that begin before the end; at least one.
@@ -100,11 +100,3 @@ class SpanReader:
     def close(self) -> None:
         """Closes the video; may be called twice."""
         self._video.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

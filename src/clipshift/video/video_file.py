@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from contextlib import closing
 from itertools import islice
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clipshift.closing import Closing
 from clipshift.errors import VideoError
 from clipshift.video.decoder import FrameDecoder, pictures_side_by_side
 from clipshift.video.index import UNKNOWN, frame_stamps
@@ -29,7 +30,6 @@ from clipshift.video.stream_facts import frame_boundaries, read_facts
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
-    from types import TracebackType
 
     from av.container import InputContainer
 
@@ -41,7 +41,7 @@ _PIXELS_TOGETHER = 1 << 20
 """Frames up to so many pixels are converted in a row: each for itself would find the caches full of decoding."""
 
 
-class VideoFile:
+class VideoFile(Closing):
     """An open video file; see [clipshift.video.open_clip][].
 
     Attributes:
@@ -185,14 +185,6 @@ class VideoFile:
         if self._container is not None:
             self._container.close()
             self._container = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _ended(self) -> VideoError:
         return VideoError(
