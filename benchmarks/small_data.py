@@ -1,12 +1,13 @@
 """What augmentation, mixing, distillation, frames and test views bring on a small data set.
 
-    python benchmarks/small_data.py DATA --weights FILE [key=value ...] [--folds 3] [--group REGEX] [--seeds 0 1]
-        [--only NAME ...] [--few] [--to FOLDER] [--json figures.json]
+    python benchmarks/small_data.py DATA --weights FILE [key=value ...] [--folds 3] [--group REGEX | --scenes]
+        [--seeds 0 1] [--only NAME ...] [--few] [--to FOLDER] [--json figures.json]
 
 Each comparison is a recipe with a few settings changed. Without --folds it learns from the training clips of DATA and
 is tested on the validation clips. With them, all clips are dealt into so many parts, whole groups to one part (what
-REGEX finds in a clip's name, by default the source that the name tells); each part is the test of a training on the
-others, or, with --few, all other parts are the test of a training on this one. The tested network is that of the last
+REGEX finds in a clip's name, by default the source that the name tells; with --scenes, what looks alike, for names that
+do not tell which clips one camera saw); each part is the test of a training on the others, or, with --few, all other
+parts are the test of a training on this one. The tested network is that of the last
 epoch, so the test clips choose nothing: the epochs' validation looks at one of them per class, for show.
 
 The table shows the share of tested clips that were right: mean and standard deviation over the seeds, each seed a test
@@ -28,18 +29,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import clipshift
 from clipshift.config import Crops, ModelSpec, resolve
 from clipshift.config.recipes import DEFAULT_RECIPE
-from clipshift.datasets import DataSet, read_dataset
+from clipshift.datasets import Clip, DataSet, read_dataset
 from clipshift.datasets.split import group_of
+from clipshift.datasets.tools.near_duplicates import LOOK_FRAMES, look_of
 from clipshift.evaluation import Evaluation
 from clipshift.models.bundle import load_bundle, save_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.checkpoint import load_checkpoint
 from clipshift.training.run_folder import environment
+from clipshift.video.opening import open_clip
 
 BASELINE = "baseline"
+_ALIKE = 0.6
+"""Least correlation of the median pictures of two clips of one scene."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +70,19 @@ _TAUGHT = (
     "distill.label_weight=0.5",
     "distill.weight=0.5",
 )
+_PROBE_ALONE = ("train.epochs=1", "optim.lr=1e-12")
+"""The classifier stays the linear probe that it starts from, and so does all else."""
 COMPARISONS: dict[str, Comparison] = {
     BASELINE: Comparison("the recipe as it is"),
+    "still_probe": Comparison("linear probe on still frames, no training", ("model.architecture=tsn", *_PROBE_ALONE)),
+    "probe": Comparison("linear probe of the shifted network, no training", _PROBE_ALONE),
+    "motion_probe": Comparison(
+        "linear probe that reads motion, too, no training", ("model.motion=true", *_PROBE_ALONE)
+    ),
+    "reads_motion": Comparison("the classifier reads motion, too", ("model.motion=true",)),
+    "reads_motion_tsn": Comparison(
+        "the classifier reads motion, too; no shift", ("model.motion=true", "model.architecture=tsn")
+    ),
     "tsn": Comparison("no shift: TSN", ("model.architecture=tsn",)),
     "plain": Comparison("no multi-scale crop, no flip", ("augment.crop_scales=[1.0]", "augment.flip=0")),
     "color": Comparison(
@@ -99,14 +117,34 @@ class Fold:
     test: Path
 
 
-def deal(dataset: DataSet, folds: int, pattern: str | None, few: bool) -> list[tuple[list[int], list[int]]]:
+def scenes(clips: Sequence[Clip]) -> list[str]:
+    """Of each clip, the name of the first one of its scene: what looks alike is one, and so is what joins two."""
+    pictures = []
+    for clip in clips:
+        with open_clip(clip.path) as reader:
+            count = reader.frame_count
+            look = look_of(reader.read([(2 * i + 1) * count // (2 * LOOK_FRAMES) for i in range(LOOK_FRAMES)]))
+        picture = np.median(look, axis=0).ravel()
+        pictures.append((picture - picture.mean()) / max(float(picture.std()), 1e-9))
+    alike = np.stack(pictures) @ np.stack(pictures).T / pictures[0].size > _ALIKE
+    scene = np.arange(len(clips))
+    while True:
+        joined = np.where(alike, scene, len(clips)).min(axis=1)
+        if (joined == scene).all():
+            return [clips[int(i)].name for i in scene]
+        scene = joined
+
+
+def deal(
+    dataset: DataSet, folds: int, pattern: str | None, few: bool, by_scene: bool = False
+) -> list[tuple[list[int], list[int]]]:
     """Positions among all clips, training before validation ones, that each fold learns from and is tested on."""
     clips = [*dataset.train.clips, *dataset.validation.clips]
     everything = list(range(len(clips)))
     if not folds:
         return [(everything[: len(dataset.train)], everything[len(dataset.train) :])]
-    groups = []
-    for clip in clips:
+    groups = scenes(clips) if by_scene else []
+    for clip in clips if not by_scene else ():
         found = re.search(pattern, clip.name) if pattern else None
         if pattern and found is None:
             raise SystemExit(f"--group {pattern!r} finds nothing in {clip.name}")
@@ -261,7 +299,9 @@ def main() -> None:
     parser.add_argument("--weights")
     parser.add_argument("--recipe", default=DEFAULT_RECIPE)
     parser.add_argument("--folds", type=int, default=0)
-    parser.add_argument("--group")
+    grouping = parser.add_mutually_exclusive_group()
+    grouping.add_argument("--group")
+    grouping.add_argument("--scenes", action="store_true")
     parser.add_argument("--few", action="store_true")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=COMPARISONS, default=list(COMPARISONS))
@@ -270,7 +310,7 @@ def main() -> None:
     options = parser.parse_args()
 
     dataset = read_dataset(options.data, resolve(settings=options.settings).config.data)
-    parts = deal(dataset, options.folds, options.group, options.few)
+    parts = deal(dataset, options.folds, options.group, options.few, options.scenes)
     folds = [
         write_fold(dataset, f"fold{number}", learn, test, options.to.resolve() / "lists" / f"fold{number}")
         for number, (learn, test) in enumerate(parts)

@@ -8,14 +8,16 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small_data
 
 from clipshift.config import DataConfig
-from clipshift.datasets import read_dataset
+from clipshift.datasets import Clip, read_dataset
 from clipshift.datasets.motion import write_motion_clips
 from clipshift.temporal.annotations import read_annotations
 from clipshift.video.long_file import LongFile
+from tests.datasets.clips import write_frames
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,17 @@ def test_every_clip_is_tested_once_by_those_of_other_groups(clips: Path) -> None
     assert [(test, learn) for learn, test in few] == parts
     with pytest.raises(SystemExit, match="finds nothing"):
         small_data.deal(dataset, 2, "no such name", few=False)
+
+
+def test_clips_of_one_scene_are_in_one_fold(tmp_path: Path) -> None:
+    tall, wide = np.zeros((2, 8, 32, 32, 3), np.uint8)
+    tall[:, :, :16], wide[:, :16] = 200, 200
+    between = tall // 2 + wide // 2
+    clips = []
+    for name, frames in {"a": tall, "b": wide, "c": tall + 9, "d": 255 - between, "e": between}.items():
+        clips.append(Clip(write_frames(tmp_path / name, frames), name, 0))
+    assert small_data.scenes(clips[:4]) == ["a", "b", "a", "d"]
+    assert small_data.scenes(clips) == ["a", "a", "a", "d", "a"]
 
 
 def test_figures() -> None:

@@ -22,7 +22,7 @@ from clipshift.config.schema import InputConfig, ModelConfig, ShiftConfig
 from clipshift.exporting.onnx_graph import network_to_onnx
 from clipshift.exporting.openvino_graph import from_onnx
 from clipshift.inference.engines.openvino import the_core
-from clipshift.models.backbones import timm_name
+from clipshift.models.backbones import feature_width, timm_name
 from clipshift.models.bundle import load_bundle, save_bundle
 from clipshift.models.folding import fold_branches
 from clipshift.models.paddle_backbones import PADDLE_BACKBONES
@@ -44,6 +44,7 @@ _MORE = {
     "pptsmv2 as PaddleVideo shifts": ZOO["pptsmv2"].model.model_copy(update={"shift": shift_of_paddle(SEGMENTS)}),
     "tsm resnet26d": _more("tsm", "resnet26d"),
     "tsm test_resnet": _more("tsm", "test_resnet", shift=ShiftConfig(fold_div=3).model_dump()),
+    "tsm test_resnet that reads motion": _more("tsm", "test_resnet", motion=True),
     "tsm resnest14d": _more("tsm", "resnest14d"),
     "tsm regnety_002": _more("tsm", "regnety_002"),
     "tsm mobilenetv2_050": _more("tsm", "mobilenetv2_050"),
@@ -130,7 +131,9 @@ def test_shapes(name: str) -> None:
     network = _network(name)
     with torch.no_grad():
         features = network.features(_clips())
-    assert features.shape == (2, SEGMENTS, network.classifier.in_features)
+        embedded = network.embed(features)
+    assert features.shape == (2, SEGMENTS, feature_width(network.backbone))
+    assert embedded.shape == (2, network.classifier.in_features)
     assert _logits(name).shape == (2, CLASSES)
     assert torch.isfinite(_logits(name)).all()
 

@@ -32,6 +32,7 @@ CAUSAL = [
     name
     for number, name in enumerate(KINDS)
     if not MODELS[name].temporal_attention
+    and not MODELS[name].motion
     and _causal(MODELS[name]) not in [_causal(MODELS[other]) for other in KINDS[:number]]
 ]
 every_causal = of(CAUSAL)
@@ -208,6 +209,9 @@ def test_networks_that_need_later_frames_are_refused() -> None:
             check_causal(ZOO[name].model)
     with pytest.raises(ConfigError, match=r"(?s)Temporal attention.*sliding window"):
         OnlineRecognizer(Recognizer(ZOO["pptsmv2-16f-attention"].model, segments=16, classes=CLASSES))
+    reads_motion = ZOO["tsn-r50"].model.model_copy(update={"motion": True})
+    with pytest.raises(ConfigError, match=r"(?s)changes between all frames.*model\.motion.*finetune-online"):
+        check_causal(reads_motion)
     check_causal(ZOO["tsn-r50"].model)
 
 

@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 
+from clipshift.config import resolve
 from clipshift.config.schema import ModelConfig
 from clipshift.errors import ConfigError, WeightsError
 from clipshift.models import pretrained
@@ -42,6 +43,29 @@ def test_dropout_is_before_the_mean_in_tsm_and_after_it_in_tsn() -> None:
         network.classify(features)
         # A feature dropped after the mean is zero; one dropped in some of 64 frames is not.
         assert bool((seen[0] == 0).any()) == dropped
+
+
+@pytest.mark.parametrize("model", [TSM, TSN])
+def test_a_classifier_that_reads_motion_gets_the_changes_over_one_frame_two_and_more(model: ModelConfig) -> None:
+    network = Recognizer(model.model_copy(update={"motion": True}), segments=5, classes=2)
+    assert network.classifier.in_features == 3 * 96
+    features = torch.zeros(1, 5, 96)
+    features[0, :, 0] = torch.tensor([3.0, 3.0, 0.0, 0.0, 1.0])
+    found = network.eval().embed(features).reshape(1, 3, 96)
+    assert found[0, :, 1:].abs().max() == 0
+    torch.testing.assert_close(found[0, :, 0], torch.tensor([7 / 5, (0 + 3 + 0 + 1) / 4, (3 + 3 + 1) / 3]))
+    # What is dropped is dropped from all of a clip: else still frames would seem to move.
+    still = network.train().embed(torch.ones(1, 5, 96)).reshape(1, 3, 96)
+    assert still[0, 1:].abs().max() == 0
+    assert set(still[0, 0].tolist()) == {0.0, 2.0}
+
+
+def test_motion_needs_its_number_of_frames() -> None:
+    network = Recognizer(TSN.model_copy(update={"motion": True}), segments=4, classes=2)
+    with pytest.raises(ValueError, match="takes clips of 4 frames, got 6"):
+        network(_clips(2, 6, 3, 32, 32))
+    with pytest.raises(ConfigError, match=r"input\.segments of at least 2"):
+        resolve(settings=["model.motion=true", "input.segments=1"])
 
 
 def test_classifier_initialization() -> None:

@@ -15,7 +15,7 @@ from clipshift.datasets.motion import write_motion_clips
 from clipshift.errors import ConfigError
 from clipshift.evaluation.old_classes import OldClass, OldClasses, load_old_classes
 from clipshift.inference.known_clips import KNOWN_CLIPS_FILE, load_known_clips
-from clipshift.models.bundle import read_bundle, replace_spec
+from clipshift.models.bundle import load_bundle, read_bundle, replace_spec
 from clipshift.training.objectives import KeepOldAnswers, LabelLoss, RememberOldClips, SeenBatch
 from clipshift.training.probe import fit_linear_probe
 from tests.training.test_probe import blobs
@@ -82,6 +82,21 @@ def test_without_the_clips_what_is_remembered_stands_in_and_only_the_classifier_
     known = load_known_clips(run / "model", spec.unknown)
     assert known.labels is not None
     assert sorted(known.labels.tolist()) == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_classifier_that_reads_motion_remembers_it_and_gets_rows_that_do(place: Path) -> None:
+    clipshift.train(place / "old", *SMALL, "model.motion=true", out=place / "runs" / "moving")
+    run = added(place, "moving_more", "train.rehearse=false", old="moving")
+    assert "linear probe beside the old ones" in (run / "train.log").read_text()
+    network, spec = load_bundle(run / "model")
+    assert spec.model.motion
+    assert network.classifier.weight.shape == (3, 3 * 96)  # the mean, and changes over one frame and two
+    assert spec.unknown is not None
+    known = load_known_clips(run / "model", spec.unknown)
+    assert known.features.shape[1] == 3 * 96
+    answer = next(iter(clipshift.predict(run, place / "old" / "val" / OLD[0], workers=0)))
+    assert isinstance(answer, clipshift.Prediction)
+    assert answer.familiarity is not None
 
 
 def test_where_nothing_is_remembered_the_old_answers_are_learnt_and_the_risk_is_said(place: Path) -> None:

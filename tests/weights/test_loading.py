@@ -50,6 +50,10 @@ def test_timm_names_with_another_classifier(tmp_path: Path) -> None:
     assert set(report.missing) == {"classifier.weight", "classifier.bias"}
     assert report.lines()[1] == "  new classifier: the file's has 10 classes, the network 3"
 
+    reads_motion = _network(TSM.model_copy(update={"motion": True}), classes=10)
+    report = load_weights(reads_motion, tmp_path / "w.pth")
+    assert report.new_classifier == "the file's reads 96 features, the network's 192 (model.motion)"
+
     same_size = _network(classes=10)
     assert load_weights(same_size, tmp_path / "w.pth").new_classifier is None
     assert torch.equal(same_size.classifier.bias, published.state_dict()["fc.bias"])

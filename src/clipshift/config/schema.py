@@ -101,6 +101,8 @@ class ModelConfig(Section):
     shift: ShiftConfig = ShiftConfig()
     temporal_attention: bool = False
     """Weigh the frames of a clip against one another before the shift (PP-TSMv2; networks that shift once)."""
+    motion: bool = False
+    """The classifier also reads how much each feature changes between frames that lie 1, 2, 4 ... apart."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Probability that a feature before the classifier is zeroed in training."""
     dropout_scaling: Literal["training", "inference"] = "training"
@@ -486,6 +488,12 @@ class Config(Section):
             raise ValueError("optim.schedule=step needs optim.steps, for example optim.steps=[20,40]")
         if self.optim.optimizer == "sgd" and self.optim.nesterov and self.optim.momentum == 0:
             raise ValueError("optim.nesterov=true needs optim.momentum > 0")
+        return self
+
+    @model_validator(mode="after")
+    def _motion_has_frames(self) -> Self:
+        if self.model.motion and self.input.segments < 2:
+            raise ValueError("model.motion=true needs input.segments of at least 2")
         return self
 
     @model_validator(mode="after")

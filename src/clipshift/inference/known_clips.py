@@ -29,7 +29,7 @@ class KnownClips:
     """What a model remembers of the clips that it has learnt from.
 
     Attributes:
-        features: float32 (N, D), averaged over the frames, each of length 1.
+        features: float32 (N, D), what the classifier reads of each, made of length 1.
         lengths: float32 (N,), what the features were divided by; None where a model was written without.
         labels: int64 (N,), the clips' classes; None likewise.
     """

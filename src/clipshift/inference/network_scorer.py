@@ -272,7 +272,7 @@ class _FamiliarityMeasuring(nn.Module):
     def forward(self, clips_BTCHW: Tensor) -> Tensor:
         features_BTD = self.network.features(clips_BTCHW)
         logits_BK = self.network.classify(features_BTD)
-        unit_BD = F.normalize(features_BTD.float().mean(dim=1), dim=1)
+        unit_BD = F.normalize(self.network.summarize(features_BTD.float()), dim=1)
         nearest_B = (unit_BD @ self.remembered.T).amax(dim=1)
         return torch.cat([logits_BK.float(), nearest_B[:, None]], dim=1)
 

@@ -49,9 +49,18 @@ def check_causal(model: ModelConfig) -> None:
     Raises:
         ConfigError: It takes from later frames.
     """
+    window = "or classify a sliding window of the last frames with `predict`"
+    if model.motion:
+        raise ConfigError(
+            "The classifier of this network reads the changes between all frames of a clip: such a network cannot take "
+            "one frame at a time.",
+            where="model.motion",
+            got="true",
+            allowed="false, with model.shift.order=past_only",
+            remedy=f"train one that can: --recipe finetune-online; {window}",
+        )
     if model.architecture == "tsn":
         return
-    window = "or classify a sliding window of the last frames with `predict`"
     if model.temporal_attention:
         raise ConfigError(
             "Temporal attention weighs every frame by all others of its clip: such a network cannot take one frame at "

@@ -41,7 +41,8 @@ class Recognizer(nn.Module):
     Args:
         model: Architecture, backbone, shift and dropout; `pretrained` is left to
             [build_recognizer][clipshift.models.recognizer.build_recognizer].
-        segments: Frames per clip, T. TSM takes clips of exactly this length, TSN of any.
+        segments: Frames per clip, T. TSM takes clips of exactly this length, TSN of any (with `model.motion` it does
+            not, either).
         classes: Number of classes, K.
         crop: Side in pixels of the frames, for backbones that are built for one size.
         generator: Source of the initial weights; without one they are the same at every call.
@@ -68,7 +69,8 @@ class Recognizer(nn.Module):
             insert_shift(self.backbone, model, segments=segments, generator=generator)
         dropout = nn.Dropout if model.dropout_scaling == "training" else DropoutScaledInInference
         self.dropout = dropout(model.dropout)
-        self.classifier = nn.Linear(feature_width(self.backbone), classes)
+        self.distances = motion_distances(segments) if model.motion else ()
+        self.classifier = nn.Linear(feature_width(self.backbone) * (1 + len(self.distances)), classes)
         nn.init.normal_(self.classifier.weight, std=model.classifier_std, generator=generator)
         nn.init.zeros_(self.classifier.bias)
 
@@ -82,28 +84,44 @@ class Recognizer(nn.Module):
             Features (B, T, D).
 
         Raises:
-            ValueError: The shape is not (B, T, 3, H, W), or T is not the number of segments of a TSM.
+            ValueError: The shape is not (B, T, 3, H, W), or T is not the number of segments of a TSM, or of a network
+                whose classifier reads motion.
             ConfigError: The backbone is built for frames of another size.
         """
         self._check(clips_BTCHW)
         features = self.backbone(clips_BTCHW.flatten(0, 1))
         return features.unflatten(0, (-1, clips_BTCHW.shape[1]))  # type: ignore[no-any-return]
 
-    def embed(self, features_BTD: Tensor) -> Tensor:
-        """What the classifier reads of clips, from the features of their frames.
-
-        TSN averages the frames' features, then drops, then classifies. TSM drops in every frame by itself, classifies
-        every frame and averages the scores; as the classifier is linear, that equals to classify the average of the
-        dropped features, which is what is computed. Without dropout the two are the same.
+    def summarize(self, features_BTD: Tensor) -> Tensor:
+        """What is known of clips from the features of their frames, without dropout.
 
         Args:
             features_BTD: Features (B, T, D).
 
         Returns:
-            One vector a clip (B, D).
+            The mean over the frames (B, D). With `model.motion` D' = D (1 + n): behind it, for each of the n distances
+            d, the mean of |f(t + d) - f(t)| over the frames t.
         """
-        if self.model.architecture == "tsn":
-            return self.dropout(features_BTD.mean(dim=1))  # type: ignore[no-any-return]
+        mean_BD = features_BTD.mean(dim=1)
+        changes = [(features_BTD[:, d:] - features_BTD[:, :-d]).abs().mean(dim=1) for d in self.distances]
+        return torch.cat([mean_BD, *changes], dim=1) if changes else mean_BD
+
+    def embed(self, features_BTD: Tensor) -> Tensor:
+        """What the classifier reads of clips, from the features of their frames.
+
+        TSN averages the frames' features, then drops, then classifies. TSM drops in every frame by itself, classifies
+        every frame and averages the scores; as the classifier is linear, that equals to classify the average of the
+        dropped features, which is what is computed. Without dropout the two are the same. With `model.motion` what
+        is known of the whole clip is dropped from: differences of dropped features would be those of the dropping.
+
+        Args:
+            features_BTD: Features (B, T, D).
+
+        Returns:
+            One vector a clip (B, D), as `summarize` gives it.
+        """
+        if self.model.architecture == "tsn" or self.distances:
+            return self.dropout(self.summarize(features_BTD))  # type: ignore[no-any-return]
         return self.dropout(features_BTD).mean(dim=1)  # type: ignore[no-any-return]
 
     def classify(self, features_BTD: Tensor) -> Tensor:
@@ -125,8 +143,8 @@ class Recognizer(nn.Module):
         shape = tuple(clips_BTCHW.shape)
         if len(shape) != 5 or shape[2] != 3:
             raise ValueError(f"clips must have the shape (clips, frames, 3, height, width), got {shape}")
-        if self.model.architecture == "tsm" and shape[1] != self.segments:
-            raise ValueError(f"this TSM takes clips of {self.segments} frames, got {shape[1]}")
+        if (self.model.architecture == "tsm" or self.distances) and shape[1] != self.segments:
+            raise ValueError(f"this network takes clips of {self.segments} frames, got {shape[1]}")
         size = fixed_size(self.backbone)
         if size is not None and shape[3:] != size:
             raise ConfigError(
@@ -136,6 +154,15 @@ class Recognizer(nn.Module):
                 allowed=f"{size[0]}x{size[1]} pixels",
                 remedy=f"input.crop={size[0]} input.resize={size[0] * 8 // 7}, or another backbone",
             )
+
+
+def motion_distances(segments: int) -> tuple[int, ...]:
+    """Distances in frames between which changes of features are measured: the powers of two up to half of a clip.
+
+    Args:
+        segments: Frames per clip.
+    """
+    return tuple(2**power for power in range(segments.bit_length() - 1))
 
 
 def build_recognizer(

@@ -34,7 +34,7 @@ class RememberedClips:
     """Clips of which only features are left.
 
     Attributes:
-        features: float32 (N, D), averaged over the frames.
+        features: float32 (N, D), what the classifier reads of each.
         labels: int64 (N,).
     """
 

@@ -94,7 +94,7 @@ def _fitted(folder: Path, job: Job) -> UnknownRule | None:
 def features_of(
     network: Recognizer, spec: ModelSpec, clips: Iterable[Clip], device: torch.device, phase: Phase, *, first: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features float32 (N, D) of the clips that can be read, averaged over their frames, and labels int64 (N,)."""
+    """What the classifier reads of the clips that can be read, float32 (N, D), and labels int64 (N,)."""
     rows, labels = [], []
     with torch.inference_mode():
         reading = prefetch_views(clips, spec.input, spec.reading, workers=pick_threads("auto"))
@@ -103,6 +103,6 @@ def features_of(
             if read.views is not None:
                 frames = normalize(read.views.to(device), spec.input.mean, spec.input.std)
                 labels.append(read.clip.label)
-                rows.append(network.features(frames).mean(dim=1)[0].float().cpu().numpy())
+                rows.append(network.summarize(network.features(frames))[0].float().cpu().numpy())
     features = np.stack(rows) if rows else np.zeros((0, network.classifier.in_features), dtype=np.float32)
     return features, np.array(labels, dtype=np.int64)

@@ -183,7 +183,7 @@ def _set_classifier(network: Recognizer, weight: torch.Tensor, bias: torch.Tenso
 def _training_features(
     network: Recognizer, dataset: DataSet, config: Config, ranks: Ranks, reporter: Reporter
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features `(N, D)` of the training clips that can be read, averaged over their frames, and labels `(N,)`."""
+    """What the classifier reads of the training clips that can be read, `(N, D)`, and labels `(N,)`."""
     network.to(ranks.device).eval()
     features, labels = [], []
     with torch.inference_mode(), reporter.phase("linear probe", len(dataset.train)) as phase:
@@ -195,7 +195,7 @@ def _training_features(
             if read.views is None:
                 continue
             clips_BTCHW = normalize(read.views.to(ranks.device), config.input.mean, config.input.std)
-            features.append(network.features(clips_BTCHW).mean(dim=1).cpu())
+            features.append(network.summarize(network.features(clips_BTCHW)).cpu())
             labels.append(read.clip.label)
     if not features:
         raise DataError(

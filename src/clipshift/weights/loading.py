@@ -282,6 +282,9 @@ def _fit_classifier(
         reason = "the file has none"
     elif filled[weight].shape != network.classifier.weight.shape or filled[bias].shape != network.classifier.bias.shape:
         reason = f"the file's has {filled[bias].numel()} classes, the network {network.classifier.out_features}"
+        if filled[bias].shape == network.classifier.bias.shape:
+            reads, ours = filled[weight].shape[-1], network.classifier.in_features
+            reason = f"the file's reads {reads} features, the network's {ours} (model.motion)"
     elif theirs is not None and classes is not None and set(theirs) != set(classes):
         reason = "the file's classes have other names"
     elif theirs is not None and classes is not None:
