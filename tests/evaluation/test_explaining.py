@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,6 +179,17 @@ def test_small_crops_show_maps_of_an_earlier_stage(model: clipshift.Model) -> No
     assert heat.min() == 0 < heat.max()
     assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
     assert all(torch.equal(before[name], parameter) for name, parameter in network.named_parameters())
+
+
+def test_several_threads_can_ask_at_once(model: clipshift.Model) -> None:
+    scorer, frames = model.scorer, noise(4, 36, 36)
+    assert isinstance(scorer, NetworkScorer)
+    labels = [index % 4 for index in range(16)]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda label: grad_cam(scorer, frames, label), labels))
+    for label, heat in zip(labels, found, strict=True):
+        np.testing.assert_allclose(heat, grad_cam(scorer, frames, label), atol=1e-6)
+    assert all(isinstance(each, torch.nn.Parameter) for each in scorer.network.parameters())
 
 
 def test_heat_lies_where_the_maps_do() -> None:

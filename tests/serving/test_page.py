@@ -117,6 +117,31 @@ def test_a_clip_is_answered_with_its_frames(driver: Any, shared_server: Running,
     assert page.complaints() == []
 
 
+def test_an_answer_is_explained_on_a_button(driver: Any, shared_server: Running, clip: Path) -> None:  # noqa: ANN401
+    page = Page(driver, shared_server)
+    page.choose(clip)
+    assert not page.find("explanation").is_displayed()
+    page.find("why").click()
+    page.wait(lambda: page.find("explanation").is_displayed())
+    with clipshift.Client(shared_server.server.address) as client:
+        expected = client.explain(clip, "gate")
+    assert page.text("explanation-name") == f"Why {expected['label']}"
+    shown = [each.text.splitlines() for each in driver.find_elements("css selector", "#effects li")]
+    assert shown == [
+        [f"Frame {one['index']} ({one['time']:.2f} s)", f"adds {one['logit_drop']:.2f}"] for one in expected["frames"]
+    ]
+    drops = [one["logit_drop"] for one in expected["frames"]]
+    assert (f"Frame {expected['frames'][drops.index(max(drops))]['index']} " in page.text("sentence")) == (
+        max(drops) > 0
+    )
+    heat = driver.find_elements("css selector", "#effects .heat")
+    assert [int(each.get_property("naturalWidth")) for each in heat] == [24] * 4
+    assert "Note: An exported model has no gradients" in page.text("notes")
+    wide = driver.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide == 0
+    assert page.complaints() == []
+
+
 def test_a_time_line_is_beside_the_answer_of_a_causal_network(
     driver: Any,  # noqa: ANN401
     tmp_path: Path,

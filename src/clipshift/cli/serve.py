@@ -32,6 +32,8 @@ def serve(  # noqa: PLR0913
     decode_seconds: Count = 10,
     timelines: Count = 2,
     timeline_seconds: Positive = 300.0,
+    explanations: Count = 1,
+    explain_seconds: Positive = 60.0,
     decode_megabytes: Count = 2048,
     decoders: Threads = 0,
     threads: Threads = 0,
@@ -65,6 +67,8 @@ def serve(  # noqa: PLR0913
         decode_seconds: Processor time of one clip's decoding; by the clock it may take twice that and a second more.
         timelines: Time lines that are made at once, each with a decoder of its own; more are refused.
         timeline_seconds: From the end of the body to the end of a time line.
+        explanations: Explanations that are made at once, each of many answers; more are refused.
+        explain_seconds: From the end of the body to an explanation.
         decode_megabytes: Memory of one decoder, in MiB, besides what it has before its first clip; the frames that a
             model takes of a clip may be a quarter of it.
         decoders: Processes that decode; 0: one a core.
@@ -96,6 +100,8 @@ def serve(  # noqa: PLR0913
         decode_seconds=decode_seconds,
         timelines=timelines,
         timeline_seconds=timeline_seconds,
+        explanations=explanations,
+        explain_seconds=explain_seconds,
         decode_megabytes=decode_megabytes,
     )
     clipshift.serve(

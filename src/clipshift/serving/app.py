@@ -12,6 +12,7 @@ from starlette.routing import Route, Router
 
 from clipshift.serving.access import Tokens
 from clipshift.serving.exchange import Edge, Exchange, exchange_of
+from clipshift.serving.explaining import Explaining
 from clipshift.serving.limits import Refusal
 from clipshift.serving.metrics import Metrics
 from clipshift.serving.open_inference import OpenInference
@@ -34,11 +35,13 @@ def make_app(service: Service, *, tokens: Tokens | None = None, over: Callable[[
     allowed = tokens or Tokens([])
     predicting, inference, metrics = Predicting(service), OpenInference(service), Metrics(service)
     timelines = Timelines(service, predicting.receive_clip)
+    explaining = Explaining(service, predicting.receive_clip)
     routes = [
         _route("GET", "/v1/models", predicting.list_models),
         _route("GET", "/v1/models/{name}", predicting.describe_model),
         _route("POST", "/v1/models/{name}/predict", predicting.predict),
         _route("POST", "/v1/models/{name}/timeline", timelines.make),
+        _route("POST", "/v1/models/{name}/explain", explaining.explain),
         _route("POST", "/v1/models/{name}/reload", predicting.reload if allowed else _closed),
         _route("GET", "/", show_page),
         _route("GET", "/docs", show_docs),

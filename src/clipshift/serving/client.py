@@ -129,6 +129,30 @@ class Client:
                     wait = _wait_told(response, attempt)
             _sleep(wait)
 
+    def explain(
+        self, video: Video, model: str | None = None, *, label: str | None = None, where: str = "auto"
+    ) -> dict[str, Any]:
+        """Find out which frames of a video, and what in them, speak for a class.
+
+        Args:
+            video: A file, or the bytes of one.
+            model: Name of a model; may be left out where the server has only one.
+            label: The class to explain; by default the most probable one.
+            where: How places are found, as of [explain][clipshift.evaluation.explaining.explain.explain].
+
+        Returns:
+            What `explanation.json` of `clipshift explain` holds.
+
+        Raises:
+            VideoError: The video cannot be read, here or there.
+            ConfigError: There are several models, and none is named.
+            ServerError: The server cannot be reached, has no place after all retries, or refuses.
+        """
+        clip = _Clip.of(video)
+        address = _explain_address(model or _only(self.models()), clip, label, where)
+        explanation: dict[str, Any] = self._ask("POST", address, clip).json()
+        return explanation
+
     def _ask(self, method: str, address: str, clip: _Clip | None) -> httpx2.Response:
         for attempt in range(self._retries + 1):
             try:
@@ -223,6 +247,15 @@ class AsyncClient:
                         return
                     wait = _wait_told(response, attempt)
             await _sleep_async(wait)
+
+    async def explain(
+        self, video: Video, model: str | None = None, *, label: str | None = None, where: str = "auto"
+    ) -> dict[str, Any]:
+        """As [Client.explain][clipshift.serving.client.Client.explain]."""
+        clip = _Clip.of(video)
+        address = _explain_address(model or _only(await self.models()), clip, label, where)
+        explanation: dict[str, Any] = (await self._ask("POST", address, clip)).json()
+        return explanation
 
     async def _ask(self, method: str, address: str, clip: _Clip | None) -> httpx2.Response:
         for attempt in range(self._retries + 1):
@@ -361,6 +394,12 @@ def _timeline_address(model: str, clip: _Clip, rate: float | None, *, window: bo
     name = quote(Path(clip.name).name.encode(errors="surrogateescape"))
     more = ("" if rate is None else f"&rate={rate:.9f}") + ("&window=1" if window else "")
     return f"v1/models/{quote(model, safe='')}/timeline?name={name}{more}"
+
+
+def _explain_address(model: str, clip: _Clip, label: str | None, where: str) -> str:
+    name = quote(Path(clip.name).name.encode(errors="surrogateescape"))
+    more = "" if label is None else f"&label={quote(label, safe='')}"
+    return f"v1/models/{quote(model, safe='')}/explain?name={name}&where={quote(where, safe='')}{more}"
 
 
 def _only(models: list[dict[str, Any]]) -> str:

@@ -33,6 +33,8 @@ class Wish:
     """The most that all frames together may have."""
     rate: float | None = None
     """Frames a second, where the model has a rate."""
+    times: bool = False
+    """Whether the times of all frames are wanted, also where it has none."""
 
     @classmethod
     def of(cls, spec: ModelSpec, clips: int, frame_bytes: int) -> Wish:
@@ -49,6 +51,11 @@ class Wish:
             frame_bytes=frame_bytes,
             rate=settings.rate,
         )
+
+    @property
+    def timed(self) -> bool:
+        """Whether the times of frames are told."""
+        return self.times or self.rate is not None
 
     def frames(self, frames: int, boundaries: np.ndarray | None) -> list[int]:
         """The indices that all sets of a video with so many frames hold, ascending.

@@ -154,7 +154,7 @@ def _decode(path: Path, wish: Wish, threads: int) -> tuple[dict[str, Any], tuple
     limits = Limits(max_pixels=wish.max_pixels, max_frames=wish.max_frames, max_seconds=wish.max_seconds)
     with open_clip(path, limits=limits, threads=threads, square_pixels=wish.square_pixels) as reader:
         info = reader.info
-        boundaries = None if wish.rate is None else reader.boundaries
+        boundaries = reader.boundaries if wish.timed else None
         wanted = wish.frames(info.frames, boundaries)
         needed = len(wanted) * info.width * info.height * 3
         if needed > wish.frame_bytes:

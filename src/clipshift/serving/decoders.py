@@ -172,7 +172,7 @@ class Decoder:
             or (height, width) != (info.height, info.width)
         ):
             raise ValueError("sizes")
-        boundaries = None if wish.rate is None else self._receive_times(info.frames)
+        boundaries = self._receive_times(info.frames) if wish.timed else None
         indices = tuple(wish.frames(info.frames, boundaries))
         if frames != len(indices) or frames * height * width * 3 > wish.frame_bytes:
             raise ValueError("number of frames")

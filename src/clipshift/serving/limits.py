@@ -56,6 +56,8 @@ class ServerLimits:
         decode_seconds: Processor time of one clip's decoding; by the clock it may take twice that and a second more.
         timelines: Time lines that are made at once, each with a decoder of its own; more are refused.
         timeline_seconds: From the end of the body to the end of a time line.
+        explanations: Explanations that are made at once, each of many answers; more are refused.
+        explain_seconds: From the end of the body to an explanation.
         decode_megabytes: Memory of one decoder, in MiB, besides what it has before its first clip; the frames that a
             model takes of a clip may be a quarter of it.
 
@@ -75,6 +77,8 @@ class ServerLimits:
     decode_seconds: int = 10
     timelines: int = 2
     timeline_seconds: float = 300.0
+    explanations: int = 1
+    explain_seconds: float = 60.0
     decode_megabytes: int = 2048
 
     def __post_init__(self) -> None:

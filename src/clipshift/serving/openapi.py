@@ -8,6 +8,8 @@ from clipshift._version import __version__
 from clipshift.serving.limits import ServerLimits
 
 _JSON = "application/json"
+WHERE = ("auto", "grad-cam", "occlusion", "none")
+"""Ways in which an explanation finds places."""
 Object = dict[str, Any]
 
 
@@ -30,6 +32,7 @@ def describe(models: list[str], limits: ServerLimits) -> Object:
             "/v1/models/{name}": _get("One model", "Model", _name(models)),
             "/v1/models/{name}/predict": {"post": _predict(models, limits)},
             "/v1/models/{name}/timeline": {"post": _timeline(models, limits)},
+            "/v1/models/{name}/explain": {"post": _explain(models, limits)},
             "/v1/models/{name}/reload": {
                 "post": _operation("Load a model anew (with a token only)", "Model", _name(models), {403, 404, 409})
             },
@@ -97,6 +100,20 @@ def _timeline(models: list[str], limits: ServerLimits) -> Object:
         "description": "Server-sent events: 'progress', 'event', and at the end 'result' or 'error'",
         "content": {"text/event-stream": {"schema": _TEXT}},
     }
+    operation["requestBody"] = _clip(limits)
+    return operation
+
+
+def _explain(models: list[str], limits: ServerLimits) -> Object:
+    parameters = [
+        *_name(models),
+        _query("label", _TEXT, "The class to explain; by default the most probable one"),
+        _query("where", {"type": "string", "enum": list(WHERE)}, "How places are found; by default auto"),
+        _query("pictures", {"type": "integer", "enum": [0, 1]}, "With the frames, and their heat as a layer"),
+        _query("name", {"type": "string"}, "Of a clip that is the body itself"),
+    ]
+    failures = {400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503}
+    operation = _operation("Tell which frames, and what in them, speak for a class", "Any", parameters, failures)
     operation["requestBody"] = _clip(limits)
     return operation
 

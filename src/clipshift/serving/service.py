@@ -135,6 +135,8 @@ class Service:
         self.uploading = Places(limits.uploads)
         self.timelines = Places(limits.timelines, "time lines", retry_seconds=10)
         self.timeline_threads = engine_threads(limits.timelines)
+        self.explanations = Places(limits.explanations, "explanations", retry_seconds=10)
+        self.explain_threads = engine_threads(limits.explanations)
         self.ready = False
         self.failure: UserError | None = None
         self.reloads = 0
@@ -160,6 +162,7 @@ class Service:
         await self.decoders.close()
         self.threads.shutdown(wait=False, cancel_futures=True)
         self.timeline_threads.shutdown(wait=False, cancel_futures=True)
+        self.explain_threads.shutdown(wait=False, cancel_futures=True)
 
     def model(self, name: str) -> ServedModel:
         """The model of a name, for the whole of a request.
@@ -228,7 +231,7 @@ class Service:
     @property
     def _alone(self) -> bool:
         """Whether one request has the server for itself: what it waits for is done by all cores."""
-        return self.admission.inside == 1 and not self.timelines.taken
+        return self.admission.inside == 1 and not self.timelines.taken and not self.explanations.taken
 
     async def while_wanted(self, receive: Receive, work: Awaitable[Result], *, seconds: float | None = None) -> Result:
         """Do work for a client whose request is read to its end, as long as that client is there and within the time.

@@ -7,6 +7,7 @@ Layouts: T frames, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from clipshift.models.backbones import stage_ends
 from clipshift.models.recognizer import Recognizer
 from clipshift.preprocessing.transforms import evaluation_views, normalize
 
+_ONE_AT_A_TIME = threading.Lock()
+"""The network watches itself, and its weights are exchanged, for a moment: two at once would see each other's."""
 _LEAST_CELLS = 5
 """Along a side of a map. A crop of 224 pixels has 7 in most networks' last maps; of a smaller crop these would show no
 place, and those of an earlier stage are taken."""
@@ -34,7 +37,7 @@ def has_maps(scorer: NetworkScorer) -> bool:
         return False
     backbone: Any = network.backbone
     side = scorer.spec.input.crop
-    with torch.no_grad():
+    with _ONE_AT_A_TIME, torch.no_grad():
         found: Tensor = backbone.forward_features(torch.zeros(network.segments, 3, side, side, device=scorer.device))
     return found.ndim == 4
 
@@ -59,7 +62,7 @@ def grad_cam(scorer: NetworkScorer, frames_THWC: np.ndarray, label: int) -> Tens
     if not isinstance(network, Recognizer):
         raise TypeError(f"a recognizer is expected, got {type(network).__name__}")
     clip_TCHW = normalized_center(frames_THWC, scorer.spec.input).to(scorer.device)
-    with torch.inference_mode(mode=False), autocast(scorer.device, scorer.amp):
+    with _ONE_AT_A_TIME, torch.inference_mode(mode=False), autocast(scorer.device, scorer.amp):
         with torch.no_grad():
             backbone: Any = network.backbone
             maps, last = _watched(network, clip_TCHW)

@@ -3,6 +3,7 @@ const MOST_CLASSES = 10;
 const element = (name) => document.getElementById(name);
 let models = [];
 let running = null;
+let answered = null;
 
 /** Sends a request to the server; throws what it says if it refuses. */
 async function send(address, options = {}) {
@@ -54,6 +55,8 @@ async function classify(file) {
   const began = performance.now();
   element("answer").hidden = true;
   element("timeline").hidden = true;
+  element("explanation").hidden = true;
+  element("why-status").textContent = "";
   say(`${file.name}: on its way ...`);
   const query = new URLSearchParams({ name: file.name, frames: 1 });
   const address = `v1/models/${encodeURIComponent(element("model").value)}/predict?${query}`;
@@ -61,6 +64,7 @@ async function classify(file) {
     const headers = { "content-type": "application/octet-stream" };
     const { value, timing } = await ask(address, { method: "POST", body: file, headers, signal });
     show(value, timing, performance.now() - began);
+    answered = { file, signal };
     say("");
     if (chosenModel()?.causal && chosenModel().rate !== null) await follow(file, signal);
   } catch (error) {
@@ -118,6 +122,60 @@ async function follow(file, signal) {
   } catch (error) {
     if (!signal.aborted) tell(error.message);
   }
+}
+
+/** Shows which frames of the clip that was answered, and what in them, speak for the answer. */
+async function explain() {
+  const { file, signal } = answered;
+  const tell = (text) => { element("why-status").textContent = text; };
+  const query = new URLSearchParams({ name: file.name, pictures: 1 });
+  const address = `v1/models/${encodeURIComponent(element("model").value)}/explain?${query}`;
+  element("why").disabled = true;
+  tell("Asking again without each frame and place ...");
+  try {
+    const headers = { "content-type": "application/octet-stream" };
+    const { value } = await ask(address, { method: "POST", body: file, headers, signal });
+    showExplanation(value);
+    tell("");
+  } catch (error) {
+    if (!signal.aborted) tell(error.message);
+  } finally {
+    element("why").disabled = false;
+  }
+}
+
+function showExplanation({ label, probability, frames, pictures, notes }) {
+  const percent = (share) => `${(100 * share).toFixed(1)}%`;
+  const drops = frames.map((frame) => frame.logit_drop ?? 0);
+  const largest = Math.max(...drops);
+  const reach = Math.max(...drops.map(Math.abs)) || 1;
+  const decisive = largest > 0 ? drops.indexOf(largest) : -1;
+  element("explanation-name").textContent = `Why ${label}`;
+  element("sentence").textContent = decisive < 0
+    ? "No single frame speaks for it."
+    : `${frameName(frames[decisive])} matters most: without it ${percent(frames[decisive].probability)}, not ${percent(probability)}.`;
+  const items = pictures.map((picture, place) => {
+    const item = frameEffect(frames[place], picture, drops[place], reach);
+    item.classList.toggle("decisive", place === decisive);
+    return item;
+  });
+  element("effects").replaceChildren(...items);
+  element("notes").textContent = notes.map((note) => `Note: ${note}`).join(" ");
+  element("explanation").hidden = false;
+}
+
+const frameName = ({ index, time }) => (time === null ? `Frame ${index}` : `Frame ${index} (${time.toFixed(2)} s)`);
+
+function frameEffect(frame, { jpeg, heat_png: heat }, drop, reach) {
+  const item = document.createElement("li");
+  const shown = document.createElement("span");
+  shown.append(make("img", { src: `data:image/jpeg;base64,${jpeg}`, alt: frameName(frame) }));
+  if (heat !== null) shown.append(make("img", { src: `data:image/png;base64,${heat}`, alt: "", className: "heat" }));
+  const bar = document.createElement("i");
+  bar.style.width = `${(100 * Math.abs(drop)) / reach}%`;
+  item.classList.toggle("against", drop < 0);
+  item.append(shown, frameName(frame), make("div", { textContent: `adds ${drop.toFixed(2)}` }), bar);
+  return item;
 }
 
 function clock(seconds) {
@@ -200,6 +258,7 @@ element("model").addEventListener("change", () => {
   describeModel();
   if (clip.files[0]) classify(clip.files[0]);
 });
+element("why").addEventListener("click", explain);
 element("open").addEventListener("click", listModels);
 element("form").addEventListener("submit", (event) => {
   event.preventDefault();
