@@ -16,7 +16,7 @@ slows all of them alike; the processor time of a clip hardly hangs on what else 
   write;
 - `litserve:DECODER`: LitServe as its manual says, with the same work in a worker for each core, of one thread each.
 
-Decoders are `pyav` (all frames, as most examples), `opencv`, `decord`, `torchcodec`, and `clipshift`, which is
+Decoders are `pyav` (frame after frame), `opencv`, `decord`, `torchcodec`, and `clipshift`, which is
 `clipshift.load(...).predict(file)`: with that a rival has all of clipshift inside but its server. `--others` is the
 Python of an environment with litserve, fastapi and these decoders that can import clipshift, too.
 
@@ -41,7 +41,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -144,11 +144,11 @@ def server(python: str, arguments: list[str], log: Path) -> Iterator[tuple[str, 
         yield address, process.pid
     finally:
         process.send_signal(signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(60)
-        except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):  # LitServe's workers go on without it
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait()
 
 
 def _free_port() -> int:
@@ -195,27 +195,37 @@ def contestants(model: Path, others: str | None, rivals: list[str]) -> dict[str,
 
 
 def throughput(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """Clips a second at several numbers of clients, in turns."""
+    """Clips a second at several numbers of clients; all servers are there, and are asked in turns, one at a time."""
     model = options.model or make_model(scratch)
     rates: dict[str, dict[str, list[float]]] = {}
     cpu: dict[str, dict[str, list[float]]] = {}
-    for turn in range(options.turns):
-        for name, (python, arguments) in contestants(model, options.others, options.rivals).items():
-            with server(python, arguments, scratch / f"{turn}.log") as (address, pid):
-                asyncio.run(put_under_load(address, options.clips, clients=4, seconds=options.seconds / 4))
-                for clients in options.concurrency:
-                    began = _cpu_seconds(pid)
-                    load = asyncio.run(put_under_load(address, options.clips, clients=clients, seconds=options.seconds))
-                    used = 1000 * (_cpu_seconds(pid) - began) / max(1, load.statuses[200])
-                    rates.setdefault(name, {}).setdefault(str(clients), []).append(load.rate)
-                    cpu.setdefault(name, {}).setdefault(str(clients), []).append(used)
-                    said = f"{load.rate:.2f}/s, {used:.0f} ms of CPU each, {dict(load.statuses)}"
-                    print(f"turn {turn}, {name}, {clients} clients: {said}", flush=True)
+    with ExitStack() as stack:
+        running = {
+            name: stack.enter_context(server(python, arguments, scratch / f"{number}.log"))
+            for number, (name, (python, arguments)) in enumerate(
+                contestants(model, options.others, options.rivals).items()
+            )
+        }
+        for address, _ in running.values():
+            asyncio.run(put_under_load(address, options.clips, clients=4, seconds=options.seconds))
+        for turn, clients in itertools.product(range(options.turns), options.concurrency):
+            names = list(running)
+            random.Random(turn).shuffle(names)
+            for name in names:
+                address, pid = running[name]
+                began = _cpu_seconds(pid)
+                load = asyncio.run(put_under_load(address, options.clips, clients=clients, seconds=options.seconds))
+                used = 1000 * (_cpu_seconds(pid) - began) / max(1, load.statuses[200])
+                rates.setdefault(name, {}).setdefault(str(clients), []).append(load.rate)
+                cpu.setdefault(name, {}).setdefault(str(clients), []).append(used)
+                said = f"{load.rate:.2f}/s, {used:.0f} ms of CPU each, {dict(load.statuses)}"
+                print(f"turn {turn}, {name}, {clients} clients: {said}", flush=True)
     for title, figures in (("clips a second", rates), ("CPU ms a clip", cpu)):
         print(f"\n| {title}, with so many clients |" + "".join(f" {each} |" for each in options.concurrency))
         print("|---|" + "---|" * len(options.concurrency))
         own = figures["clipshift serve"]
-        for name, by_clients in figures.items():
+        for name in sorted(figures, key=list(running).index):
+            by_clients = figures[name]
             shown = (
                 f" {statistics.median(each):.1f} ({ratio(each, own[clients]):.2f}) |"
                 for clients, each in by_clients.items()

@@ -65,12 +65,17 @@ def _middles(frames: int, segments: int) -> list[int]:
 
 
 def by_pyav(path: str, segments: int) -> np.ndarray:
-    """All frames, of which some are taken: what most examples do."""
+    """Counted once, and decoded frame after frame; only wanted ones become arrays, or the memory would not do."""
     import av
 
     with av.open(path) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    return np.stack([frames[index] for index in _middles(len(frames), segments)])
+        count = sum(packet.size > 0 for packet in container.demux(video=0))
+    wanted, pictures = _middles(count, segments), {}
+    with av.open(path) as container:
+        for number, frame in zip(range(max(wanted) + 1), container.decode(video=0), strict=False):
+            if number in wanted:
+                pictures[number] = frame.to_ndarray(format="rgb24")
+    return np.stack([pictures[index] for index in wanted])
 
 
 def by_opencv(path: str, segments: int) -> np.ndarray:

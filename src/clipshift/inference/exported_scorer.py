@@ -90,7 +90,7 @@ class ExportScorer:
 
         return score_in_batches(
             prefetch_within(_MOST_BYTES, read, clips, workers),
-            lambda inputs: self.session.run(np.stack(inputs)),
+            lambda inputs: self.session.run(_batch(inputs)),
             batch_size=protocol.batch_size,
             average=self.export.spec.average,
         )
@@ -103,7 +103,7 @@ class ExportScorer:
 
         def run(inputs: list[np.ndarray]) -> np.ndarray:
             with places:
-                return self.session.run(np.stack(inputs))
+                return self.session.run(_batch(inputs))
 
         def score(clip: Clip, reserve: Reserve) -> ScoredClip:
             read = partial(self._read, clip, protocol.clips, reserve)
@@ -187,3 +187,8 @@ class ExportScorer:
 
         views_VTCHW = evaluation_views(frames_THWC, settings, self.export.spec.crops)
         return tuple(np.asarray(normalize(views_VTCHW, settings.mean, settings.std)))
+
+
+def _batch(inputs: list[np.ndarray]) -> np.ndarray:
+    """Inputs of one shape with an axis for the batch; one alone is not copied: frames may be large."""
+    return inputs[0][None] if len(inputs) == 1 else np.stack(inputs)
