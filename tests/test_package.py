@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -49,6 +50,21 @@ def test_prediction_does_not_load_what_only_measuring_needs() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_engines_report_to_nobody(tmp_path: Path) -> None:
+    # What is sent comes from a number that is kept in the home folder; a process of its own has none of this one's.
+    code = (
+        "import os, sys, clipshift\n"
+        "import openvino, onnxruntime\n"
+        "from openvino.tools.ovc import telemetry\n"
+        "assert type(telemetry).__module__ == 'openvino.tools.ovc.telemetry_stub', type(telemetry)\n"
+        "assert os.environ['ORT_DISABLE_TELEMETRY'] == '1'\n"
+    )
+    home = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=home)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_version_is_the_changelogs_newest() -> None:
