@@ -69,14 +69,16 @@ def features_of(options: argparse.Namespace) -> tuple[Manifest, ClipFeatures]:
     manifest = Manifest(options.data, found.classes, clips)
     if options.features and options.features.is_file():
         stored = np.load(options.features)
-        known = dict(zip(stored["names"].tolist(), stored["features"], strict=True))
-        read = tuple(clip for clip in clips if clip.name in known)
-        return manifest, ClipFeatures(read, np.stack([known[clip.name] for clip in read]))
+        rows = {name: row for row, name in enumerate(stored["names"].tolist())}
+        read = tuple(clip for clip in clips if clip.name in rows)
+        order = [rows[clip.name] for clip in read]
+        return manifest, ClipFeatures(read, *(stored[kind][order] for kind in ("mean", "deviation", "inner")))
     network = frozen_network(config, options.weights)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     taken = read_features(network, clips, config.data, device=device, workers=pick_threads("auto"))
     if options.features:
-        np.savez(options.features, names=[clip.name for clip in taken.clips], features=taken.features)
+        names = [clip.name for clip in taken.clips]
+        np.savez(options.features, names=names, mean=taken.mean, deviation=taken.deviation, inner=taken.inner)
     return manifest, taken
 
 

@@ -28,7 +28,9 @@ def test_planted_labels_are_found(
     random = np.random.default_rng(0)
     features = random.normal(size=(40, 2, 10)).astype(np.float32)
     features[:20, 0, 0] += 12
-    np.savez(tmp_path / "features.npz", names=names, features=features)
+    np.savez(
+        tmp_path / "features.npz", names=names, mean=features[:, 0], deviation=features[:, 1], inner=features[:, 0]
+    )
     words = [tmp_path / "gym", "--features", tmp_path / "features.npz", "--seeds", "1"]
     monkeypatch.setattr(sys, "argv", ["wrong_labels.py", *map(str, words)])
     wrong_labels.main()

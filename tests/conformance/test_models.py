@@ -71,11 +71,10 @@ every_model = of(NAMES)
 # R101 is R50 with more of the same blocks: what takes long is tried with one of them, whose blocks all shift.
 KINDS = [name for name in NAMES if name not in _DEEP or name == "pptsm-r101"]
 every_kind = of(KINDS)
-# One of each kind of block that a compiler, an exporter or a training could spoil: bottlenecks with leaky ReLUs (and the
-# stem of ResNet-D), both orders and roundings of the shift, basic blocks with a shift of thirds, inverted residuals with
-# a shift of the past, hard-swish with squeeze-and-excitation, parallel branches with one shift and attention over time,
-# layer norms, a vision transformer. Others differ from these in depth and width, or in blocks of timm's that do not
-# meet a shift in another way.
+# One of each kind of block that a compiler, an exporter or a training could spoil: bottlenecks with leaky ReLUs (and
+# the stem of ResNet-D), both orders and roundings of the shift, basic blocks with a shift of thirds, inverted residuals
+# with a shift of the past, hard-swish with squeeze-and-excitation, parallel branches with one shift and attention over
+# time, layer norms, a vision transformer. Others differ from these in depth and width, or inside blocks of timm's.
 _ONE_OF_A_KIND = [
     "pptsm-r26 as PaddleVideo shifts",
     "tsm test_resnet",

@@ -35,7 +35,7 @@ def features_of(labels: list[int], *, width: int = 40, seed: int = 0) -> np.ndar
 
 def check(clips: tuple[Clip, ...], features: np.ndarray) -> LabelCheck:
     manifest = Manifest(Path("/none"), CLASSES, clips)
-    return rank_clips(manifest, ClipFeatures(clips, features[:, None]), about="a test")
+    return rank_clips(manifest, ClipFeatures(clips, features, features, features), about="a test")
 
 
 def test_planted_errors_are_found() -> None:
@@ -92,7 +92,7 @@ def test_classes_of_few_sources_are_said() -> None:
     found = check(clips_of(labels, names), features_of(labels))
     assert {clip.label for clip in found.ranked} == {"run", "sit"}
     assert "Not checked, because all clips are of one source: wave." in found.notes
-    assert "Of fewer sources than the 5 folds, so that little is compared: sit (3)." in found.notes
+    assert "Of fewer than 5 sources, so that little is compared: sit (3)." in found.notes
 
 
 def test_one_source_each_cannot_be_checked() -> None:

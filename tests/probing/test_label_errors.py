@@ -43,7 +43,7 @@ def test_compact_features_give_the_same_probe() -> None:
     random = np.random.default_rng(0)
     features = random.normal(size=(30, 2, 40)).astype(np.float32) * np.array([[1], [7]], dtype=np.float32)
     labels = torch.arange(30) % 3
-    small = compact(features)
+    small = compact((features[:, 0], features[:, 1]))
     assert small.shape == (30, 30)
     scaled = (features - features.mean(axis=0)) / np.sqrt(features.var(axis=0).sum(axis=-1))[:, None]
     answers = []
@@ -57,12 +57,12 @@ def test_out_of_fold_answers_know_nothing_of_the_clip_or_its_source() -> None:
     """Copies of one clip under random labels: a probe that saw its siblings would know their labels."""
     random = np.random.default_rng(1)
     sources = np.repeat(np.arange(30), 3)
-    features = random.normal(size=(30, 100)).astype(np.float32)[sources][:, None]
+    features = random.normal(size=(30, 100)).astype(np.float32)[sources]
     labels = random.integers(0, 2, 30)[sources]
     groups = [[3 * number, 3 * number + 1, 3 * number + 2] for number in range(30)]
-    apart = out_of_fold(features, labels, groups, classes=2, folds=5, repeats=2, seed=0)
+    apart = out_of_fold([features], labels, groups, classes=2, folds=5, repeats=2, seed=0)
     np.testing.assert_allclose(apart.sum(axis=1), 1, atol=1e-6)
-    together = out_of_fold(features, labels, [[n] for n in range(90)], classes=2, folds=5, repeats=2, seed=0)
+    together = out_of_fold([features], labels, [[n] for n in range(90)], classes=2, folds=5, repeats=2, seed=0)
     right = [(chances.argmax(axis=1) == labels).mean() for chances in (apart, together)]
     assert right[0] < 0.75
     assert right[1] > 0.9
@@ -74,6 +74,6 @@ def test_clips_that_are_left_out_teach_nothing(left: int) -> None:
     features += np.random.default_rng(2).normal(size=features.shape).astype(np.float32) * 0.1
     labels = np.repeat([0, 1], 10)
     chances = out_of_fold(
-        features[:, None], labels, [[n] for n in range(20)], classes=2, folds=4, repeats=1, seed=0, learn=labels != left
+        [features], labels, [[n] for n in range(20)], classes=2, folds=4, repeats=1, seed=0, learn=labels != left
     )
     assert (chances.argmax(axis=1) == 1 - left).all()

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import timm
 import torch
 from timm.models import get_pretrained_cfg, list_models, list_pretrained, regnet, res2net, resnest, resnet
-from torch import nn
+from torch import Tensor, nn
 
 from clipshift.errors import ConfigError
 from clipshift.models.paddle_backbones import PADDLE_BACKBONES, rebuild_as_paddle
@@ -193,6 +193,12 @@ def stage_ends(backbone: nn.Module) -> dict[int, str]:
     flat = len({level["reduction"] for level in info}) <= 1
     numbers = (number if flat else round(math.log2(level["reduction"])) for number, level in enumerate(info, 1))
     return {number: str(level["module"]) for number, level in zip(numbers, info, strict=True)}
+
+
+def as_maps(backbone: nn.Module, features: Tensor) -> Tensor:
+    """Features inside a network of timm as (T, C, h, w); those of Swin transformers are (T, h, w, C)."""
+    last = str(getattr(backbone, "output_fmt", "NCHW")) == "NHWC"
+    return features.permute(0, 3, 1, 2) if last else features
 
 
 _LAST_NORM: dict[type[nn.Module], tuple[str, ...]] = {

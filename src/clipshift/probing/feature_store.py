@@ -84,7 +84,8 @@ class FeatureStore:
                 error = problem
                 unreadable += [clip.name for clip in part]
                 continue
-            found = dict(zip(map(key_of, read.clips), read.features, strict=True))
+            moments = np.stack([read.mean, read.deviation], axis=1)
+            found = dict(zip(map(key_of, read.clips), moments, strict=True))
             known |= {digests[number]: found[key] for number in numbers if (key := key_of(clips[number])) in found}
             unreadable += [f"{name} ({why})" for name, why in read.unreadable]
             self._write(known)

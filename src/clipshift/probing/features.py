@@ -1,22 +1,26 @@
 """Features of clips from a frozen network, once for each clip: what linear probes learn from in seconds.
 
-Layouts: N clips, T frames, D features of a frame.
+Layouts: N clips, T frames, D features of a frame, E of an inner layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from clipshift.config import Config, InputConfig, ReadingConfig
 from clipshift.datasets.clip import Clip
 from clipshift.errors import DataError
 from clipshift.inference.scorer import one_line
 from clipshift.inference.views import prefetch_views
+from clipshift.models.backbones import as_maps, stage_ends
 from clipshift.models.bundle import load_bundle
 from clipshift.models.folding import inference_form
 from clipshift.models.recognizer import Recognizer, build_recognizer
@@ -52,12 +56,17 @@ class ClipFeatures:
 
     Attributes:
         clips: Those that could be read, in their order.
-        features: float32 (N, 2, D), over a clip's frames the mean, and the standard deviation: what moves.
+        mean: float32 (N, D), over a clip's frames.
+        deviation: float32 (N, D), the standard deviation over a clip's frames: what moves.
+        inner: float32 (N, E), the mean over a clip's frames at the end of the last stage but one, in each quarter of
+            the picture: parts of objects and where they are, which the last stage leaves out.
         unreadable: Names of the others, and why.
     """
 
     clips: tuple[Clip, ...]
-    features: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+    inner: np.ndarray
     unreadable: tuple[tuple[str, str], ...] = ()
 
 
@@ -127,19 +136,44 @@ def read_features(
     """
     network, settings = inference_form(frozen.network.to(device)), frozen.input
     rows, read, unreadable = [], [], []
-    with torch.inference_mode():
+    with torch.inference_mode(), _inner_maps(network) as maps:
         for done, each in enumerate(prefetch_views(clips, settings, reading, workers=workers), start=1):
             if each.views is None:
                 unreadable.append((each.clip.name, one_line(each.error) or ""))
             else:
                 frames = normalize(each.views.to(device), settings.mean, settings.std)
                 of_frames = network.features(frames).float().flatten(0, 1)
-                moments = (of_frames.mean(dim=0), of_frames.std(dim=0, correction=0))
-                rows.append(torch.stack(moments).cpu().numpy())
+                of_stage = torch.cat(maps).float().mean(dim=0) if maps else of_frames.new_zeros(0)
+                maps.clear()
+                kinds = (of_frames.mean(dim=0), of_frames.std(dim=0, correction=0), of_stage)
+                rows.append([kind.cpu().numpy() for kind in kinds])
                 read.append(each.clip)
             if progress is not None:
                 progress(done, len(clips))
     if not rows:
         name, reason = unreadable[0]
         raise DataError("Not one clip could be read.", where=name, got=reason, remedy="clipshift check DATA")
-    return ClipFeatures(tuple(read), np.stack(rows), tuple(unreadable))
+    mean, deviation, inner = (np.stack(kind) for kind in zip(*rows, strict=True))
+    return ClipFeatures(tuple(read), mean, deviation, inner, tuple(unreadable))
+
+
+@contextmanager
+def _inner_maps(network: Recognizer) -> Iterator[list[Tensor]]:
+    """A list that fills with the frames' averages (T, E) at the end of the last stage but one, where there is one."""
+    ends, maps = stage_ends(network.backbone), list[Tensor]()
+
+    def keep(_: nn.Module, __: object, output: Tensor) -> None:
+        if output.ndim == 4:
+            maps.append(F.adaptive_avg_pool2d(as_maps(network.backbone, output), 2).flatten(1))
+        else:  # tokens of a transformer (T, tokens, E)
+            maps.append(output.mean(dim=1))
+
+    if len(ends) < 2:
+        yield maps
+        return
+    stage = network.backbone.get_submodule(ends[sorted(ends)[-2]])
+    hook = stage.register_forward_hook(keep)
+    try:
+        yield maps
+    finally:
+        hook.remove()

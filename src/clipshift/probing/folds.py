@@ -1,6 +1,6 @@
 """Out-of-fold predictions: every clip is answered for by a probe that has seen no clip of the same source.
 
-Layouts: N clips, P kinds of features, D features of a kind, K classes.
+Layouts: N clips, D features of a kind (which kinds differ in), K classes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def deal_folds(groups: Sequence[Sequence[int]], labels: Sequence[int], folds: in
 
 
 def out_of_fold(
-    features: np.ndarray,
+    kinds: Sequence[np.ndarray],
     labels: np.ndarray,
     groups: Sequence[Sequence[int]],
     *,
@@ -57,7 +57,7 @@ def out_of_fold(
     """Probabilities of every clip by linear probes on the other folds, averaged over several deals.
 
     Args:
-        features: float32 (N, P, D).
+        kinds: Features of each kind, float32 (N, D).
         labels: int64 (N,).
         groups: Positions of clips of one source.
         classes: K.
@@ -69,7 +69,7 @@ def out_of_fold(
     Returns:
         float64 (N, K).
     """
-    x, y = torch.from_numpy(compact(features)), torch.from_numpy(labels)
+    x, y = torch.from_numpy(compact(kinds)), torch.from_numpy(labels)
     learn = np.ones(len(labels), dtype=bool) if learn is None else learn
     chances = np.zeros((len(labels), classes))
     for repeat in range(repeats):
@@ -82,24 +82,27 @@ def out_of_fold(
     return chances / repeats
 
 
-def compact(features_NPD: np.ndarray) -> np.ndarray:
-    """Features of P kinds, each scaled to a total variance of 1, turned into as few directions as they span.
+def compact(kinds: Sequence[np.ndarray]) -> np.ndarray:
+    """Features of several kinds, each scaled to a total variance of 1, turned into as few directions as they span.
 
     Probes give the same answers sooner: their penalty is the length of the weights, which turning does not change.
 
     Args:
-        features_NPD: float32 (N, P, D).
+        kinds: Features of each kind, float32 (N, D).
 
     Returns:
-        float32 (N, min(N, P * D)); nothing is dropped.
+        float32 (N, the smaller of N and all features); nothing is dropped.
     """
-    centered = features_NPD.astype(np.float64) - features_NPD.mean(axis=0, dtype=np.float64)
-    scale = np.sqrt(centered.var(axis=0).sum(axis=-1))
-    flat = (centered / np.maximum(scale, 1e-12)[:, None]).reshape(len(centered), -1)
+    flat = np.concatenate([_to_unit_variance(kind.astype(np.float64)) for kind in kinds], axis=1)
     if len(flat) >= flat.shape[1]:
         return np.asarray(flat, dtype=np.float32)
     axes, lengths, _ = np.linalg.svd(flat, full_matrices=False)
     return np.asarray(axes * lengths, dtype=np.float32)
+
+
+def _to_unit_variance(kind_ND: np.ndarray) -> np.ndarray:
+    centered = kind_ND - kind_ND.mean(axis=0)
+    return np.asarray(centered / max(1e-12, float(np.sqrt(centered.var(axis=0).sum()))))
 
 
 def sources_of_classes(groups: Sequence[Sequence[int]], labels: Sequence[int], classes: int) -> list[int]:

@@ -267,7 +267,8 @@ def _answers_of_probes(trials: Sequence[Trial], store: FeatureStore) -> list[dic
 
     keys = list(store.rows)
     place = {key: row for row, key in enumerate(keys)}
-    features = torch.from_numpy(compact(np.stack([store.rows[key] for key in keys])))
+    moments = np.stack([store.rows[key] for key in keys])
+    features = torch.from_numpy(compact((moments[:, 0], moments[:, 1])))
     found = []
     for trial in trials:
         learnt = [clip for clip in trial.train.clips if key_of(clip) in place]

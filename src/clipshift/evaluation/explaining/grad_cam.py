@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from clipshift.config import InputConfig
 from clipshift.device import autocast
 from clipshift.inference.network_scorer import NetworkScorer
-from clipshift.models.backbones import stage_ends
+from clipshift.models.backbones import as_maps, stage_ends
 from clipshift.models.recognizer import Recognizer
 from clipshift.preprocessing.transforms import evaluation_views, normalize
 
@@ -67,13 +67,13 @@ def grad_cam(scorer: NetworkScorer, frames_THWC: np.ndarray, label: int) -> Tens
             backbone: Any = network.backbone
             maps, last = _watched(network, clip_TCHW)
         with torch.enable_grad():
-            if min(_as_maps(network, last).shape[2:]) >= _LEAST_CELLS or not maps:
+            if min(as_maps(network.backbone, last).shape[2:]) >= _LEAST_CELLS or not maps:
                 leaf = last.detach().requires_grad_()
                 logits = network.classify(backbone.forward_head(leaf)[None])
             else:
                 leaf, logits = _from_stage(network, clip_TCHW, maps[-1])
             (gradient,) = torch.autograd.grad(logits[0, label].float(), leaf)
-    heat_TCHW, gradient_TCHW = (_as_maps(network, each.detach().float()) for each in (leaf, gradient))
+    heat_TCHW, gradient_TCHW = (as_maps(network.backbone, each.detach().float()) for each in (leaf, gradient))
     return F.relu((gradient_TCHW.mean(dim=(2, 3), keepdim=True) * heat_TCHW).sum(dim=1)).cpu()
 
 
@@ -87,7 +87,7 @@ def _watched(network: Recognizer, clip_TCHW: Tensor) -> tuple[list[nn.Module], T
     large: list[nn.Module] = []
 
     def see(module: nn.Module, _: object, output: object) -> None:
-        maps = _as_maps(network, output) if isinstance(output, Tensor) and output.ndim == 4 else None
+        maps = as_maps(network.backbone, output) if isinstance(output, Tensor) and output.ndim == 4 else None
         if maps is not None and min(maps.shape[2:]) >= _LEAST_CELLS:
             large.append(module)
 
@@ -117,9 +117,3 @@ def _from_stage(network: Recognizer, clip_TCHW: Tensor, stage: nn.Module) -> tup
     finally:
         hook.remove()
     return found[-1], logits
-
-
-def _as_maps(network: Recognizer, features: Tensor) -> Tensor:
-    """Features as (T, C, h, w); those of Swin transformers of timm are (T, h, w, C)."""
-    last = str(getattr(network.backbone, "output_fmt", "NCHW")) == "NHWC"
-    return features.permute(0, 3, 1, 2) if last else features
