@@ -179,11 +179,11 @@ def test_only_the_needed_pictures_are_decoded(tmp_path: Path) -> None:
         # Whatever frame was read has told the size.
         assert (reader.info.width, reader.info.height) == (96, 64)
         assert reader.pictures_decoded == 2
-        # In the group from 20 on: the I, the P pictures 24 and 28, and the B picture itself. The P picture 32, which it
-        # depends on too, is shown after it, and not waited for.
+        # In the group from 20 on: the I, the P pictures 24, 28 and 32, and the B picture itself. That 32 is shown after
+        # it, but damage of 32 would be its own, too.
         before = reader.pictures_decoded
         reader.read([30])
-        assert reader.pictures_decoded - before == 4
+        assert reader.pictures_decoded - before == 5
 
 
 @pytest.mark.parametrize("name", ["h264_pyramid.mp4", "mjpeg.avi"])
@@ -308,9 +308,42 @@ def test_damage_is_found_alike_however_many_pictures_are_decoded_at_once(tmp_pat
     assert found == {"bytes", "str"}
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_damage_in_what_is_shown_later_is_found(threads: int, tmp_path: Path) -> None:
+    """A picture that refers both ways is shown before the later one that it refers to."""
+    how = {"g": "64", "preset": "veryfast", "x264-params": "scenecut=0:bframes=1:b-adapt=0"}
+    path = make_video(tmp_path / "a.mkv", pictures(_FRAMES), options=how)
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    shown = sorted(range(_FRAMES), key=lambda number: packets[number].pts or 0)
+    frame = max(i for i in range(_FRAMES - 1) if shown[i] == shown[i + 1] + 1)
+    _damage(path, packets[shown[frame + 1]], frame + 1)
+    sent_before = [i for i in range(_FRAMES) if shown[i] < shown[frame + 1]]
+    with open_clip(path, threads=threads) as reader:
+        assert len(reader.read(sent_before)) == len(sent_before) > 40
+        for indices in ([frame], [3, frame]):
+            with pytest.raises(VideoError, match=rf"at frame {frame} \(from 0\): errors that the decoder reports"):
+                reader.read(indices)
+
+
+def _damage(path: Path, packet: av.Packet[Any], frame: int) -> None:
+    """Spoils a packet so that the decoder reports its frame, and none that is shown before."""
+    content, data = path.read_bytes(), bytes(packet)
+    begin = content.index(data) + len(data) // 2
+    for seed in range(20):
+        spoiled = np.random.default_rng(seed).bytes(len(data) // 4)
+        path.write_bytes(content[:begin] + spoiled + content[begin + len(spoiled) :])
+        with av.open(str(path)) as container:
+            container.streams.video[0].codec_context.thread_count = 1
+            reported = [number for number, each in enumerate(container.decode(video=0)) if each.is_corrupt]
+        if reported[:1] == [frame]:
+            return
+    raise AssertionError("the decoder sees no damage")
+
+
 def _outcome(path: Path, wanted: list[int], threads: int) -> bytes | str:
     try:
         with open_clip(path, threads=threads) as reader:
             return reader.read(wanted).tobytes()
-    except VideoError as error:
+    except (VideoError, IndexError) as error:  # of a container whose structure was hit, there may be fewer frames
         return str(error)

@@ -164,6 +164,7 @@ class FrameDecoder:
     def _decoded(self, group: Group, context: VideoCodecContext) -> Generator[tuple[int, VideoFrame], None, None]:
         """Yields the wanted frames of a group: a loop that runs for every packet, and calls little."""
         wanted, left = group.frames, dict(group.frames)
+        behind, last = self._shown_behind(group), {group.last: wanted[group.last]}
         skippable, decode = self._index.skippable, context.decode
         before = self._index.ranks[group.start] - 1
         skipping = 0
@@ -182,15 +183,27 @@ class FrameDecoder:
                     frames = decode(packet)
                     self.pictures_decoded += len(frames)
                     for frame in frames:
-                        before = self._check_order(frame, group, before, left)
+                        before = self._check_order(frame, group, before, left or last)
                         number = frame.pts
+                        behind.discard(number)
                         if number in left:
                             yield left.pop(number), frame
-                            if not left:
-                                return
+                        if not left and not behind:
+                            return
         except (av.FFmpegError, OSError) as error:
-            raise self._damaged(_first(left), reason(error)) from error
-        raise self._damaged(_first(left), "no picture")
+            raise self._damaged(_first(left or last), reason(error)) from error
+        if left:
+            raise self._damaged(_first(left), "no picture")
+
+    def _shown_behind(self, group: Group) -> set[int | None]:
+        """The pictures that the last one sent may depend on, and that are shown behind all wanted ones.
+
+        A picture that refers both ways comes out before the later one that it refers to, whose damage is its own, too.
+        """
+        ranks, skippable = self._index.ranks, self._index.skippable
+        highest = max(ranks[number] for number in group.frames)
+        nearest = range(max(group.start, group.last - _MOST_HELD_BACK), group.last)
+        return {number for number in nearest if ranks[number] > highest and not skippable[number]}
 
     def _ending(
         self, group: Group, context: VideoCodecContext
