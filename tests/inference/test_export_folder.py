@@ -12,7 +12,6 @@ import zipfile
 from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
@@ -29,6 +28,9 @@ from clipshift.inference.engines.torch_program import TorchSession
 from clipshift.inference.export_folder import MODEL_FILES, Export, Target, find_export, read_export
 from clipshift.inference.exported_scorer import ExportScorer
 from clipshift.inference.predictions import Prediction
+from clipshift.inference.views import read_views
+from clipshift.video import ClipInfo
+from clipshift.video.video_file import VideoFile
 from tests.conftest import MakeExport
 from tests.exporting.making import noise
 from tests.video.making import make_video, pictures
@@ -234,7 +236,7 @@ def test_large_frames_are_read_ahead_within_a_budget(exported: MakeExport, monke
         """Of a clip in 4K, so it says."""
 
         frame_count = 8
-        info = SimpleNamespace(frames=8, width=3840, height=2160)
+        bytes_per_frame = 3840 * 2160 * 3
 
         def read(self, indices: list[int]) -> np.ndarray:
             nonlocal read, most
@@ -407,3 +409,17 @@ def test_frames_reach_the_engine_with_the_pixels_of_the_model(
     scored = list(scorer.stream([Clip(path, "a", None)], EvaluateConfig(), workers=0))
     assert [each.error for each in scored] == [None]
     assert shapes == [(64, width, 3)]
+
+
+def test_no_frame_is_decoded_to_know_its_size(
+    exported: MakeExport, small_clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: VideoFile) -> ClipInfo:
+        raise AssertionError("a frame would be decoded for it")
+
+    monkeypatch.setattr(VideoFile, "info", property(refused))
+    model = clipshift.load(exported("onnx").folder, device="cpu")
+    path = min(small_clips.rglob("*.mp4"))
+    assert model.predict(path).probabilities.sum() == pytest.approx(1)
+    views = read_views(Clip(path, "a", None), model.spec.input, model.spec.reading, crops="center")
+    assert views.shape[:2] == (1, 4)

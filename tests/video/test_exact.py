@@ -125,6 +125,34 @@ def test_regular_clips(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         _check(reader, reference)
 
 
+@pytest.mark.parametrize("square_pixels", [False, True])
+@pytest.mark.parametrize(
+    ("name", "decoded"),
+    [
+        ("h264_pyramid.mp4", 0),
+        ("h264_without_times.avi", 0),
+        ("h264_open_gop.mkv", 0),
+        ("h264_broadcast.ts", 0),
+        ("hevc.mp4", 0),
+        ("mpeg4.avi", 0),
+        ("mpeg4_b.mp4", 0),
+        ("vp8.webm", 1),
+        ("mjpeg.avi", 1),
+    ],
+)
+def test_headers_tell_how_large_frames_are(name: str, decoded: int, square_pixels: bool, tmp_path: Path) -> None:
+    _available(_REGULAR[name].get("codec", "libx264"))
+    path = make_video(tmp_path / name, pictures(9)[:, :50, :90], **_REGULAR[name])
+    with open_clip(path, square_pixels=square_pixels) as reader:
+        assert isinstance(reader, VideoFile)
+        told = reader.bytes_per_frame
+        if name == "hevc.mp4" and square_pixels:  # HEVC's shape of pixels is not read, and this container is silent
+            decoded = 1
+        assert reader.pictures_decoded == decoded
+        assert 3 * 50 * 90 <= told <= 3 * 64 * 96
+        assert reader.read([8]).nbytes == 3 * 50 * 90 == reader.bytes_per_frame
+
+
 @pytest.mark.parametrize("name", _IRREGULAR)
 def test_clips_that_need_decoding_from_the_beginning(name: str, tmp_path: Path) -> None:
     why, how = _IRREGULAR[name]

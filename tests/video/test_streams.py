@@ -117,7 +117,9 @@ def test_pixels_that_are_not_square(tmp_path: Path, name: str, aspect: Fraction,
         assert clip.info.pixel_aspect == pytest.approx(float(aspect))
     expected = _squared(path, width)
     with open_clip(path, square_pixels=True) as clip:
+        assert 0.99 * 3 * width * 64 <= clip.bytes_per_frame <= 1.01 * 3 * max(width, 96) * 64
         assert (clip.info.width, clip.info.height, clip.info.pixel_aspect) == (width, 64, 1)
+        assert clip.bytes_per_frame == 3 * width * 64
         assert np.array_equal(clip.read([8, 2, 2]), expected[[8, 2, 2]])
         assert np.array_equal(np.stack(list(clip.frames())), expected)
     with open_clip(path, square_pixels=True, threads=2) as clip:

@@ -157,7 +157,7 @@ class ExportScorer:
             wanted = sorted({index for indices in sets for index in indices})
             alone = sets == [wanted]  # as most often; every other way copies the frames
             frames = len(wanted) + (0 if alone else sum(map(len, sets)))
-            reserve(frames * reader.info.width * reader.info.height * 3)
+            reserve(frames * reader.bytes_per_frame)
             frames_THWC, settings = seen_frames(video.read(wanted), self.spec.input)
         if alone:
             return self._inputs(frames_THWC, settings)

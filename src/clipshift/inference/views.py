@@ -53,7 +53,7 @@ def read_views(
     """
     with clip.open_for(settings, data, threads=threads) as reader:
         # Large frames of many sets are decoded and scaled piece by piece: the scaled ones are small.
-        piece = max(1, _PIECE_BYTES // (reader.info.width * reader.info.height * 3))
+        piece = max(1, _PIECE_BYTES // reader.bytes_per_frame)
         video, sets = choose_test_frames(reader, settings, clips)
         return _views(video.read, sets, settings, crops=crops, piece=piece)
 

@@ -150,6 +150,11 @@ class DecodedReader(Closing):
         return self._decoded.info
 
     @property
+    def bytes_per_frame(self) -> int:
+        """Bytes of a frame."""
+        return 3 * self.info.width * self.info.height
+
+    @property
     def boundaries(self) -> np.ndarray:
         """When frames begin and the last one ends.
 

@@ -69,6 +69,11 @@ class FrameFolder(Closing):
         return self._info
 
     @property
+    def bytes_per_frame(self) -> int:
+        """Bytes of an image in RGB."""
+        return 3 * self._info.width * self._info.height
+
+    @property
     def boundaries(self) -> np.ndarray:
         """Raises a VideoError: images have no times."""
         raise VideoError(

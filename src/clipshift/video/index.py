@@ -60,6 +60,8 @@ class PacketIndex:
 
     Attributes:
         uniform: Whether all frames are known to have one size and one orientation.
+        pixels: Of each frame, at most; 0 where that is not known before one is decoded.
+        square: Whether no header of a picture says that pixels are not square; False where that is not known.
         irregular: Why frames must be decoded from the first packet on; None where the short ways are exact. Only then
             `shown`, `ranks`, `starts` and `skippable` are complete.
         shown: Packet number of each frame, in the order of showing.
@@ -84,6 +86,8 @@ class PacketIndex:
     """
 
     uniform: bool = False
+    pixels: int = 0
+    square: bool = False
     irregular: str | None = None
     shown: array[int] = field(default_factory=_numbers)
     ranks: array[int] = field(default_factory=_numbers)
@@ -306,6 +310,7 @@ class _Notes:
         for rank, packet in enumerate(by_order):
             index.ranks[packet] = rank
         index.uniform = self.scanner.uniform and not self._turned
+        index.pixels, index.square = self.scanner.pixels, self.scanner.square
         # A decoder that holds back fewer pictures than the order needs would drop some.
         if not _delay_suffices(index.ranks, decoder_delay):
             return "pictures further out of order than the decoder holds back"

@@ -109,6 +109,11 @@ class RegionReader(Closing):
         return replace(info, width=right - left, height=bottom - top)
 
     @property
+    def bytes_per_frame(self) -> int:
+        """As of the whole picture, of which it is a part."""
+        return self._clip.bytes_per_frame
+
+    @property
     def boundaries(self) -> np.ndarray:
         """When the frames begin and the last one ends, as in the clip."""
         return self._clip.boundaries

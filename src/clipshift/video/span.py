@@ -80,6 +80,11 @@ class SpanReader(Closing):
         return replace(self._video.info, frames=self._count, seconds=end - start)
 
     @property
+    def bytes_per_frame(self) -> int:
+        """As of the video."""
+        return self._video.bytes_per_frame
+
+    @property
     def boundaries(self) -> np.ndarray:
         """When the frames begin and the last one ends, as in the whole video."""
         return self._video.boundaries[self._first : self._first + self._count + 1]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from itertools import islice
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from av.container import InputContainer
+    from av.video.stream import VideoStream
 
     from clipshift.remote import VideoPath
     from clipshift.video.index import PacketIndex
@@ -67,6 +69,7 @@ class VideoFile(Closing):
             self._pictures = Pictures(path, stream, limits, threads=converting, square_pixels=square_pixels)
             self._stream = stream
             self._uniform = index.uniform
+            self._told_pixels = _told_pixels(stream, index, square_pixels=square_pixels)
             # Where other threads go on decoding meanwhile, nothing is gained by waiting.
             self._together = 1 if side_by_side > 1 else max(1, min(8, _PIXELS_TOGETHER // pixels))
             self.irregular = index.irregular
@@ -101,6 +104,14 @@ class VideoFile(Closing):
             pixel_aspect=self._pictures.pixel_aspect,
             video_streams=facts.video_streams,
         )
+
+    @property
+    def bytes_per_frame(self) -> int:
+        """Bytes of a frame in RGB; of one that no header tells of, the first one is decoded."""
+        if self._told_pixels and not self._pictures.known:
+            return 3 * self._told_pixels
+        width, height = self._shown_size()
+        return 3 * width * height
 
     @property
     def boundaries(self) -> np.ndarray:
@@ -212,3 +223,11 @@ class VideoFile(Closing):
             with closing(self._decoder.frames([0])) as first:
                 self._pictures.check(next(first)[1])
         return self._pictures.size
+
+
+def _told_pixels(stream: VideoStream, index: PacketIndex, *, square_pixels: bool) -> int:
+    """Of a frame as it is read, or some more, by headers alone; 0 where they do not tell."""
+    aspect = stream.sample_aspect_ratio
+    if not index.uniform or (square_pixels and not aspect and not index.square):
+        return 0
+    return ceil(index.pixels * max(1, aspect or 1)) if square_pixels else index.pixels

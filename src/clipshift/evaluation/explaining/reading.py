@@ -38,7 +38,7 @@ def see_clip(scorer: Scorer, clip: Clip, clips: int) -> Seen:
     with clip.open_for(settings, scorer.spec.reading) as reader:
         video, sets = choose_test_frames(reader, settings, clips)
         wanted = sorted({index for indices in sets for index in indices})
-        piece = max(1, _PIECE_BYTES // (reader.info.width * reader.info.height * 3))
+        piece = max(1, _PIECE_BYTES // reader.bytes_per_frame)
         scale = _scaling(scorer)
         frames_FHWC = np.concatenate(
             [scale(video.read(wanted[first : first + piece])) for first in range(0, len(wanted), piece)]

@@ -40,9 +40,13 @@ class Scanner(Protocol):
 
     Attributes:
         uniform: Whether nothing in the packets scanned so far can change the size or the orientation of the pictures.
+        pixels: Width x height of the pictures as coded, of which all or fewer are shown; 0 where that is not read.
+        square: Whether no header of a picture says that pixels are not square; False where that is not read.
     """
 
     uniform: bool
+    pixels: int
+    square: bool
 
     def scan(self, data: bytes) -> PacketFacts:
         """Reads one packet.

@@ -24,6 +24,8 @@ class _Sps(NamedTuple):
     frame_num_bits: int
     order_type: int
     order_bits: int
+    pixels: int
+    square: bool
 
 
 class H264Scanner:
@@ -35,6 +37,7 @@ class H264Scanner:
 
     def __init__(self, extradata: bytes) -> None:
         self.uniform = True  # there is one sequence parameter set
+        self.pixels, self.square = 0, False
         self._length_size = _length_size(extradata)
         outside: list[bytes] = []
         if self._length_size:
@@ -94,6 +97,7 @@ class H264Scanner:
             raise Irregular("several sequence parameter sets")
         self._sps_unit = unit
         self._sps = _read_sps(unit)
+        self.pixels, self.square = self._sps.pixels, self._sps.square
 
     def _place(self, unit: bytes) -> tuple[int, bool]:
         """Works out a picture's order (8.2.1) and whether it begins with an I slice, from its slice header (7.3.3)."""
@@ -176,11 +180,23 @@ def _read_sps(unit: bytes) -> _Sps:
     order_bits = bits.golomb() + 4 if order_type == 0 else 0
     bits.golomb()  # max_num_ref_frames
     bits.read(1)  # gaps_in_frame_num_value_allowed_flag
-    bits.golomb()  # pic_width_in_mbs_minus1
-    bits.golomb()  # pic_height_in_map_units_minus1
+    blocks = (bits.golomb() + 1) * (bits.golomb() + 1)  # pic_width_in_mbs_minus1, pic_height_in_map_units_minus1
     if not bits.read(1):  # frame_mbs_only_flag
         raise Irregular("interlaced pictures")
-    return _Sps(frame_num_bits, order_type, order_bits)
+    return _Sps(frame_num_bits, order_type, order_bits, 256 * blocks, _has_square_pixels(bits))
+
+
+def _has_square_pixels(bits: Bits) -> bool:
+    """Whether the rest of a sequence parameter set tells of square pixels, or of none (7.3.2.1.1, E.1.1)."""
+    try:
+        bits.read(1)  # direct_8x8_inference_flag
+        if bits.read(1):  # frame_cropping_flag
+            for _ in range(4):
+                bits.golomb()
+        told = bits.read(1) and bits.read(1)  # vui_parameters_present_flag, aspect_ratio_info_present_flag
+        return not told or bits.read(8) < 2
+    except Irregular:  # nothing else hangs on it
+        return False
 
 
 def _skip_scaling_lists(bits: Bits) -> None:

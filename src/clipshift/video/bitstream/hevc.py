@@ -21,6 +21,7 @@ class _Sps(NamedTuple):
     highest_layer: int
     separate_planes: bool
     order_bits: int
+    pixels: int
 
 
 class HevcScanner:
@@ -32,6 +33,8 @@ class HevcScanner:
 
     def __init__(self, extradata: bytes) -> None:
         self.uniform = True  # there is one sequence parameter set
+        self.pixels = 0
+        self.square = False  # it stands too far behind
         self._length_size = 0
         outside: list[bytes] = []
         if len(extradata) > 22 and extradata[0] == 1:
@@ -92,6 +95,7 @@ class HevcScanner:
                 raise Irregular("several sequence parameter sets")
             self._sps_unit = unit
             self._sps = _read_sps(unit)
+            self.pixels = self._sps.pixels
         elif kind == _PPS:
             bits = Bits(unescape(unit[2:]))
             number = bits.golomb()
@@ -177,11 +181,10 @@ def _read_sps(unit: bytes) -> _Sps:
             bits.read(88 * (flags >> 1) + 8 * (flags & 1))
     bits.golomb()  # sps_seq_parameter_set_id
     separate_planes = bits.golomb() == 3 and bits.read(1) == 1
-    bits.golomb()  # pic_width_in_luma_samples
-    bits.golomb()  # pic_height_in_luma_samples
+    pixels = bits.golomb() * bits.golomb()  # pic_width_in_luma_samples, pic_height_in_luma_samples
     if bits.read(1):  # conformance_window_flag
         for _ in range(4):
             bits.golomb()
     bits.golomb()  # bit_depth_luma_minus8
     bits.golomb()  # bit_depth_chroma_minus8
-    return _Sps(highest_layer, separate_planes, bits.golomb() + 4)
+    return _Sps(highest_layer, separate_planes, bits.golomb() + 4, pixels)

@@ -38,6 +38,7 @@ class Mpeg4Scanner:
     uniform = True  # there is one set of headers, and nothing in it turns pictures
 
     def __init__(self, extradata: bytes) -> None:
+        self.pixels, self.square = 0, False
         self._increment_bits = 0
         self._divx = False
         self._packed = False
@@ -152,20 +153,21 @@ class Mpeg4Scanner:
     def _note_headers(self, headers: bytes) -> None:
         layer = _LAYER.search(headers)
         if layer is not None:
-            self._increment_bits = _read_increment_bits(headers[layer.end() :])
+            self._increment_bits, self.pixels, self.square = _read_layer(headers[layer.end() :])
         divx = _DIVX.search(headers)
         if divx is not None:
             self._divx = True
             self._packed = divx[1] == b"p"
 
 
-def _read_increment_bits(layer: bytes) -> int:
-    """Width of the time field of picture headers, from a video object layer header (6.2.3)."""
+def _read_layer(layer: bytes) -> tuple[int, int, bool]:
+    """Width of the time field of picture headers, pixels, whether these are square, from a layer header (6.2.3)."""
     bits = Bits(layer[:40])
     bits.read(9)  # random_accessible_vol, video_object_type_indication
     if bits.read(1):  # is_object_layer_identifier
         bits.read(7)
-    if bits.read(4) == 15:  # aspect_ratio_info: extended
+    aspect = bits.read(4)  # aspect_ratio_info
+    if aspect == 15:  # extended
         bits.read(16)
     if bits.read(1):  # vol_control_parameters
         bits.read(3)
@@ -174,4 +176,16 @@ def _read_increment_bits(layer: bytes) -> int:
     if bits.read(2):  # video_object_layer_shape
         raise Irregular("shapes other than a rectangle")
     bits.read(1)
-    return max(1, (bits.read(16) - 1).bit_length())
+    increment_bits = max(1, (bits.read(16) - 1).bit_length())
+    return increment_bits, _read_pixels(bits, increment_bits), aspect < 2
+
+
+def _read_pixels(bits: Bits, increment_bits: int) -> int:
+    try:
+        bits.read(1)
+        if bits.read(1):  # fixed_vop_rate
+            bits.read(increment_bits)
+        width, height = bits.read(14), bits.read(14)  # marker_bit, video_object_layer_width; the same of the height
+    except Irregular:  # nothing else hangs on it
+        return 0
+    return (width & 0x1FFF) * (height & 0x1FFF)

@@ -12,6 +12,8 @@ class IntraScanner:
     """Scans codecs in which every packet is a picture that depends on no other."""
 
     uniform = False
+    pixels = 0
+    square = False
 
     def scan(self, data: bytes) -> PacketFacts:  # noqa: ARG002
         """See [clipshift.video.bitstream.facts.Scanner][]."""
@@ -26,6 +28,8 @@ class Vp8Scanner:
     """Scans VP8 (RFC 6386, section 9.1); a key frame depends on nothing before it."""
 
     uniform = False
+    pixels = 0
+    square = False
 
     def scan(self, data: bytes) -> PacketFacts:
         """See [clipshift.video.bitstream.facts.Scanner][]."""
@@ -40,6 +44,8 @@ class Vp9Scanner:
     """Scans VP9 (bitstream specification 0.6, section 6.2 and annex B); a key frame depends on nothing before it."""
 
     uniform = False
+    pixels = 0
+    square = False
 
     def scan(self, data: bytes) -> PacketFacts:
         """See [clipshift.video.bitstream.facts.Scanner][]."""
@@ -94,6 +100,8 @@ class Av1Scanner:
     """
 
     uniform = False
+    pixels = 0
+    square = False
     _SEQUENCE, _HEADER, _FRAME = 1, 3, 6
 
     def __init__(self) -> None:
