@@ -46,3 +46,13 @@ def test_it_does_not_depend_on_chance() -> None:
     two = fit_linear_probe(features, labels, 3)
     assert torch.equal(one[0], two[0])
     assert torch.equal(one[1], two[1])
+
+
+def test_of_several_parts_all_weigh_the_same() -> None:
+    features, labels = blobs()
+    logits = []
+    for factor in (1.0, 0.01):
+        both = torch.cat([features, features.flip(0) * factor], dim=1).double()
+        weight, bias = fit_linear_probe(both, labels, 3, parts=2)
+        logits.append(both @ weight.double().T + bias.double())
+    torch.testing.assert_close(logits[0], logits[1], rtol=1e-2, atol=1e-2)

@@ -18,14 +18,16 @@ def fit_linear_probe(
     classes: int,
     *,
     kept: tuple[Tensor, Tensor] | None = None,
+    parts: int = 1,
     decay: float = 1e-4,
     iterations: int = 200,
 ) -> tuple[Tensor, Tensor]:
     """Multinomial logistic regression by L-BFGS in double precision.
 
     The features are centered and divided by one number, the square root of their total variance, so that `decay` means
-    the same for every network; this is folded into the result, which therefore applies to the features as they are.
-    The problem is strictly convex, so the result does not depend on chance.
+    the same for every network; of several parts each is divided by its own, and all weigh the same. This is folded into
+    the result, which therefore applies to the features as they are. The problem is strictly convex, so the result does
+    not depend on chance.
 
     Args:
         features: `(N, D)`, one vector a clip.
@@ -33,6 +35,7 @@ def fit_linear_probe(
         classes: Number of classes K.
         kept: Weight `(k, D)` and bias `(k,)` of the first k classes, k < K, which stay as they are: only the others
             are fitted, to what these leave.
+        parts: Of how many parts of equal width the features are.
         decay: Weight of the sum of the squared weights, beside the mean cross entropy.
         iterations: Largest number of L-BFGS iterations.
 
@@ -42,7 +45,8 @@ def fit_linear_probe(
     x = features.detach().double().cpu()
     y = labels.cpu()
     mean = x.mean(0)
-    scale = 1 / x.var(0, correction=0).sum().sqrt().clamp_min(1e-12)
+    variances = x.var(0, correction=0).unflatten(0, (parts, -1)).sum(1, keepdim=True)  # type: ignore[no-untyped-call]
+    scale = 1 / (parts * variances).sqrt().clamp_min(1e-12).expand(-1, x.shape[1] // parts).flatten()
     x = (x - mean) * scale
 
     old, rows = None, classes

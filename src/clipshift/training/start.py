@@ -149,7 +149,7 @@ def starting_network(
 
 def _start_from_probe(network: Recognizer, dataset: DataSet, config: Config, ranks: Ranks, reporter: Reporter) -> None:
     x, y = _training_features(network, dataset, config, ranks, reporter)
-    weight, bias = fit_linear_probe(x, y, len(dataset.classes))
+    weight, bias = fit_linear_probe(x, y, len(dataset.classes), parts=1 + len(network.distances))
     right = ((x @ weight.T + bias).argmax(1) == y).float().mean()
     _set_classifier(network, weight, bias)
     reporter.say(f"The classifier starts from a linear probe, which fits {right:.1%} of the training clips.")
@@ -168,7 +168,8 @@ def _start_new_rows(
         return  # nothing to tell the new classes from
     classifier = network.classifier
     kept = (classifier.weight[:count].detach(), classifier.bias[:count].detach())
-    weight, bias = fit_linear_probe(x, y, len(dataset.classes), kept=kept)
+    parts = 1 + len(network.distances)
+    weight, bias = fit_linear_probe(x, y, len(dataset.classes), kept=kept, parts=parts)
     right = ((x @ weight.T + bias).argmax(1) == y).float().mean()
     _set_classifier(network, weight, bias)
     reporter.say(f"The new classes start from a linear probe beside the old ones; it fits {right:.1%} of the clips.")
