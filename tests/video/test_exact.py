@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pytest
 from clipshift.errors import VideoError
 from clipshift.preprocessing.sampling import segment_middles
 from clipshift.video import ClipReader, Limits, index, open_clip
+from clipshift.video.decoder import packet_of
 from clipshift.video.video_file import VideoFile
 from tests.video.making import decode_all, make_video, pictures, with_late_beginning, with_packed_pictures
 
@@ -334,6 +336,17 @@ def test_damage_is_found_alike_however_many_pictures_are_decoded_at_once(tmp_pat
         assert one == several
         found.add(type(one).__name__)
     assert found == {"bytes", "str"}
+
+
+def test_packets_for_the_decoders_threads_are_not_pythons() -> None:
+    data = np.arange(20, dtype=np.uint8).tobytes()
+    before = sys.getrefcount(data)
+    packet = packet_of(data)
+    assert bytes(packet) == data
+    assert sys.getrefcount(data) == before
+    python, held = av.Packet(data), sys.getrefcount(data)
+    assert held > before, "there is nothing to be afraid of any more"
+    del python
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -211,10 +211,10 @@ class FrameDecoder:
         """What makes a decoder give the pictures that it holds back, once none of them is being decoded any more."""
         if context.thread_count > 1 and context.codec.canonical_name == "h264":
             # A thread gets a packet only when its last one is done.
-            empty = empty_packet(context.extradata or b"")
+            empty = packet_of(empty_packet(context.extradata or b""))
             context.skip_frame = "NONREF"
             for _ in range(context.thread_count):
-                yield group.last, av.Packet(empty)
+                yield group.last, empty
             context.skip_frame = "DEFAULT"
         yield group.last, None
 
@@ -255,6 +255,17 @@ class FrameDecoder:
             got=f"at frame {number} (from 0): {found}",
             remedy=REMEDY,
         )
+
+
+def packet_of(data: bytes) -> Packet[Any]:
+    """A packet in FFmpeg's own memory.
+
+    What `av.Packet(data)` makes is Python's: the decoder's thread that is the last to let go of it asks for the
+    interpreter, which waits for that thread when the decoder is freed, and both wait for ever.
+    """
+    packet: Packet[Any] = av.Packet(len(data))
+    packet.update(data)
+    return packet
 
 
 def _first(frames: dict[int, int]) -> int:
