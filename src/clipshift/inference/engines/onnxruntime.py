@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,6 @@ _LOG = logging.getLogger(__name__)
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 _LARGE = 32 * 1024 * 1024
 """Bytes of an input of which ONNX Runtime may keep the memory, several times as much, for the next one."""
-_KEEP_SECONDS = 10.0
-"""For which the memory of larger ones is kept where they follow one another: to take it anew each time, most of it the
-kernel's work, can cost a third of the answer."""
 
 
 def present_devices() -> list[str]:
@@ -55,7 +51,6 @@ class OnnxSession:
         self._shrinking = onnxruntime.RunOptions()
         self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self._to_shrink = 0
-        self._large_at = -_KEEP_SECONDS
 
     @property
     def engine(self) -> str:
@@ -83,16 +78,11 @@ class OnnxSession:
         return [np.asarray(answer, dtype=np.float32) for answer in answers]
 
     def _run_options(self, inputs: np.ndarray) -> onnxruntime.RunOptions | None:
-        """What lets a run give back at its end all memory that is not in use; without it large inputs keep theirs.
-
-        Asked for by a large input that comes alone, and by what comes after the last of several.
-        """
-        now = time.monotonic()
-        lately = now - self._large_at < _KEEP_SECONDS
+        """What lets a run give back at its end all memory that is not in use; without it large inputs keep theirs."""
         if inputs.nbytes > _LARGE:
             # A run beside this one may be in the midst of what was taken for it: those that follow give that back.
-            self._to_shrink, self._large_at = 1 + self.concurrency, now
-        if lately or self._to_shrink < 1 or self._device != "cpu":
+            self._to_shrink = 1 + self.concurrency
+        if self._to_shrink < 1 or self._device != "cpu":
             return None
         self._to_shrink -= 1
         return self._shrinking
