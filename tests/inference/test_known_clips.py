@@ -105,6 +105,16 @@ def test_noise_is_unknown_and_its_nearest_classes_are_told(model: Path) -> None:
     assert (told["label"], told["unknown"], next(iter(told["probabilities"]))) == ("unknown", True, best)
 
 
+def test_explanations_say_that_a_clip_is_unknown(model: Path, small_clips: Path) -> None:
+    loaded = clipshift.load(model, device="cpu")
+    foreign = clipshift.explain(loaded, noise(6, 40, 48), where="none")
+    assert foreign.notes[0].startswith("The clip is unknown: it is unlike those that the model has learnt from (famil")
+    learnt = min(small_clips.rglob("*.mp4"))
+    for known, clip in ((loaded, learnt), (_forgetful(model), noise(6, 40, 48))):
+        notes = clipshift.explain(known, clip, where="none", device="cpu").notes
+        assert not [note for note in notes if "unknown" in note]
+
+
 def test_evaluation_measures_what_it_did_before(model: Path, small_clips: Path) -> None:
     knowing = clipshift.evaluate(model, small_clips, device="cpu", workers=0)
     plain = clipshift.evaluate(_forgetful(model), small_clips, device="cpu", workers=0)

@@ -131,6 +131,10 @@ class ExportScorer:
         """Score exactly these T frames: logits float32 (K,)."""
         return np.asarray(self.sets(frames_THWC[None])[0])
 
+    def familiar_set(self, frames_THWC: np.ndarray) -> float | None:  # noqa: ARG002
+        """None: exported files give no features."""
+        return None
+
     def sets(self, frames_BTHWC: np.ndarray) -> np.ndarray:
         """Score exactly these frames of B videos, uint8 (B, T, H, W, 3), in one batch: logits float32 (B, K)."""
         views = [self.inputs(frames_THWC) for frames_THWC in frames_BTHWC]

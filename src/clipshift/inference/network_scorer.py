@@ -206,6 +206,12 @@ class NetworkScorer:
         """Score exactly these T frames: logits float32 (K,), averaged over the crops."""
         return self._score(evaluation_views(frames_THWC, self.spec.input, self.spec.crops))[0]
 
+    def familiar_set(self, frames_THWC: np.ndarray) -> float | None:
+        """The familiarity of exactly these T frames, where the model remembers clips."""
+        if self.known is None:
+            return None
+        return self._score(evaluation_views(frames_THWC, self.spec.input, self.spec.crops))[1]
+
     def _score(self, views_VTCHW: Tensor) -> tuple[np.ndarray, float | None]:
         scores = ViewAverage(self.spec.average, self._measures)
         for row in self._engine(views_VTCHW).float().cpu().numpy():

@@ -68,6 +68,9 @@ class Scorer(Protocol):
     def one_set(self, frames_THWC: np.ndarray) -> np.ndarray:
         """Score exactly these frames, as many as the model takes, uint8 (T, H, W, 3): logits float32 (K,)."""
 
+    def familiar_set(self, frames_THWC: np.ndarray) -> float | None:
+        """The familiarity of exactly these frames, where the model remembers clips."""
+
     @property
     def stepper(self) -> Stepper:
         """The model, one frame at a time.

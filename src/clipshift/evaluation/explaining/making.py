@@ -73,7 +73,7 @@ def explain_with(
         fill=fill,
         heat=heat,
         pictures=small_pictures(seen),
-        notes=(*notes, *_notes_on(seen, scorer.spec, method)),
+        notes=(*_on_familiarity(scorer, seen), *notes, *_notes_on(seen, scorer.spec, method)),
         model=identity or {},
         engine=scorer.engine,
     )
@@ -170,6 +170,20 @@ def _method(scorer: Scorer, where: Where) -> tuple[Method | None, list[str]]:
     return "occlusion", [
         "This network does not end in maps of features (as vision transformers, which end in tokens): where was found "
         "by hiding places, not by Grad-CAM."
+    ]
+
+
+def _on_familiarity(scorer: Scorer, seen: Seen) -> list[str]:
+    """What is to be said of a clip that is unlike those that the model has learnt from."""
+    rule = scorer.spec.unknown
+    found = [scorer.familiar_set(seen.frames[list(places)]) for places in seen.sets] if rule is not None else []
+    known = [each for each in found if each is not None]
+    familiarity = float(np.mean(known)) if known else 1.0
+    if rule is None or familiarity >= rule.threshold:
+        return []
+    return [
+        f"The clip is unknown: it is unlike those that the model has learnt from (familiarity {familiarity:.3f}; known "
+        f"ones have at least {rule.threshold:.3f}). What follows tells why it looks like the explained class."
     ]
 
 
