@@ -14,7 +14,6 @@ import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 from pathlib import Path
@@ -156,17 +155,15 @@ def end_at_once(connection: Connection, links: str, memory_bytes: int, processor
 
 
 def test_decoders_that_end_or_cannot_be_started_leave_nothing_open(tmp_path: Path) -> None:
-    def handles() -> int:
-        return len(list(Path("/proc/self/fd").iterdir()))
-
-    resource_tracker.ensure_running()  # Python's, for all processes
-    before = handles()
     with pytest.raises(UserError, match="cannot be started") as error:
         Decoder(tmp_path, ServerLimits(), end_at_once)
+    not_started = error.traceback[-1].frame.f_locals["self"]
     decoder = Decoder(tmp_path, ServerLimits(), run_decoder)
     decoder.kill()
     decoder.close()
-    assert handles() == before, error  # which keeps alive what it is from, as errors that are told do
+    for each in (not_started, decoder):
+        assert each._connection.closed
+        assert each._process._last_words is None
     assert not any(tmp_path.iterdir())
 
 

@@ -23,6 +23,8 @@ from clipshift.serving.models import EngineSettings, Models, ServedModel
 from clipshift.serving.uploads import Receive, Upload
 
 _LOG = logging.getLogger(__name__)
+_LARGE = 32 * MEBIBYTE
+"""Bytes of frames that all cores do not answer: they would be no sooner, and a second session would take memory."""
 _MOST_DECODER_THREADS = 4
 """Of one decoder: each takes address space, of which a decoder has a limit, and more hardly shorten a clip."""
 Result = TypeVar("Result")
@@ -223,7 +225,8 @@ class Service:
                 decoded = await self.decoders.decode(upload, served.wish, threads)
             upload.close()
             with timed(times, "network"):
-                scored = await served.score(DecodedClip.named(upload.name, decoded), alone=self._alone)
+                alone = self._alone and decoded.frames_THWC.nbytes <= _LARGE
+                scored = await served.score(DecodedClip.named(upload.name, decoded), alone=alone)
         if scored.logits is None:
             raise Refusal(422, scored.error or "", path=upload.name)
         return Answer(served.model.answer(upload.name, scored.logits, scored.familiarity), decoded)
