@@ -43,8 +43,9 @@ def make_video(
     with_audio: bool = False,
     pixel_aspect: Fraction | None = None,
 ) -> Path:
-    """Encodes frames at 25 per second; `times` counts in 1/1000 s for clips of variable rate."""
-    with av.open(str(path), "w", format=format_name, options=container_options or {}) as container:
+    """Encodes frames at 25 per second, every time to the same bytes; `times` counts in 1/1000 s, for variable rates."""
+    without_random_numbers = {"fflags": "+bitexact", **(container_options or {})}
+    with av.open(str(path), "w", format=format_name, options=without_random_numbers) as container:
         stream = container.add_stream(codec, rate=25, options=options or {})
         assert isinstance(stream, VideoStream)
         stream.height, stream.width = frames_THWC.shape[1:3]
