@@ -37,7 +37,7 @@ from clipshift.config.recipes import DEFAULT_RECIPE
 from clipshift.datasets import Clip, DataSet, read_dataset
 from clipshift.datasets.split import group_of
 from clipshift.datasets.tools.near_duplicates import LOOK_FRAMES, look_of
-from clipshift.evaluation import Evaluation
+from clipshift.evaluation.results import Evaluation
 from clipshift.models.bundle import load_bundle, save_bundle
 from clipshift.models.recognizer import Recognizer
 from clipshift.training.checkpoint import load_checkpoint

@@ -13,7 +13,7 @@ import pytest
 from clipshift.cli import app
 from clipshift.config import Calibration, resolve
 from clipshift.config.recipes import DEFAULT_RECIPE, recipe_names
-from clipshift.evaluation import PROTOCOLS
+from clipshift.evaluation.protocols import PROTOCOLS
 from clipshift.models.backbones import check_name
 from clipshift.models.bundle import load_bundle, save_bundle
 from clipshift.models.description import describe_model

@@ -17,8 +17,9 @@ from clipshift.cli import app
 from clipshift.config import DataConfig
 from clipshift.datasets.tools.check import check_data
 from clipshift.errors import ConfigError, DataError, UserError
-from clipshift.evaluation import Evaluation, evaluate_manifest, load_evaluation
+from clipshift.evaluation.evaluator import evaluate_manifest
 from clipshift.evaluation.report.page import write_report
+from clipshift.evaluation.results import Evaluation, load_evaluation
 from clipshift.inference.export_folder import read_export
 from clipshift.models.bundle import find_bundle, read_bundle
 from tests.datasets.clips import moving_frames, write_frames

@@ -13,9 +13,9 @@ import clipshift
 from clipshift.cli import app
 from clipshift.datasets.motion import write_motion_clips
 from clipshift.errors import DataError, ExportError
-from clipshift.evaluation import load_evaluation
 from clipshift.evaluation.calibrating import calibrate_run, say_calibration
 from clipshift.evaluation.report.page import write_report
+from clipshift.evaluation.results import load_evaluation
 from clipshift.models.bundle import load_bundle
 from tests.conftest import MakeExport
 from tests.exporting.making import save_model

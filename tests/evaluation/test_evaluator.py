@@ -17,14 +17,8 @@ from clipshift.config import DataConfig, EvaluateConfig, InputConfig, ModelConfi
 from clipshift.datasets.manifest import Manifest
 from clipshift.device import Amp, pick_device
 from clipshift.errors import ConfigError, DataError, DivergedError, WeightsError
-from clipshift.evaluation import (
-    Evaluation,
-    describe_protocol,
-    evaluate,
-    evaluate_manifest,
-    load_evaluation,
-    score_clips,
-)
+from clipshift.evaluation.evaluator import describe_protocol, evaluate, evaluate_manifest, score_clips
+from clipshift.evaluation.results import Evaluation, load_evaluation
 from clipshift.inference.network_scorer import NetworkScorer, evaluating
 from clipshift.inference.views import read_views
 from clipshift.models.bundle import load_bundle, save_bundle

@@ -10,7 +10,9 @@ import torch
 from clipshift.cli import app
 from clipshift.cli.evaluate import evaluate as evaluate_command
 from clipshift.errors import ConfigError, DataError, RunError, UserError
-from clipshift.evaluation import ClipScore, Evaluation, compute_metrics, fuse, load_evaluation
+from clipshift.evaluation.fusion import fuse
+from clipshift.evaluation.metrics import compute_metrics
+from clipshift.evaluation.results import ClipScore, Evaluation, load_evaluation
 from tests.evaluation.synthetic import CLASSES, make_evaluation
 
 

@@ -10,8 +10,9 @@ from clipshift._version import __version__
 from clipshift.cli import arguments
 from clipshift.config import MOST_CLIPS, Crops, InputConfig, ModelConfig, ModelSpec
 from clipshift.errors import ConfigError
-from clipshift.evaluation import PROTOCOLS, evaluate, load_evaluation
-from clipshift.evaluation.protocols import with_protocol
+from clipshift.evaluation.evaluator import evaluate
+from clipshift.evaluation.protocols import PROTOCOLS, with_protocol
+from clipshift.evaluation.results import load_evaluation
 from clipshift.models.recognizer import Recognizer
 from clipshift.preprocessing.transforms import VIEWS
 from tests.evaluation.synthetic import CLASSES, make_manifest

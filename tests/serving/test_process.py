@@ -78,8 +78,12 @@ def test_sigterm_finishes_what_was_accepted_and_refuses_the_rest(process: subpro
     assert "Traceback" not in errors
 
 
-def test_sighup_loads_all_models_anew(process: subprocess.Popen[str]) -> None:
+def test_sighup_loads_all_models_anew(process: subprocess.Popen[str], clip: Path) -> None:
     address = address_of(process)
+    asked = {"files": {"video": (clip.name, clip.read_bytes())}, "timeout": PATIENCE, "trust_env": False}
+    why = httpx2.post(f"{address}/v1/models/door/explain?pictures=1", **asked)  # type: ignore[arg-type]
+    assert (why.status_code, why.json()["heat"]["method"]) == (200, "occlusion")
+    assert why.json()["pictures"][0]["heat_png"]
     before = httpx2.get(f"{address}/v1/models", trust_env=False).json()
     process.send_signal(signal.SIGHUP)
     assert process.stderr is not None

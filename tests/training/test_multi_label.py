@@ -16,8 +16,8 @@ from clipshift.datasets.lists import read_list
 from clipshift.datasets.manifest import read_manifest
 from clipshift.datasets.motion import write_motion_clips
 from clipshift.errors import ConfigError, DataError
-from clipshift.evaluation import load_evaluation
 from clipshift.evaluation.metrics import average_precision, compute_multilabel_metrics, metrics_from_json
+from clipshift.evaluation.results import load_evaluation
 from clipshift.inference.predictor import load
 from clipshift.models.bundle import load_bundle
 from clipshift.training.losses import multilabel_loss

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from PIL import Image
 from starlette.requests import Request
@@ -18,6 +18,9 @@ from starlette.responses import Response
 
 from clipshift.datasets.clip import Clip
 from clipshift.errors import UserError, VideoError
+from clipshift.evaluation.explaining.explanation import Explanation
+from clipshift.evaluation.explaining.heat import heat_layer
+from clipshift.evaluation.explaining.making import Where, explain_with
 from clipshift.inference.scorer import one_line
 from clipshift.serving.decoded import DecodedClip
 from clipshift.serving.exchange import exchange_of
@@ -27,10 +30,6 @@ from clipshift.serving.openapi import WHERE
 from clipshift.serving.predicting import json_response
 from clipshift.serving.service import Service, Times, timed
 from clipshift.serving.uploads import Upload, clip_name
-
-if TYPE_CHECKING:
-    from clipshift.evaluation.explaining.explanation import Explanation
-    from clipshift.evaluation.explaining.making import Where
 
 _MOST_PICTURES = 64
 
@@ -112,8 +111,6 @@ class Explaining:
         try:
             with timed(times, "network"):
                 return await loop.run_in_executor(service.explain_threads, work)
-        except ModuleNotFoundError as error:
-            raise Refusal(400, "Explanations need PyTorch, which this server does not have.") from error
         except VideoError as error:
             raise Refusal(422, one_line(error) or "", path=upload.name) from error
         except UserError as error:
@@ -135,8 +132,6 @@ def _explain(
         VideoError: The clip cannot be read.
         UserError: The model cannot be explained so.
     """
-    from clipshift.evaluation.explaining.making import explain_with  # only here: it needs PyTorch
-
     with ExitStack() as place:
 
         def between_answers(done: int, total: int) -> None:  # noqa: ARG001 - as it is called
@@ -160,8 +155,6 @@ def _explain(
 
 def _pictures(found: Explanation) -> list[dict[str, Any]]:
     """The frames as small pictures, and the heat of each as a layer over it; base64."""
-    from clipshift.evaluation.explaining.heat import heat_layer
-
     pictures = []
     for place, picture_HWC in enumerate(found.pictures[:_MOST_PICTURES]):
         height, width = picture_HWC.shape[:2]

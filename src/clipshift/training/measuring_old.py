@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from clipshift.datasets import Manifest
 from clipshift.errors import RunError
-from clipshift.evaluation import Evaluation, evaluate_manifest
+from clipshift.evaluation.evaluator import evaluate_manifest
 from clipshift.evaluation.old_classes import OLD_CLASSES, OldClasses, compare_old_classes, load_old_classes
+from clipshift.evaluation.results import Evaluation
 from clipshift.inference.network_scorer import NetworkScorer, evaluating
 from clipshift.models.bundle import load_bundle
 from clipshift.training.old_model import OldModel

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.evaluation import Evaluation
+from clipshift.evaluation.results import Evaluation
 from clipshift.training.interrupt import StopRequest
 from clipshift.training.loader import Batch, worker_count
 from clipshift.training.loop import StopAsked, train_epoch

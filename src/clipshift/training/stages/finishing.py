@@ -6,9 +6,9 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipshift.evaluation import Evaluation
 from clipshift.evaluation.calibrating import calibrate_run, say_calibration
 from clipshift.evaluation.report.page import write_report
+from clipshift.evaluation.results import Evaluation
 from clipshift.training.event_fitting import fit_run_events
 from clipshift.training.examining import examine_run
 from clipshift.training.measuring_old import measure_old_classes

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from clipshift.config.model_spec import MODEL_FOLDER
 from clipshift.errors import DataError, RunError
-from clipshift.evaluation import Evaluation, evaluate_manifest
+from clipshift.evaluation.evaluator import evaluate_manifest
+from clipshift.evaluation.results import Evaluation
 from clipshift.files import printable
 from clipshift.inference.network_scorer import NetworkScorer, evaluating
 from clipshift.models.bundle import save_bundle
