@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +22,7 @@ MakeExport = Callable[["Target"], "Exported"]
 
 # Small networks gain nothing from threads, and where several processes share the cores, threads that spin while they
 # wait make everything many times slower. Read by PyTorch when it is first imported, also in processes that tests start.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+_THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", "1"))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -54,6 +55,15 @@ def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:  #
     """See that groups stay together: else each process makes every fixture for itself, without a word."""
     if node.config.getvalue("dist") == "loadgroup" and any("@" not in name for name in ids):
         pytest.exit(f"pytest-xdist keeps no groups together with pytest {pytest.__version__}", returncode=4)
+
+
+@pytest.fixture(autouse=True)
+def threads_of_pytorch() -> Iterator[None]:
+    """After a test that sets another number, as many threads as before: by it the last bits of answers differ."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != _THREADS:
+        torch.set_num_threads(_THREADS)
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,13 @@ from clipshift.inference.importing import without_collections
 @pytest.fixture(autouse=True)
 def collector() -> Iterator[None]:
     """Python's, as it is in most programs, and afterwards as it was."""
-    before = gc.isenabled()
+    before, frozen = gc.isenabled(), gc.get_freeze_count()
     gc.enable()
+    gc.unfreeze()
     yield
     (gc.enable if before else gc.disable)()
+    if frozen:
+        gc.freeze()
 
 
 def test_what_was_made_meanwhile_is_old_and_was_never_looked_at() -> None:
