@@ -286,8 +286,8 @@ def _client(address: str) -> Iterator[httpx2.Client]:
         yield client
 
 
-def _cpu_by_process(session: int) -> dict[int, np.ndarray]:
-    """Processor seconds of each process of a session: of its own, and of the kernel for it."""
+def _cpu_times(session: int) -> dict[int, np.ndarray]:
+    """Processor seconds of each process of a session: its own, the kernel's for it, and both of its ended children."""
     found = {}
     for folder in Path("/proc").iterdir():
         try:
@@ -295,21 +295,18 @@ def _cpu_by_process(session: int) -> dict[int, np.ndarray]:
         except (OSError, ValueError):
             continue
         if int(fields[3]) == session:
-            found[int(folder.name)] = np.array(fields[11:13], dtype=float) / os.sysconf("SC_CLK_TCK")
+            found[int(folder.name)] = np.array(fields[11:15], dtype=float) / os.sysconf("SC_CLK_TCK")
     return found
+
+
+def _cpu_by_process(session: int) -> dict[int, np.ndarray]:
+    """Processor seconds of each process of a session: of its own, and of the kernel for it."""
+    return {pid: times[:2] for pid, times in _cpu_times(session).items()}
 
 
 def _cpu_seconds(session: int) -> float:
     """Processor time of all processes of a session, and of those that have ended in it."""
-    ticks = 0
-    for folder in Path("/proc").iterdir():
-        try:
-            fields = (folder / "stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        except (OSError, ValueError):
-            continue
-        if int(fields[3]) == session:
-            ticks += sum(map(int, fields[11:15]))
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return float(sum(times.sum() for times in _cpu_times(session).values()))
 
 
 def overload(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:

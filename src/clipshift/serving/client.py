@@ -385,21 +385,22 @@ def _options(address: str, token: str | None, timeout: float, certificate: str |
 
 
 def _address(model: str, clip: _Clip, coverage: float | None) -> str:
-    query = {"name": Path(clip.name).name.encode(errors="surrogateescape")}
-    more = "" if coverage is None else f"&coverage={coverage:.9f}"
-    return f"v1/models/{quote(model, safe='')}/predict?name={quote(query['name'])}{more}"
+    return _clip_address(model, "predict", clip) + ("" if coverage is None else f"&coverage={coverage:.9f}")
 
 
 def _timeline_address(model: str, clip: _Clip, rate: float | None, *, window: bool) -> str:
-    name = quote(Path(clip.name).name.encode(errors="surrogateescape"))
     more = ("" if rate is None else f"&rate={rate:.9f}") + ("&window=1" if window else "")
-    return f"v1/models/{quote(model, safe='')}/timeline?name={name}{more}"
+    return _clip_address(model, "timeline", clip) + more
 
 
 def _explain_address(model: str, clip: _Clip, label: str | None, where: str) -> str:
+    more = f"&where={quote(where, safe='')}" + ("" if label is None else f"&label={quote(label, safe='')}")
+    return _clip_address(model, "explain", clip) + more
+
+
+def _clip_address(model: str, what: str, clip: _Clip) -> str:
     name = quote(Path(clip.name).name.encode(errors="surrogateescape"))
-    more = "" if label is None else f"&label={quote(label, safe='')}"
-    return f"v1/models/{quote(model, safe='')}/explain?name={name}&where={quote(where, safe='')}{more}"
+    return f"v1/models/{quote(model, safe='')}/{what}?name={name}"
 
 
 def _only(models: list[dict[str, Any]]) -> str:

@@ -22,6 +22,7 @@ from clipshift.evaluation.explaining.explanation import Explanation
 from clipshift.evaluation.explaining.heat import heat_layer
 from clipshift.evaluation.explaining.making import Where, explain_with
 from clipshift.inference.scorer import one_line
+from clipshift.serving.asking import asked_model, flag, name_of, options_of
 from clipshift.serving.decoded import DecodedClip
 from clipshift.serving.exchange import exchange_of
 from clipshift.serving.limits import Refusal
@@ -29,7 +30,7 @@ from clipshift.serving.models import ServedModel
 from clipshift.serving.openapi import WHERE
 from clipshift.serving.predicting import json_response
 from clipshift.serving.service import Service, Times, timed
-from clipshift.serving.uploads import Upload, clip_name
+from clipshift.serving.uploads import Upload
 
 _MOST_PICTURES = 64
 
@@ -50,22 +51,17 @@ class ExplainOptions:
         Raises:
             Refusal: One is unknown, or has a value that is not allowed (400).
         """
-        given = request.query_params
-        unknown = sorted(set(given) - {"label", "where", "pictures", "name"})
-        if unknown:
-            raise Refusal(400, f"There is no option {unknown[0][:100]!r}; there are: label, where, pictures, name.")
+        given = options_of(request, "label", "where", "pictures", "name")
         label, where = given.get("label"), given.get("where", "auto")
         if label is not None and label not in classes:
             raise Refusal(400, f"The model has no class {label[:100]!r}.")
         if where not in WHERE:
             raise Refusal(400, f"The option 'where' is one of: {', '.join(WHERE)}.")
-        if given.get("pictures", "0") not in {"0", "1"}:
-            raise Refusal(400, "The option 'pictures' is 0 or 1.")
         return cls(
             index=None if label is None else classes.index(label),
             where=cast("Where", where),
-            pictures=given.get("pictures") == "1",
-            name=clip_name(given.get("name", "").encode(errors="surrogateescape")),
+            pictures=flag(given, "pictures"),
+            name=name_of(given),
         )
 
 
@@ -88,8 +84,7 @@ class Explaining:
     async def explain(self, request: Request) -> Response:
         """`POST /v1/models/{name}/explain`: a clip as for a prediction, and why it is answered as it is."""
         service, exchange = self._service, exchange_of(request)
-        served = service.model(request.path_params["name"])
-        exchange.model = served.name
+        served = asked_model(service, request)
         options = ExplainOptions.of(request, served.model.classes)
         service.explanations.check()  # before anything of the body is read
         with closing(Upload(service.held, options.name)) as upload:

@@ -19,6 +19,7 @@ from clipshift.errors import ConfigError, UserError
 from clipshift.files import to_json
 from clipshift.inference.predictions import Prediction
 from clipshift.inference.probabilities import classes_of_set, set_threshold
+from clipshift.serving.asking import asked_model, flag, name_of, options_of
 from clipshift.serving.decoded import Decoded
 from clipshift.serving.exchange import exchange_of
 from clipshift.serving.fetching import MOST_REQUEST
@@ -26,7 +27,7 @@ from clipshift.serving.limits import Refusal
 from clipshift.serving.models import ServedModel
 from clipshift.serving.openapi import describe
 from clipshift.serving.service import Service, Times, timed
-from clipshift.serving.uploads import FormReader, Upload, clip_name, receive_body
+from clipshift.serving.uploads import FormReader, Upload, receive_body
 
 _PICTURE_SIDE = 144
 _MOST_PICTURES = 64
@@ -53,24 +54,19 @@ class PredictOptions:
         Raises:
             Refusal: One is unknown, or has a value that is not allowed (400).
         """
-        given = request.query_params
-        unknown = sorted(set(given) - {"top", "coverage", "frames", "name"})
-        if unknown:
-            raise Refusal(400, f"There is no option {unknown[0][:100]!r}; there are: top, coverage, frames, name.")
+        given = options_of(request, "top", "coverage", "frames", "name")
         top = given.get("top")
         if top is not None and not (top.isdecimal() and len(top) < 10 and 1 <= int(top) <= most):
             raise Refusal(400, f"The option 'top' is a number from 1 to {most}.")
-        if given.get("frames", "0") not in {"0", "1"}:
-            raise Refusal(400, "The option 'frames' is 0 or 1.")
-        name = clip_name(given.get("name", "").encode(errors="surrogateescape"))
+        frames = flag(given, "frames")
         coverage = given.get("coverage")
         if coverage is not None and not re.fullmatch(r"0\.\d{1,9}", coverage):
             raise Refusal(400, "The option 'coverage' is a number between 0 and 1.")
         return cls(
             top=None if top is None else min(int(top), classes),
             coverage=None if coverage is None else float(coverage),
-            frames=given.get("frames") == "1",
-            name=name,
+            frames=frames,
+            name=name_of(given),
         )
 
 
@@ -94,8 +90,7 @@ class Predicting:
 
     async def reload(self, request: Request) -> Response:
         """`POST /v1/models/{name}/reload`."""
-        served = self._service.model(request.path_params["name"])
-        exchange_of(request).model = served.name
+        served = asked_model(self._service, request)
         try:
             return json_response((await self._service.reload(served.name)).to_json())
         except UserError as error:
@@ -104,8 +99,7 @@ class Predicting:
     async def predict(self, request: Request) -> Response:
         """`POST /v1/models/{name}/predict`: a clip as a form or as the body itself, and its answer."""
         service, exchange = self._service, exchange_of(request)
-        served = service.model(request.path_params["name"])
-        exchange.model = served.name
+        served = asked_model(service, request)
         options = PredictOptions.of(request, len(served.model.classes), service.limits.max_classes)
         cut = _class_set(served, options.coverage)
         service.admission.check()  # before anything of the body is read

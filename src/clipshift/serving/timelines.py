@@ -23,13 +23,14 @@ from clipshift.errors import UserError
 from clipshift.files import to_json
 from clipshift.inference.observing import Observation, observe_ticks, rate_of, rules_of
 from clipshift.inference.video_scores import check_way, too_short
+from clipshift.serving.asking import asked_model, flag, name_of, options_of
 from clipshift.serving.decoded import LongWish
 from clipshift.serving.decoders import DecoderDied, DecoderGone, LongDecoder
 from clipshift.serving.exchange import exchange_of
 from clipshift.serving.limits import Refusal
 from clipshift.serving.models import ServedModel
 from clipshift.serving.service import Service
-from clipshift.serving.uploads import Upload, clip_name
+from clipshift.serving.uploads import Upload
 from clipshift.temporal import Event, Findings, advance, finish, start
 from clipshift.timelines.result import Cause, Timeline, segments_json
 from clipshift.video.timed import TimedFrame
@@ -58,24 +59,18 @@ class TimelineOptions:
         Raises:
             Refusal: One is unknown, or has a value that is not allowed, or the model cannot do it so (400).
         """
-        given = request.query_params
-        unknown = sorted(set(given) - {"rate", "window", "name"})
-        if unknown:
-            raise Refusal(400, f"There is no option {unknown[0][:100]!r}; there are: rate, window, name.")
+        given = options_of(request, "rate", "window", "name")
         rate = given.get("rate")
         if rate is not None and not (re.fullmatch(r"\d{1,3}(\.\d{1,9})?", rate) and 0 < float(rate) <= _HIGHEST_RATE):
             raise Refusal(400, f"The option 'rate' is a number above 0, of at most {_HIGHEST_RATE:g}.")
-        if given.get("window", "0") not in {"0", "1"}:
-            raise Refusal(400, "The option 'window' is 0 or 1.")
-        window = given.get("window") == "1"
+        window = flag(given, "window")
         try:
             check_way(served.model, window=window)
             seen = rate_of(served.model, None if rate is None else float(rate))
         except UserError as error:
             wanted = "'rate' tells it" if error.where == "rate" else "'window=1' lets it answer for a sliding window"
             raise Refusal(400, f"{error.what} The option {wanted}.") from error
-        name = clip_name(given.get("name", "").encode(errors="surrogateescape"))
-        return cls(seen, window, rules_of(served.model, seen), name)
+        return cls(seen, window, rules_of(served.model, seen), name_of(given))
 
 
 class Timelines:
@@ -93,8 +88,7 @@ class Timelines:
     async def make(self, request: Request) -> Response:
         """`POST /v1/models/{name}/timeline`: a clip as for a prediction, and its time line as server-sent events."""
         service, exchange = self._service, exchange_of(request)
-        served = service.model(request.path_params["name"])
-        exchange.model = served.name
+        served = asked_model(service, request)
         options = TimelineOptions.of(request, served)
         service.timelines.check()  # before anything of the body is read
         with ExitStack() as stack:
