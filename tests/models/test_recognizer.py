@@ -66,6 +66,8 @@ def test_motion_needs_its_number_of_frames() -> None:
         network(_clips(2, 6, 3, 32, 32))
     with pytest.raises(ConfigError, match=r"input\.segments of at least 2"):
         resolve(settings=["model.motion=true", "input.segments=1"])
+    with pytest.raises(ConfigError, match=r"model\.shift\.order=past_only is for streams"):
+        resolve("finetune-online", settings=["model.motion=true"])
 
 
 def test_classifier_initialization() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from clipshift.probing.folds import compact, deal_folds, out_of_fold, sources_of_classes
 from clipshift.probing.label_errors import margins, suspicious
+from clipshift.training.folds import compact, deal_folds, out_of_fold, sources_of_classes
 from clipshift.training.probe import fit_linear_probe
 
 

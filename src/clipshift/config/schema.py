@@ -113,6 +113,11 @@ class ModelConfig(Section):
     pretrained: bool = True
     """Start from timm's published ImageNet weights (fetched when online); ignored when `--weights` is given."""
 
+    @property
+    def is_past_only(self) -> bool:
+        """Whether its frames take from earlier ones only, as networks of streams do."""
+        return self.architecture == "tsm" and self.shift.order == "past_only"
+
     @model_validator(mode="after")
     def _attention_has_its_shift(self) -> Self:
         if self.temporal_attention and self.architecture != "tsm":
@@ -364,6 +369,10 @@ class TrainConfig(Section):
     they still lie where they were."""
     probe: bool = False
     """Start a new classifier from a linear probe on the starting network's features (LP-FT, Kumar et al. 2022)."""
+    choose_motion: bool = False
+    """With `probe`, where nobody sets `model.motion`: it becomes what held-out training clips speak for, answered by
+    linear probes that read motion and by others that do not (docs/small_data.md). Not with `multi_label`, nor for
+    networks of streams (`model.shift.order=past_only`)."""
     frozen_stages: Annotated[int, Field(ge=0)] = 0
     """Stages of the backbone, from the input on, that do not learn; a stage ends where the resolution halves."""
     freeze_bn: Literal["none", "all", "all_but_first"] = "none"
@@ -494,6 +503,11 @@ class Config(Section):
     def _motion_has_frames(self) -> Self:
         if self.model.motion and self.input.segments < 2:
             raise ValueError("model.motion=true needs input.segments of at least 2")
+        if self.model.motion and self.model.is_past_only:
+            raise ValueError(
+                "model.motion=true reads all frames of a clip, and model.shift.order=past_only is for streams, whose "
+                "later frames nobody has: choose one of them"
+            )
         return self
 
     @model_validator(mode="after")

@@ -70,8 +70,25 @@ class Recognizer(nn.Module):
         dropout = nn.Dropout if model.dropout_scaling == "training" else DropoutScaledInInference
         self.dropout = dropout(model.dropout)
         self.distances = motion_distances(segments) if model.motion else ()
-        self.classifier = nn.Linear(feature_width(self.backbone) * (1 + len(self.distances)), classes)
+        self.classifier = nn.Linear(self._width(), classes)
         nn.init.normal_(self.classifier.weight, std=model.classifier_std, generator=generator)
+        nn.init.zeros_(self.classifier.bias)
+
+    def _width(self) -> int:
+        return feature_width(self.backbone) * (1 + len(self.distances))
+
+    def read_motion(self, motion: bool) -> None:
+        """Let the classifier read motion, too, or no longer (`model.motion`); what it has learnt is lost: it is zero.
+
+        Args:
+            motion: Whether it does from now on.
+        """
+        self.model = self.model.model_copy(update={"motion": motion})
+        self.distances = motion_distances(self.segments) if motion else ()
+        old = self.classifier.weight
+        with torch.random.fork_rng([]):  # what PyTorch draws for it must change nothing else that is drawn
+            self.classifier = nn.Linear(self._width(), len(old), device=old.device, dtype=old.dtype)
+        nn.init.zeros_(self.classifier.weight)
         nn.init.zeros_(self.classifier.bias)
 
     def features(self, clips_BTCHW: Tensor) -> Tensor:

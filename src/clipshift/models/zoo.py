@@ -159,7 +159,7 @@ def zoo_name(model: ModelConfig, segments: int | None) -> str:
     """
 
     def parts(model: ModelConfig) -> tuple[object, ...]:
-        online = model.architecture == "tsm" and model.shift.order == "past_only"
+        online = model.is_past_only
         return model.architecture, model.backbone, model.activation, model.temporal_attention, online
 
     named = [name for name, entry in ZOO.items() if parts(entry.model) == parts(model)]

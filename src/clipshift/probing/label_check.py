@@ -20,9 +20,9 @@ from clipshift.errors import ConfigError, DataError
 from clipshift.evaluation.metrics import wilson_interval
 from clipshift.parallel.prefetch import pick_threads
 from clipshift.probing.features import ClipFeatures, frozen_network, read_features
-from clipshift.probing.folds import out_of_fold, sources_of_classes
 from clipshift.probing.label_errors import margins, suspicious
 from clipshift.progress import Progress
+from clipshift.training.folds import out_of_fold, sources_of_classes
 
 FOLDS, REPEATS = 10, 2
 """Each clip is answered for by two probes, each of them on nine tenths of the sources."""

@@ -24,11 +24,11 @@ from clipshift.parallel.prefetch import pick_threads
 from clipshift.probing.curve_files import check_curve_folder, write_curve
 from clipshift.probing.feature_store import FeatureStore
 from clipshift.probing.features import frozen_network
-from clipshift.probing.folds import DECAY, compact
 from clipshift.probing.power_law import Estimate, PowerLaw, extrapolate
 from clipshift.probing.shares import ClipKey, Trial, key_of, take_shares
 from clipshift.probing.whole_trainings import answers_of_training
 from clipshift.progress import Progress
+from clipshift.training.folds import DECAY, compact
 from clipshift.training.probe import fit_linear_probe
 
 QUICK_SHARES = (0.125, 0.2, 0.3, 0.45, 0.67, 1.0)

@@ -49,7 +49,7 @@ def _fits(entry: PublishedWeights, model: ModelConfig, segments: int) -> bool:
     if entry.data != KINETICS:
         return False
     there = ZOO[entry.network].model
-    if model.architecture == "tsm" and (entry.segments != segments or model.shift.order == "past_only"):
+    if model.architecture == "tsm" and (entry.segments != segments or model.is_past_only):
         return False
     same = ("architecture", "backbone", "temporal_attention")
     return all(getattr(there, key) == getattr(model, key) for key in same)
@@ -129,7 +129,7 @@ def _named(name: str | None, model: ModelConfig) -> str:
 
 
 def _why_none(model: ModelConfig) -> str:
-    if model.architecture == "tsm" and model.shift.order == "past_only":
+    if model.is_past_only:
         return "those of Kinetics-400 are of networks that look ahead, too."
     return f"nobody published any of Kinetics-400 for it ({model.architecture}, {model.backbone})."
 

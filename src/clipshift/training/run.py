@@ -17,6 +17,7 @@ from clipshift.errors import TrainingInterrupted
 from clipshift.parallel.spawning import end_if_run_again
 from clipshift.tracking.trackers import Trackers
 from clipshift.training.checkpoint import newest_checkpoint_name
+from clipshift.training.choosing_motion import follow_motion
 from clipshift.training.choosing_weights import WeightsChoice, choose_weights
 from clipshift.training.distributed import Ranks, join_ranks
 from clipshift.training.interrupt import StopRequest, stop_on_signals
@@ -105,6 +106,7 @@ def train(  # noqa: PLR0913
         # All that can fail without a run folder does so before one is claimed: with `overwrite`, that ends a run.
         dataset = read_data(data, resolved.config, old)
         resolved = follow_spans(resolved, dataset)
+        resolved = follow_motion(resolved, start, dataset.classes)
         others = find_others(resolved.config, dataset.classes)
         read = [data, *([] if start is None else [start]), *resolved.config.distill.teacher]
         ranks.on_rank_zero(lambda: held.claim(overwrite=overwrite, inputs=read))

@@ -11,12 +11,14 @@ from clipshift.config import Config, Resolved
 from clipshift.config.schema import ModelConfig
 from clipshift.datasets import DataSet
 from clipshift.datasets.spans import BACKGROUND
+from clipshift.datasets.split import clip_groups
 from clipshift.errors import DataError
 from clipshift.inference.views import prefetch_views
 from clipshift.models.paddle_backbones import PADDLE_WEIGHTS
 from clipshift.models.recognizer import Recognizer, build_recognizer
 from clipshift.parallel.prefetch import pick_threads
 from clipshift.preprocessing.transforms import normalize
+from clipshift.training.choosing_motion import choose_motion
 from clipshift.training.distributed import Ranks
 from clipshift.training.old_model import OldModel, remembered_clips
 from clipshift.training.probe import fit_linear_probe
@@ -100,6 +102,8 @@ def starting_network(
     ranks: Ranks,
     reporter: Reporter,
     old: OldModel | None = None,
+    *,
+    motion_open: bool = False,
 ) -> Recognizer:
     """A network with its starting weights; for a continued run, whose weights come later, only its shape.
 
@@ -111,6 +115,7 @@ def starting_network(
         ranks: The first one fits the linear probe.
         reporter: Is told what the network starts from.
         old: The model that `weights` are of, where classes are added to it.
+        motion_open: Whether the training clips decide, where the classifier starts from a probe, if it reads motion.
     """
     model = config.model
     if weights is not None or resumed:
@@ -140,26 +145,64 @@ def starting_network(
             )
     if old is not None:
         ranks.on_rank_zero(lambda: _start_new_rows(network, dataset, config, old, ranks, reporter))
-    elif config.train.probe and new_classifier and config.train.multi_label:
-        reporter.say("Note: the linear probe is for clips of one label; the classifier starts from random weights.")
     elif config.train.probe and new_classifier:
-        ranks.on_rank_zero(lambda: _start_from_probe(network, dataset, config, ranks, reporter))
+        _start_new_classifier(network, dataset, config, ranks, reporter, motion_open=motion_open)
     return network
 
 
-def _start_from_probe(network: Recognizer, dataset: DataSet, config: Config, ranks: Ranks, reporter: Reporter) -> None:
-    x, y = _training_features(network, dataset, config, ranks, reporter)
-    weight, bias = fit_linear_probe(x, y, len(dataset.classes), parts=1 + len(network.distances))
+def _start_new_classifier(
+    network: Recognizer, dataset: DataSet, config: Config, ranks: Ranks, reporter: Reporter, *, motion_open: bool
+) -> None:
+    if config.train.multi_label:
+        reporter.say("Note: the linear probe is for clips of one label; the classifier starts from random weights.")
+        return
+    motion = ranks.on_rank_zero(
+        lambda: _start_from_probe(network, dataset, config, ranks, reporter, motion_open=motion_open)
+    )
+    if network.model.motion != motion:  # on other ranks, which get the weights later
+        network.read_motion(motion)
+
+
+def _start_from_probe(
+    network: Recognizer, dataset: DataSet, config: Config, ranks: Ranks, reporter: Reporter, *, motion_open: bool
+) -> bool:
+    """Fit the classifier; returns whether it reads motion."""
+    if motion_open:
+        network.read_motion(True)
+    x, y, positions = _training_features(network, dataset, config, ranks, reporter)
+    parts = 1 + len(network.distances)
+    if motion_open and not _motion_helps(x.view(len(x), parts, -1), y, positions, dataset, reporter):
+        network.read_motion(False)
+        x, parts = x[:, : x.shape[1] // parts].contiguous(), 1
+    weight, bias = fit_linear_probe(x, y, len(dataset.classes), parts=parts)
     right = ((x @ weight.T + bias).argmax(1) == y).float().mean()
     _set_classifier(network, weight, bias)
     reporter.say(f"The classifier starts from a linear probe, which fits {right:.1%} of the training clips.")
+    return network.model.motion
+
+
+def _motion_helps(
+    features_NPD: torch.Tensor, labels: torch.Tensor, positions: list[int], dataset: DataSet, reporter: Reporter
+) -> bool:
+    place = {position: row for row, position in enumerate(positions)}
+    groups = clip_groups(dataset.train, across_classes=True)
+    read = [[place[position] for position in group if position in place] for group in groups]
+    choice = choose_motion(features_NPD.numpy(), labels.numpy(), read)
+    if choice is None:
+        reporter.say(
+            "Clips of so few sources cannot tell whether to read motion, so the classifier does not "
+            "(model.motion=false)."
+        )
+        return False
+    reporter.say(choice.said())
+    return choice.motion
 
 
 def _start_new_rows(
     network: Recognizer, dataset: DataSet, config: Config, old: OldModel, ranks: Ranks, reporter: Reporter
 ) -> None:
     """Start the classifier's rows of new classes from a linear probe that leaves those of the old ones as they are."""
-    x, y = _training_features(network, dataset, config, ranks, reporter)
+    x, y, _ = _training_features(network, dataset, config, ranks, reporter)
     count = len(old.classes)
     remembered = remembered_clips(dataset, old)
     if remembered is not None:
@@ -183,10 +226,10 @@ def _set_classifier(network: Recognizer, weight: torch.Tensor, bias: torch.Tenso
 
 def _training_features(
     network: Recognizer, dataset: DataSet, config: Config, ranks: Ranks, reporter: Reporter
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the classifier reads of the training clips that can be read, `(N, D)`, and labels `(N,)`."""
+) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
+    """What the classifier reads of the clips that can be read, `(N, D)`, their labels `(N,)`, and their positions."""
     network.to(ranks.device).eval()
-    features, labels = [], []
+    features, labels, positions = [], [], []
     with torch.inference_mode(), reporter.phase("linear probe", len(dataset.train)) as phase:
         workers = pick_threads("auto")
         for done, read in enumerate(
@@ -198,8 +241,9 @@ def _training_features(
             clips_BTCHW = normalize(read.views.to(ranks.device), config.input.mean, config.input.std)
             features.append(network.summarize(network.features(clips_BTCHW)).cpu())
             labels.append(read.clip.label)
+            positions.append(done - 1)
     if not features:
         raise DataError(
             "Not one training clip could be read.", where=dataset.train.source, remedy="clipshift check DATA"
         )
-    return torch.cat(features), torch.tensor(labels)
+    return torch.cat(features), torch.tensor(labels), positions

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from clipshift.config import ModelSpec
 from clipshift.config.schema import ModelConfig, ShiftConfig
 from clipshift.errors import WeightsError
 from clipshift.models.bundle import find_bundle, read_bundle
@@ -215,6 +216,15 @@ def find_weights(name: str | Path) -> Path:
     return fetch(str(name)) if str(name) in published_weights() and not path.exists() else path
 
 
+def spec_of_weights(path: str | Path) -> ModelSpec | None:
+    """What the model is whose weights lie in a run folder or a model folder; None for a file, which does not tell.
+
+    Raises:
+        WeightsError: It cannot be read.
+    """
+    return read_bundle(find_bundle(path))[1] if Path(path).is_dir() else None
+
+
 def shift_of_weights(path: str | Path, segments: int) -> ShiftConfig | None:
     """The shift that the weights of a TSM were trained with, or None where they are of another network.
 
@@ -225,9 +235,9 @@ def shift_of_weights(path: str | Path, segments: int) -> ShiftConfig | None:
     Raises:
         WeightsError: It cannot be read.
     """
-    if Path(path).is_dir():
-        model = read_bundle(find_bundle(path))[1].model
-        return model.shift if model.architecture == "tsm" else None
+    spec = spec_of_weights(path)
+    if spec is not None:
+        return spec.model.shift if spec.model.architecture == "tsm" else None
     file = read_weights(path)
     names = file.state
     nothing = Target((), "")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from clipshift.datasets import ClipRecord
+from clipshift.models.recognizer import Recognizer
 from clipshift.training.bad_samples import BadSamples
 from clipshift.training.checkpoint import Checkpoint, load_checkpoint
+from clipshift.training.choosing_motion import CHOSEN, motion_is_open, with_motion
 from clipshift.training.loader import TrainingLoader, training_loader, worker_count
 from clipshift.training.loop import Trainer
 from clipshift.training.reporting import truncate_metrics
@@ -45,9 +48,21 @@ def prepare(job: Job, others: Others) -> Run:
     # Read by one and given to all: on several machines the others may not see its disk.
     found = job.ranks.on_rank_zero(lambda: load_checkpoint(job.checkpoints))
     resumed = found is not None
+    weights = None if resumed else job.weights
     network = starting_network(
-        job.dataset, job.config, None if resumed else job.weights, resumed, job.ranks, job.reporter, job.old
+        job.dataset,
+        job.config,
+        weights,
+        resumed,
+        job.ranks,
+        job.reporter,
+        job.old,
+        motion_open=motion_is_open(job.resolved),
     )
+    if found is not None and motion_is_open(job.resolved):
+        _read_as_before(network, found)
+    if network.model.motion != job.config.model.motion:
+        job = replace(job, resolved=with_motion(job.resolved, network.model.motion, CHOSEN))
     if job.ranks.first:
         describe_run(job.folder, job.resolved, identity, job.command)
     loader = _loader(job)
@@ -96,6 +111,13 @@ def _loader(job: Job) -> TrainingLoader:
         pin_memory=ranks.device.type == "cuda",
         epochs=config.train.epochs,
     )
+
+
+def _read_as_before(network: Recognizer, found: Checkpoint) -> None:
+    """Let the classifier read motion if that of the checkpoint does: the training clips have decided it then."""
+    width = found.tensors["network.classifier.weight"].shape[1]
+    if width != network.classifier.in_features:
+        network.read_motion(True)
 
 
 def _go_back(job: Job, trainer: Trainer, found: Checkpoint) -> None:
