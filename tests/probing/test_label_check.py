@@ -18,6 +18,7 @@ from clipshift.errors import ConfigError, DataError, OutputError
 from clipshift.probing.features import ClipFeatures
 from clipshift.probing.label_check import LabelCheck, rank_clips
 from clipshift.probing.label_page import check_page_place, write_label_page
+from clipshift.probing.strangers import distances_to_others, find_strangers
 
 CLASSES = ("run", "sit", "wave")
 
@@ -60,6 +61,36 @@ def test_right_labels_are_not_suspected() -> None:
     found = check(clips_of(truth), features_of(truth))
     assert found.suspects == ()
     assert [each.kind for each in found.findings()] == ["labels"]
+
+
+def test_videos_of_something_else_are_told_from_rare_ones(tmp_path: Path) -> None:
+    truth = [0] * 20 + [1] * 20 + [2] * 20
+    features = np.abs(features_of(truth)) + 1
+    random = np.random.default_rng(5)
+    for position in (7, 41):  # two of one kind
+        features[position] = np.arange(40) % 4 * 2 + random.normal(size=40) * 0.1
+    found = check(clips_of(truth), features)
+    assert {clip.name for clip in found.strangers} == {"run/take_7.mp4", "wave/take_41.mp4"}
+    assert all(clip.times > 1.3 for clip in found.strangers)
+    (finding,) = (each for each in found.findings("p.html") if each.kind == "stranger")
+    assert (finding.severity, finding.text) == ("warning", "2 clips look like no other clip of the data.")
+    assert "p.html" in str(finding.remedy)
+    assert [each["label"] for each in found.to_json()["strangers"]] == [clip.label for clip in found.strangers]
+    write_label_page(found, tmp_path / "page.html")
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "2 clips like no other</h1>" in html
+    assert html.index("Like no other clip") < html.index("wave/take_41.mp4")
+
+
+def test_clips_of_one_source_do_not_vouch_for_each_other() -> None:
+    random = np.random.default_rng(6)
+    features = random.normal(size=(30, 8)) * 0.1 + np.arange(8)
+    features[:4] = np.arange(8)[::-1] + random.normal(size=(4, 8)) * 0.01
+    alone = [[position] for position in range(30)]
+    assert find_strangers(distances_to_others(features, alone)) == []
+    assert sorted(find_strangers(distances_to_others(features, [[0, 1, 2, 3], *alone[4:]]))) == [0, 1, 2, 3]
+    assert find_strangers(distances_to_others(features[:19], [[0, 1, 2, 3], *alone[4:19]])) == []
+    assert np.isnan(distances_to_others(features[:3], alone[:3])).all()
 
 
 def test_features_that_tell_nothing_are_said() -> None:

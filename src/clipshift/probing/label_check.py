@@ -21,6 +21,7 @@ from clipshift.evaluation.metrics import wilson_interval
 from clipshift.parallel.prefetch import pick_threads
 from clipshift.probing.features import ClipFeatures, frozen_network, read_features
 from clipshift.probing.label_errors import margins, suspicious
+from clipshift.probing.strangers import distances_to_others, find_strangers
 from clipshift.progress import Progress
 from clipshift.training.folds import out_of_fold, sources_of_classes
 
@@ -63,6 +64,27 @@ class CheckedClip:
 
 
 @dataclass(frozen=True)
+class StrangeClip:
+    """A clip that looks like no other one of the data.
+
+    Attributes:
+        name: The clip's name in the data.
+        label: The class that it has.
+        times: How much farther it is from the nearest clips of other sources than the median clip is.
+        clip: Where it is.
+    """
+
+    name: str
+    label: str
+    times: float
+    clip: Clip = field(repr=False)
+
+    def line(self) -> str:
+        """One line for lists."""
+        return f"{self.name}: labeled {self.label}, {self.times:.1f} times as far from other clips as is usual here"
+
+
+@dataclass(frozen=True)
 class LabelCheck:
     """What was found.
 
@@ -76,6 +98,7 @@ class LabelCheck:
         largest: Clips of the largest class among them.
         notes: What to know about the check.
         reading: How clips are opened.
+        strangers: Clips that look like no other one, the strangest first.
     """
 
     source: str
@@ -86,6 +109,7 @@ class LabelCheck:
     largest: int
     notes: tuple[str, ...]
     reading: ReadingConfig = field(repr=False)
+    strangers: tuple[StrangeClip, ...] = ()
 
     @property
     def suspects(self) -> tuple[CheckedClip, ...]:
@@ -130,13 +154,21 @@ class LabelCheck:
             remedy = "look at them" + ("" if page is None else f" in {page}") + ", and move those that are wrong"
             names = tuple(clip.name for clip in self.suspects)
             found.append(Finding("warning", "label", text, names, tuple(c.line() for c in self.suspects), remedy))
+        if self.strangers:
+            verb = "looks" if len(self.strangers) == 1 else "look"
+            text = f"{plural(len(self.strangers), 'clip')} {verb} like no other clip of the data."
+            remedy = "look at them" + ("" if page is None else f" in {page}") + ", and take out what is of no class"
+            names = tuple(clip.name for clip in self.strangers)
+            found.append(Finding("warning", "stranger", text, names, tuple(c.line() for c in self.strangers), remedy))
         return tuple(found)
 
     def to_json(self) -> dict[str, Any]:
         """All that was found, for json.dumps: every clip in the order of the ranking."""
         ranked = [{key: value for key, value in _fields(clip).items() if key != "clip"} for clip in self.ranked]
+        strangers = [{"name": clip.name, "label": clip.label, "times": round(clip.times, 3)} for clip in self.strangers]
         values = {"features": self.features, "checked": len(self.ranked), "agreeing": self.agreeing}
-        return {**values, "can_tell": self.can_tell, "doubt": self.doubt, "notes": list(self.notes), "ranked": ranked}
+        values |= {"can_tell": self.can_tell, "doubt": self.doubt, "notes": list(self.notes)}
+        return {**values, "ranked": ranked, "strangers": strangers}
 
 
 def _fields(clip: CheckedClip) -> dict[str, Any]:
@@ -256,6 +288,16 @@ def rank_clips(
         largest=int(np.bincount(labels[checked]).max()),
         notes=tuple(dict.fromkeys([*notes, *_about_few(own.classes, sources)])),
         reading=reading or ReadingConfig(),
+        strangers=_strangers(own, distances_to_others(read.mean, groups)),
+    )
+
+
+def _strangers(manifest: Manifest, distances: np.ndarray) -> tuple[StrangeClip, ...]:
+    usual = max(float(np.nanmedian(distances)), 1e-12) if not np.isnan(distances).all() else 1.0
+    return tuple(
+        StrangeClip(clip.name, manifest.classes[clip.label or 0], float(distances[position]) / usual, clip)
+        for position in find_strangers(distances)
+        for clip in [manifest.clips[position]]
     )
 
 

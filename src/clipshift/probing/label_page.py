@@ -13,7 +13,7 @@ from clipshift.datasets.clip import plural
 from clipshift.errors import OutputError
 from clipshift.evaluation.report.strips import clip_strip
 from clipshift.files import check_replaceable, printable, write_whole
-from clipshift.probing.label_check import CheckedClip, LabelCheck
+from clipshift.probing.label_check import CheckedClip, LabelCheck, StrangeClip
 from clipshift.video import Limits
 
 MARK = b"clipshift check --with-model"
@@ -51,6 +51,8 @@ def write_label_page(check: LabelCheck, path: Path) -> None:
     template = environment.from_string(files("clipshift.probing").joinpath("labels.html").read_text(encoding="utf-8"))
     shown, count = check.suspects[:_MOST], len(check.suspects)
     headline = f"{plural(count, 'label')} to look at" if count else "No label looks wrong"
+    if check.strangers:
+        headline += f", {plural(len(check.strangers), 'clip')} like no other"
     html = template.render(
         name=printable(Path(check.source).name),
         headline=headline,
@@ -59,6 +61,7 @@ def write_label_page(check: LabelCheck, path: Path) -> None:
         notes=check.notes,
         suspects=_with_frames(check, shown),
         left_out=count - len(shown),
+        strangers=_with_frames(check, check.strangers[:_MOST]),
         next=_with_frames(check, check.ranked[count : count + _NEXT]),
         first=count,
         source=check.source,
@@ -74,8 +77,9 @@ def _printable(value: object) -> object:
     return printable(value) if type(value) is str else value  # and not what is marked as safe
 
 
-def _with_frames(check: LabelCheck, clips: Sequence[CheckedClip]) -> list[dict[str, object]]:
-    limits, found = Limits.of(check.reading), []
+def _with_frames(check: LabelCheck, clips: Sequence[CheckedClip | StrangeClip]) -> list[dict[str, object]]:
+    limits = Limits.of(check.reading)
+    found: list[dict[str, object]] = []
     for each in clips:
         pictures, gone = clip_strip(
             each.clip.path,
