@@ -74,11 +74,15 @@ _PROBE_ALONE = ("train.epochs=1", "optim.lr=1e-12")
 """The classifier stays the linear probe that it starts from, and so does all else."""
 COMPARISONS: dict[str, Comparison] = {
     BASELINE: Comparison("the recipe as it is"),
-    "still_probe": Comparison("linear probe on still frames, no training", ("model.architecture=tsn", *_PROBE_ALONE)),
-    "probe": Comparison("linear probe of the shifted network, no training", _PROBE_ALONE),
+    "still_probe": Comparison(
+        "linear probe on still frames, no training",
+        ("model.architecture=tsn", "model.motion=false", *_PROBE_ALONE),
+    ),
+    "probe": Comparison("linear probe of the shifted network, no training", ("model.motion=false", *_PROBE_ALONE)),
     "motion_probe": Comparison(
         "linear probe that reads motion, too, no training", ("model.motion=true", *_PROBE_ALONE)
     ),
+    "reads_no_motion": Comparison("the classifier reads no motion, whatever the clips say", ("model.motion=false",)),
     "reads_motion": Comparison("the classifier reads motion, too", ("model.motion=true",)),
     "reads_motion_tsn": Comparison(
         "the classifier reads motion, too; no shift", ("model.motion=true", "model.architecture=tsn")
