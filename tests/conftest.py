@@ -86,6 +86,16 @@ def seeded(shared: Path) -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def blank_pictures() -> Iterator[None]:
+    """The reports of a file's tests have blank pictures."""
+    from tests.drawing import draw_nothing
+
+    with pytest.MonkeyPatch.context() as patch:
+        draw_nothing(patch)
+        yield
+
+
 @pytest.fixture(scope="session")
 def small_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight MP4 files in a folder for each class."""

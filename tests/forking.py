@@ -15,6 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
+import pytest
+
+from tests.drawing import draw_nothing
+
+_BLANK = "--blank"
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -61,12 +66,16 @@ def exit_code(action: Callable[[], object]) -> int:
 
 
 class Commands:
-    """Runs `clipshift` commands; a context manager, as long as which the process lives that they are forked from."""
+    """Runs `clipshift` commands; a context manager, as long as which the process lives that they are forked from.
 
-    def __init__(self) -> None:
+    Args:
+        draws: Whether reports have pictures; otherwise these are blank.
+    """
+
+    def __init__(self, *, draws: bool = True) -> None:
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.forking"],
+            [sys.executable, "-m", "tests.forking", *([] if draws else [_BLANK])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -91,6 +100,9 @@ class Commands:
 def _serve() -> None:
     import clipshift.cli
     import clipshift.training.run  # with PyTorch, before the first fork
+
+    if _BLANK in sys.argv:
+        draw_nothing(pytest.MonkeyPatch())
 
     for line in sys.stdin:
         words, folder = json.loads(line)

@@ -54,7 +54,7 @@ def commands() -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def clipshift() -> Iterator[Commands]:
-    with Commands() as commands:
+    with Commands(draws=False) as commands:
         yield commands
 
 

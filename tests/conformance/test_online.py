@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -40,12 +42,17 @@ _FEW = ["tsm-mobilenetv2-online", "tsm test_resnet", "pptsmv2", "tsn test_convne
 few = of(_FEW)
 
 
-def _build(name: str) -> Recognizer:
-    """In double precision: deep networks of random weights make much of every rounding error."""
+@lru_cache(maxsize=4)  # as many as `_FEW`
+def _built(name: str) -> Recognizer:
     network = Recognizer(_causal(MODELS[name]), segments=SEGMENTS, classes=CLASSES, crop=CROP)
     # Which way channels are shifted is no part of the weights.
     network.load_state_dict(_network(name).state_dict())
     return network.eval().double()
+
+
+def _build(name: str) -> Recognizer:
+    """In double precision: deep networks of random weights make much of every rounding error."""
+    return copy.deepcopy(_built(name))
 
 
 def _frames(frames: int = SEGMENTS, streams: int = 2, seed: int = 2) -> Tensor:
@@ -85,15 +92,16 @@ def _clip(network: Recognizer, frames_TBCHW: Tensor) -> Tensor:
 
 @every_causal
 def test_step_by_step_are_the_logits_of_the_clip(name: str) -> None:
-    network, frames = _build(name), _frames()
+    # What does not hang on the backbone is tried with few: streams of a batch, and the average, which of TSM and of TSN
+    # is the answer to a clip; that folding keeps a network's numbers is tried with every one elsewhere.
+    network, frames = _build(name), _frames(streams=2 if name in _FEW else 1)
     expected = _offline(network, frames)
-    # That folding keeps a network's numbers is tried with every one elsewhere.
     for form in (network, inference_form(network)) if name in _FEW else (network,):
         answers, _ = _run(OnlineRecognizer(form), frames)
         single = torch.stack([each.frame for each in answers])
         assert _error(expected, single) <= 1e-9
-        # Of TSM and of TSN, the answer to a clip is the average over its frames.
-        assert _error(_clip(network, frames), answers[-1].average) <= 1e-9
+        if name in _FEW:
+            assert _error(_clip(network, frames), answers[-1].average) <= 1e-9
         for number, each in enumerate(answers, start=1):
             assert _error(single[:number].mean(dim=0), each.average) <= 1e-9
 

@@ -23,8 +23,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
+import pytest
+
 import clipshift.cli
 import clipshift.training.run  # with PyTorch, before the first fork
+from tests.drawing import draw_nothing
 from tests.forking import Ended, exit_code, fork
 
 PLACES = {
@@ -136,6 +139,7 @@ def _unused_port() -> int:
 
 
 if __name__ == "__main__":
+    draw_nothing(pytest.MonkeyPatch())
     done = []
     for words, count, end in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
         at = None if end is None else End(*end)

@@ -17,6 +17,8 @@ import clipshift
 from clipshift.datasets.motion import write_motion_clips
 from clipshift.errors import ConfigError, DataError, RunError, UserError, WeightsError
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 SMALL = (
     "model.backbone=test_resnet", "model.pretrained=false", "input.segments=4", "input.crop=32", "input.resize=36",
     "train.epochs=1", "train.batch_size=4", "data.workers=0", "train.device=cpu",

@@ -25,6 +25,8 @@ from clipshift.models.bundle import find_bundle, read_bundle
 from tests.datasets.clips import moving_frames, write_frames
 from tests.end_to_end.test_bad_input import SMALL
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 PATTERN = "frame{:06d}.jpg"
 MINE = f"data.frame_pattern={PATTERN}"
 OTHER = "data.frame_pattern=img_{:05d}.jpg"

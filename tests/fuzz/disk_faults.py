@@ -14,7 +14,6 @@ import argparse
 import ctypes
 import errno
 import hashlib
-import io
 import itertools
 import json
 import os
@@ -29,8 +28,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from PIL import Image
+import pytest
 
+from tests.drawing import draw_nothing
 from tests.fuzz.samples import SMALL, make_missing
 
 LIBRARY = "CLIPSHIFT_DISK_FAULTS"
@@ -373,7 +373,7 @@ def main() -> int:
         for name in LOADED:
             with suppress(ModuleNotFoundError):  # an engine may be missing
                 import_module(name)  # once for all that are forked
-        _draw_nothing()
+        draw_nothing(pytest.MonkeyPatch())  # and undoes nothing
         bad = sum(go_through(name, samples, Path(folder).resolve(), options) for name in options.commands)
     return int(bad > 0)
 
@@ -392,16 +392,6 @@ def spread(numbers: list[int], most: int) -> list[int]:
     if not most or most >= len(numbers):
         return numbers
     return [numbers[n * (len(numbers) - 1) // max(1, most - 1)] for n in range(most)]
-
-
-def _draw_nothing() -> None:
-    """Reports get blank plots: drawing is half of the time of a small training, and writes nothing."""
-    from clipshift.evaluation.report import canvas, page
-
-    blank = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(blank, "png")
-    for module in (canvas, page):
-        module.render = lambda *_: blank.getvalue()  # type: ignore[attr-defined]
 
 
 def go_through(name: str, samples: Path, scratch: Path, options: argparse.Namespace) -> int:

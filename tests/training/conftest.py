@@ -18,6 +18,11 @@ CONFIG = Config(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _blank_pictures(blank_pictures: None) -> None:
+    """What a report shows is tried in tests/evaluation."""
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_classes(tmp_path_factory.mktemp("data"), ["a", "b"], 5)
