@@ -14,12 +14,19 @@ import pytest
 
 import clipshift.cli
 from clipshift.cli import app
+from tests.conftest import MakeExport
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(clipshift.cli.__file__).parents[1]
 FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 ODD = [b"b\xffd.mp4", b"esc\x1b[31m.mp4", b"x :smile: \xf0\x9f\x8e\xac.mp4", b"line\nbreak.mp4"]
+
+
+@pytest.fixture(scope="module")
+def gate(exported: MakeExport) -> Path:
+    """An export: what commands say does not hang on the engine, and this one starts without PyTorch."""
+    return exported("onnx").folder
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +54,10 @@ def run(
     )
 
 
-def test_names_of_all_kinds_in_text_and_in_json(small_model: Path, odd_clips: Path, tmp_path: Path) -> None:
+def test_names_of_all_kinds_in_text_and_in_json(gate: Path, odd_clips: Path, tmp_path: Path) -> None:
     """A narrow encoding, bytes that are no text, what controls terminals, and codes of emojis."""
     out = tmp_path / "out.jsonl"
-    done = run("predict", small_model, odd_clips, "--json", out, PYTHONIOENCODING="cp1252", PYTHONUTF8="0")
+    done = run("predict", gate, odd_clips, "--json", out, PYTHONIOENCODING="cp1252", PYTHONUTF8="0")
     assert done.returncode == 0, done.stderr
     text = done.stdout.decode("cp1252")
     assert len(text.splitlines()) == len(ODD)
@@ -60,17 +67,17 @@ def test_names_of_all_kinds_in_text_and_in_json(small_model: Path, odd_clips: Pa
     assert {os.fsencode(Path(row["path"]).name) for row in rows} == set(ODD)
 
 
-def test_json_on_standard_output_is_json_in_every_encoding(small_model: Path, odd_clips: Path) -> None:
-    done = run("predict", small_model, odd_clips, "--json", "-", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+def test_json_on_standard_output_is_json_in_every_encoding(gate: Path, odd_clips: Path) -> None:
+    done = run("predict", gate, odd_clips, "--json", "-", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert {os.fsencode(Path(row["path"]).name) for row in rows} == set(ODD)
 
 
-def test_paths_come_from_standard_input(small_model: Path, small_clips: Path, odd_clips: Path) -> None:
+def test_paths_come_from_standard_input(gate: Path, small_clips: Path, odd_clips: Path) -> None:
     clip = min(small_clips.rglob("*.mp4"))
     lines = [os.fsencode(clip), os.fsencode(odd_clips) + b"/" + ODD[0], b""]
-    done = run("predict", small_model, "-", "--json", "-", given=b"\r\n".join(lines))
+    done = run("predict", gate, "-", "--json", "-", given=b"\r\n".join(lines))
     assert done.returncode == 0, done.stderr
     assert [os.fsencode(json.loads(line)["path"]) for line in done.stdout.splitlines()] == lines[:2]
 
@@ -83,8 +90,8 @@ def test_paths_come_from_standard_input(small_model: Path, small_clips: Path, od
         ("check", "CLIPS", "--json", "/dev/full"),
     ],
 )
-def test_a_full_disk_is_said_in_words(words: tuple[str, ...], small_model: Path, small_clips: Path) -> None:
-    places = {"MODEL": str(small_model), "CLIPS": str(small_clips)}
+def test_a_full_disk_is_said_in_words(words: tuple[str, ...], gate: Path, small_clips: Path) -> None:
+    places = {"MODEL": str(gate), "CLIPS": str(small_clips)}
     done = run(*(places.get(word, word) for word in words))
     assert done.returncode == 2
     said = done.stderr.decode()

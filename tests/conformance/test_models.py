@@ -53,7 +53,7 @@ _MORE = {
     "tsm lcnet_050": _more("tsm", "lcnet_050"),
     "tsm mobilenetv1_100": _more("tsm", "mobilenetv1_100"),
     "tsn lcnetv2_base": _more("tsn", "lcnetv2_base"),
-    "tsn test_convnext": _more("tsn", "test_convnext"),
+    "tsn test_convnext2": _more("tsn", "test_convnext2"),
     "tsn test_vit": _more("tsn", "test_vit"),
 }
 MODELS = {**{name: entry.model for name, entry in ZOO.items()}, **_MORE}
@@ -93,7 +93,7 @@ _ONE_OF_A_KIND = [
     "tsm-mobilenetv2-online",
     "tsm-mobilenetv3",
     "pptsmv2-16f-attention",
-    "tsn test_convnext",
+    "tsn test_convnext2",
     "tsn test_vit",
 ]
 one_of_a_kind = of(_ONE_OF_A_KIND)

@@ -38,7 +38,7 @@ CAUSAL = [
     and _causal(MODELS[name]) not in [_causal(MODELS[other]) for other in KINDS[:number]]
 ]
 every_causal = of(CAUSAL)
-_FEW = ["tsm-mobilenetv2-online", "tsm test_resnet", "pptsmv2", "tsn test_convnext"]
+_FEW = ["tsm-mobilenetv2-online", "tsm test_resnet", "pptsmv2", "tsn test_convnext2"]
 few = of(_FEW)
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from tests.drawing import draw_nothing
 from tests.video.making import (
     make_folder,
     make_video,
@@ -136,7 +138,9 @@ def make_trained(folder: Path) -> None:
     from clipshift.datasets.motion import write_motion_clips
 
     clips = write_motion_clips(folder / "clips", clips_per_class=2, validation_per_class=1, frames=6, size=40)
-    clipshift.train(clips, *SMALL, out=folder / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        draw_nothing(patch)
+        clipshift.train(clips, *SMALL, out=folder / "run")
     clipshift.export(folder / "run", to="onnx", out=folder / "export", data=clips / "val", license="Apache-2.0")
 
 

@@ -224,7 +224,9 @@ def test_two_ranks_train_both_networks(clips: Path, partner: Path, tmp_path: Pat
         "train.batch_size=2",
         "distill.method=mutual",
         f"distill.teacher=[{partner}]",
+        "train.epochs=1",
         "train.examine=false",
+        "train.unknown=false",
     )
     command = [*words, "train", str(clips), *settings, "--out", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
