@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
-import openvino
 import torch
 from common import ratio, take_turns, write_json
 from onnx import ModelProto, helper
@@ -28,6 +28,7 @@ from PIL import Image
 from clipshift.config import InputConfig, ModelConfig, ModelSpec
 from clipshift.exporting.onnx_graph import OPSET, preprocessing_to_onnx
 from clipshift.exporting.openvino_graph import from_onnx
+from clipshift.inference.engines.openvino import the_core
 from clipshift.preprocessing.onnx_nodes import FLOAT, UINT8, Nodes, Value
 from clipshift.preprocessing.transforms import cut_views, evaluation_views, scaled_size
 
@@ -98,13 +99,13 @@ def in_onnxruntime(model: ModelProto, threads: int) -> Run:
 def in_openvino(model: ModelProto, threads: int) -> Run:
     """The graph in OpenVINO."""
     chosen = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(from_onnx(model), "CPU", chosen)
+    compiled = the_core().compile_model(from_onnx(model), "CPU", chosen)
     return lambda frames: np.array(compiled([frames[None]])["views"])
 
 
 _ENGINES = {
     f"ONNX Runtime {onnxruntime.__version__}": in_onnxruntime,
-    f"OpenVINO {openvino.__version__.partition('-')[0]}": in_openvino,
+    f"OpenVINO {version('openvino').partition('-')[0]}": in_openvino,
 }
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import clipshift  # before OpenVINO, which else tells its makers of every test that imports it
+
 if TYPE_CHECKING:
     from clipshift import Exported
     from clipshift.inference.export_folder import Target
@@ -116,7 +118,6 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def exported(small_model: Path, small_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeExport:
     """The small model as exported to a target, in float32, taking frames; once for all tests."""
-    import clipshift
     from tests.exporting.making import graphs_made_once
 
     @cache

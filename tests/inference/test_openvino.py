@@ -13,6 +13,7 @@ TWO_THREADS = """
 import sys
 import threading
 
+import clipshift  # before OpenVINO, which else tells its makers that it is used
 import numpy as np
 import openvino
 from openvino import opset13 as operators
