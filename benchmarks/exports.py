@@ -37,9 +37,8 @@ from common import ratio, take_turns, write_json
 import clipshift
 from clipshift.config import DataConfig, ModelSpec, resolve
 from clipshift.datasets import read_dataset
-from clipshift.datasets.clip import Clip
+from clipshift.datasets.clip import Clip, evenly
 from clipshift.errors import UserError
-from clipshift.exporting.check_clips import spread
 from clipshift.exporting.export import write_files
 from clipshift.exporting.parity import compare
 from clipshift.exporting.quantization.accuracy_control import Demands
@@ -92,8 +91,8 @@ class Clips:
     def __init__(self, data: str, *, ranges: int, compared: int) -> None:
         dataset = read_dataset(data, DataConfig())
         self.data = data
-        self.training = spread(dataset.train.clips, ranges)
-        self.validation = spread(dataset.validation.clips, compared)
+        self.training = evenly(dataset.train.clips, ranges)
+        self.validation = evenly(dataset.validation.clips, compared)
 
 
 def seeded_model(name: str, clips: Sequence[Clip], folder: Path) -> None:
@@ -213,7 +212,7 @@ def measure(model: Path, forms: Sequence[str], clips: Clips, folder: Path, *, th
     settings = trained.spec.input
     frames = [
         decode(clip.path, frame_sets(settings.sampling, probe(clip.path).frames, settings.segments)[0])
-        for clip in spread(clips.validation, _TIMED)
+        for clip in evenly(clips.validation, _TIMED)
     ]
 
     def work(one_set: Callable[[np.ndarray], object]) -> Callable[[], object]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from clipshift.config import InputConfig, ReadingConfig, Region
 from clipshift.datasets.fragments import fragment
@@ -14,6 +15,8 @@ from clipshift.files import printable
 from clipshift.remote import RemoteFile
 from clipshift.temporal.segments import Segment
 from clipshift.video import ClipReader, Limits, Span, open_clip
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -241,6 +244,11 @@ def some(names: list[str], most: int = 3) -> str:
     """The first names of a list, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many of the items, evenly from first to last."""
+    return [items[number * len(items) // most] for number in range(most)] if len(items) > most else list(items)
 
 
 def plural(count: int, word: str) -> str:

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from clipshift.config import ModelSpec
+from clipshift.datasets.clip import evenly
 from clipshift.datasets.manifest import Clip, Manifest
 from clipshift.evaluation.metrics import wilson_interval
 from clipshift.files import from_json, to_json, write_whole
@@ -245,10 +246,7 @@ def trial_of(name: str, before: np.ndarray, after: np.ndarray) -> Trial:
 
 def spread(manifest: Manifest, most: int) -> list[Clip]:
     """At most so many clips, from all classes alike: every n-th in the order of the labels."""
-    ordered = sorted(manifest.clips, key=lambda clip: (clip.label or 0, clip.name))
-    if len(ordered) <= most:
-        return ordered
-    return [ordered[number * len(ordered) // most] for number in range(most)]
+    return evenly(sorted(manifest.clips, key=lambda clip: (clip.label or 0, clip.name)), most)
 
 
 _EXAMINATION = TypeAdapter(Examination)

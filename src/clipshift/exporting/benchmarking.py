@@ -16,9 +16,9 @@ import numpy as np
 
 from clipshift._version import __version__
 from clipshift.config import Settings
-from clipshift.datasets.clip import Clip
+from clipshift.datasets.clip import Clip, evenly
 from clipshift.errors import ExportError, VideoError
-from clipshift.exporting.check_clips import GENERATED, generated_clips, spread
+from clipshift.exporting.check_clips import GENERATED, generated_clips
 from clipshift.files import to_json, write_whole
 from clipshift.inference.predictor import Model, load
 from clipshift.inference.scorer import one_line
@@ -180,7 +180,7 @@ def benchmark(
         if videos is None:
             clips, source = stack.enter_context(generated_clips()), GENERATED
         else:
-            clips, source = spread(find_clips_of(videos, opened[0].spec.reading), _MOST_CLIPS), str(videos)
+            clips, source = evenly(find_clips_of(videos, opened[0].spec.reading), _MOST_CLIPS), str(videos)
         speeds = _measure(opened, [str(model) for model in models], clips, repeat)
     found = Benchmark(tuple(speeds), len(clips), source, describe_machine())
     if out is not None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from clipshift.config import DataConfig, ModelSpec, ReadingConfig
-from clipshift.datasets.clip import Clip
+from clipshift.datasets.clip import Clip, evenly
 from clipshift.datasets.folders import is_frame_folder, subfolders
 from clipshift.datasets.fragments import stored_region
 from clipshift.datasets.lists import LIST_SUFFIXES, gives_labels
@@ -99,7 +99,7 @@ def calibration_clips(data: str | Path, spec: ModelSpec) -> CalibrationClips:
         label = None if clip.label is None else places[clip.label]
         return replace(clip, label=label, labels=tuple(sorted(places[each] for each in clip.labels)))
 
-    parts = (spread(dataset.train.clips, 128), spread(dataset.validation.clips, 64))
+    parts = (evenly(dataset.train.clips, 128), evenly(dataset.validation.clips, 64))
     return CalibrationClips(*([of_model(clip) for clip in part] for part in parts))
 
 
@@ -139,10 +139,3 @@ def generated_clips() -> Iterator[list[Clip]]:
     with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch:
         folder = write_motion_clips(Path(scratch) / "clips", clips_per_class=1, validation_per_class=2, size=128)
         yield find_clips_of(folder / "val", ReadingConfig())
-
-
-def spread(clips: Sequence[Clip], most: int) -> list[Clip]:
-    """At most so many of the clips, evenly from first to last."""
-    if len(clips) <= most:
-        return list(clips)
-    return [clips[number * len(clips) // most] for number in range(most)]

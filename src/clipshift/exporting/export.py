@@ -17,7 +17,7 @@ import yaml
 from clipshift._version import __version__
 from clipshift.config import Crops, ModelSpec, Settings, with_reading
 from clipshift.config.model_spec import MODEL_FOLDER
-from clipshift.datasets.clip import Clip, some
+from clipshift.datasets.clip import Clip, evenly, some
 from clipshift.errors import ConfigError, ExportError
 from clipshift.exporting.card import card_text
 from clipshift.exporting.check_clips import (
@@ -26,7 +26,6 @@ from clipshift.exporting.check_clips import (
     calibration_clips,
     find_labeled,
     generated_clips,
-    spread,
     validation_clips,
 )
 from clipshift.exporting.comparison import Answers, answer
@@ -325,14 +324,14 @@ def _clips(
         yield calibration.all(), "of the calibration and its validation"
         return
     if data is not None:
-        yield spread(find_labeled(data, trained.spec), MOST_CLIPS), printable(str(data))
+        yield evenly(find_labeled(data, trained.spec), MOST_CLIPS), printable(str(data))
         return
     run = trained.reference.run
     clips = [] if run is None else validation_clips(run)
     if trained.spec.labels == "several":  # a run folder does not tell all labels of a clip
         clips = [replace(clip, label=None) for clip in clips]
     if clips:
-        yield spread(clips, MOST_CLIPS), "the run's validation clips"
+        yield evenly(clips, MOST_CLIPS), "the run's validation clips"
         return
     with generated_clips() as made:
         yield made, GENERATED

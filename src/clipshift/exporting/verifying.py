@@ -12,9 +12,9 @@ import jinja2
 
 from clipshift._version import __version__
 from clipshift.config import Settings
-from clipshift.datasets.clip import Clip
+from clipshift.datasets.clip import Clip, evenly
 from clipshift.errors import DataError, ExportError
-from clipshift.exporting.check_clips import find_labeled, spread
+from clipshift.exporting.check_clips import find_labeled
 from clipshift.exporting.comparison import (
     AGREEMENT,
     ALLOWED_WITHIN,
@@ -160,7 +160,7 @@ def verify(
     trained = load(model, device="cpu", settings=settings)
     found_exports = [_read(name, trained) for name in exports]
     clips = find_labeled(data, trained.spec)
-    clips = spread(clips, most) if most else clips
+    clips = evenly(clips, most) if most else clips
     known: dict[tuple[str, int], Answers] = {}
     rows: list[EngineRow] = []
     for name, (folder, export) in zip(exports, found_exports, strict=True):

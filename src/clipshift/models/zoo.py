@@ -159,8 +159,7 @@ def zoo_name(model: ModelConfig, segments: int | None) -> str:
     """
 
     def parts(model: ModelConfig) -> tuple[object, ...]:
-        online = model.is_past_only
-        return model.architecture, model.backbone, model.activation, model.temporal_attention, online
+        return model.architecture, model.backbone, model.activation, model.temporal_attention, model.is_past_only
 
     named = [name for name, entry in ZOO.items() if parts(entry.model) == parts(model)]
     exact = [name for name in named if ZOO[name].segments == segments]

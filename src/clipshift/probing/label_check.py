@@ -148,18 +148,18 @@ class LabelCheck:
         if self.doubt is not None:
             remedy = "try --weights of a model that knows such videos"
             found.append(Finding("warning", "labels", self.doubt, remedy=remedy))
+        where = "" if page is None else f" in {page}"
         if self.can_tell and self.suspects:
             verb = "looks as if it had" if len(self.suspects) == 1 else "look as if they had"
             text = f"{plural(len(self.suspects), 'clip')} of {len(self.ranked)} {verb} a wrong label."
-            remedy = "look at them" + ("" if page is None else f" in {page}") + ", and move those that are wrong"
-            names = tuple(clip.name for clip in self.suspects)
-            found.append(Finding("warning", "label", text, names, tuple(c.line() for c in self.suspects), remedy))
+            found.append(
+                _to_look_at("label", text, self.suspects, f"look at them{where}, and move those that are wrong")
+            )
         if self.strangers:
             verb = "looks" if len(self.strangers) == 1 else "look"
             text = f"{plural(len(self.strangers), 'clip')} {verb} like no other clip of the data."
-            remedy = "look at them" + ("" if page is None else f" in {page}") + ", and take out what is of no class"
-            names = tuple(clip.name for clip in self.strangers)
-            found.append(Finding("warning", "stranger", text, names, tuple(c.line() for c in self.strangers), remedy))
+            remedy = f"look at them{where}, and take out what is of no class"
+            found.append(_to_look_at("stranger", text, self.strangers, remedy))
         return tuple(found)
 
     def to_json(self) -> dict[str, Any]:
@@ -169,6 +169,11 @@ class LabelCheck:
         values = {"features": self.features, "checked": len(self.ranked), "agreeing": self.agreeing}
         values |= {"can_tell": self.can_tell, "doubt": self.doubt, "notes": list(self.notes)}
         return {**values, "ranked": ranked, "strangers": strangers}
+
+
+def _to_look_at(kind: str, text: str, clips: Sequence[CheckedClip | StrangeClip], remedy: str) -> Finding:
+    names, lines = tuple(clip.name for clip in clips), tuple(clip.line() for clip in clips)
+    return Finding("warning", kind, text, names, lines, remedy)
 
 
 def _fields(clip: CheckedClip) -> dict[str, Any]:
@@ -293,12 +298,11 @@ def rank_clips(
 
 
 def _strangers(manifest: Manifest, distances: np.ndarray) -> tuple[StrangeClip, ...]:
-    usual = max(float(np.nanmedian(distances)), 1e-12) if not np.isnan(distances).all() else 1.0
-    return tuple(
-        StrangeClip(clip.name, manifest.classes[clip.label or 0], float(distances[position]) / usual, clip)
-        for position in find_strangers(distances)
-        for clip in [manifest.clips[position]]
-    )
+    found: list[StrangeClip] = []
+    for position in find_strangers(distances):
+        clip, times = manifest.clips[position], float(distances[position] / max(np.nanmedian(distances), 1e-12))
+        found.append(StrangeClip(clip.name, manifest.classes[clip.label or 0], times, clip))
+    return tuple(found)
 
 
 def _about_few(classes: Sequence[str], sources: Sequence[int]) -> list[str]:

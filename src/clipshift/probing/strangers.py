@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from clipshift.inference.known_clips import unit_length
+
 _NEAREST = 3
 """Distances are to the mean of so many of the nearest clips: two strangers of one kind do not hide each other."""
 _FENCE = 2.0
@@ -27,16 +29,12 @@ def distances_to_others(features_ND: np.ndarray, groups: Sequence[Sequence[int]]
     Returns:
         float64 (N,), 1 - cosine in [0, 2], the mean over the three nearest; NaN where no other source has three clips.
     """
-    lengths = np.linalg.norm(features_ND, axis=1, keepdims=True)
-    unit = features_ND.astype(np.float64) / lengths.clip(1e-12)
-    likeness = unit @ unit.T
-    for group in groups:
-        likeness[np.ix_(group, group)] = np.nan
+    unit = unit_length(features_ND).astype(np.float64)
     found = np.full(len(unit), np.nan)
-    for position, row in enumerate(likeness):
-        others = row[~np.isnan(row)]
-        if len(others) >= _NEAREST:
-            found[position] = 1 - np.partition(others, -_NEAREST)[-_NEAREST:].mean()
+    for group in groups:
+        likeness = np.delete(unit[group] @ unit.T, group, axis=1)
+        if likeness.shape[1] >= _NEAREST:
+            found[group] = 1 - np.partition(likeness, -_NEAREST, axis=1)[:, -_NEAREST:].mean(axis=1)
     return found
 
 

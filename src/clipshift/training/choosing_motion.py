@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from clipshift.config import Config, Resolved
+from clipshift.datasets.clip import evenly
 from clipshift.training.folds import out_of_fold
 from clipshift.weights.loading import spec_of_weights
 
@@ -126,10 +127,7 @@ def _some(labels: np.ndarray) -> np.ndarray:
     of_class: dict[int, list[int]] = defaultdict(list)
     for position, label in enumerate(labels.tolist()):
         of_class[label].append(position)
-    classes = [of_class[label] for label in sorted(of_class)]
-    if len(classes) > _MOST_CLASSES:
-        classes = [classes[number * len(classes) // _MOST_CLASSES] for number in range(_MOST_CLASSES)]
+    classes = evenly([of_class[label] for label in sorted(of_class)], _MOST_CLASSES)
     if sum(map(len, classes)) > _MOST_CLIPS:
-        most = _MOST_CLIPS // len(classes)
-        classes = [[own[n * len(own) // most] for n in range(most)] if len(own) > most else own for own in classes]
+        classes = [evenly(own, _MOST_CLIPS // len(classes)) for own in classes]
     return np.array(sorted(position for own in classes for position in own), dtype=np.int64)

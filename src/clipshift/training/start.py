@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
 
 from clipshift.config import Config, Resolved
 from clipshift.config.schema import ModelConfig
-from clipshift.datasets import DataSet
+from clipshift.datasets import DataSet, Manifest
 from clipshift.datasets.spans import BACKGROUND
 from clipshift.datasets.split import clip_groups
 from clipshift.errors import DataError
@@ -169,9 +170,9 @@ def _start_from_probe(
     """Fit the classifier; returns whether it reads motion."""
     if motion_open:
         network.read_motion(True)
-    x, y, positions = _training_features(network, dataset, config, ranks, reporter)
-    parts = 1 + len(network.distances)
-    if motion_open and not _motion_helps(x.view(len(x), parts, -1), y, positions, dataset, reporter):
+    x, clips = _training_features(network, dataset, config, ranks, reporter)
+    y, parts = torch.tensor(clips.labels()), 1 + len(network.distances)
+    if motion_open and not _motion_helps(x.view(len(x), parts, -1), clips, reporter):
         network.read_motion(False)
         x, parts = x[:, : x.shape[1] // parts].contiguous(), 1
     weight, bias = fit_linear_probe(x, y, len(dataset.classes), parts=parts)
@@ -181,13 +182,9 @@ def _start_from_probe(
     return network.model.motion
 
 
-def _motion_helps(
-    features_NPD: torch.Tensor, labels: torch.Tensor, positions: list[int], dataset: DataSet, reporter: Reporter
-) -> bool:
-    place = {position: row for row, position in enumerate(positions)}
-    groups = clip_groups(dataset.train, across_classes=True)
-    read = [[place[position] for position in group if position in place] for group in groups]
-    choice = choose_motion(features_NPD.numpy(), labels.numpy(), read)
+def _motion_helps(features_NPD: torch.Tensor, clips: Manifest, reporter: Reporter) -> bool:
+    groups = clip_groups(clips, across_classes=True)
+    choice = choose_motion(features_NPD.numpy(), np.array(clips.labels()), groups)
     if choice is None:
         reporter.say(
             "Clips of so few sources cannot tell whether to read motion, so the classifier does not "
@@ -202,7 +199,8 @@ def _start_new_rows(
     network: Recognizer, dataset: DataSet, config: Config, old: OldModel, ranks: Ranks, reporter: Reporter
 ) -> None:
     """Start the classifier's rows of new classes from a linear probe that leaves those of the old ones as they are."""
-    x, y, _ = _training_features(network, dataset, config, ranks, reporter)
+    x, clips = _training_features(network, dataset, config, ranks, reporter)
+    y = torch.tensor(clips.labels())
     count = len(old.classes)
     remembered = remembered_clips(dataset, old)
     if remembered is not None:
@@ -226,10 +224,10 @@ def _set_classifier(network: Recognizer, weight: torch.Tensor, bias: torch.Tenso
 
 def _training_features(
     network: Recognizer, dataset: DataSet, config: Config, ranks: Ranks, reporter: Reporter
-) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
-    """What the classifier reads of the clips that can be read, `(N, D)`, their labels `(N,)`, and their positions."""
+) -> tuple[torch.Tensor, Manifest]:
+    """What the classifier reads of the training clips that can be read, `(N, D)`, and these clips."""
     network.to(ranks.device).eval()
-    features, labels, positions = [], [], []
+    features, clips = [], []
     with torch.inference_mode(), reporter.phase("linear probe", len(dataset.train)) as phase:
         workers = pick_threads("auto")
         for done, read in enumerate(
@@ -240,10 +238,9 @@ def _training_features(
                 continue
             clips_BTCHW = normalize(read.views.to(ranks.device), config.input.mean, config.input.std)
             features.append(network.summarize(network.features(clips_BTCHW)).cpu())
-            labels.append(read.clip.label)
-            positions.append(done - 1)
+            clips.append(read.clip)
     if not features:
         raise DataError(
             "Not one training clip could be read.", where=dataset.train.source, remedy="clipshift check DATA"
         )
-    return torch.cat(features), torch.tensor(labels), positions
+    return torch.cat(features), Manifest(dataset.train.source, dataset.classes, tuple(clips))

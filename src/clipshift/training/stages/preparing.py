@@ -47,33 +47,34 @@ def prepare(job: Job, others: Others) -> Run:
     bad = _bad_samples(job, records)
     # Read by one and given to all: on several machines the others may not see its disk.
     found = job.ranks.on_rank_zero(lambda: load_checkpoint(job.checkpoints))
-    resumed = found is not None
-    weights = None if resumed else job.weights
-    network = starting_network(
-        job.dataset,
-        job.config,
-        weights,
-        resumed,
-        job.ranks,
-        job.reporter,
-        job.old,
-        motion_open=motion_is_open(job.resolved),
-    )
-    if found is not None and motion_is_open(job.resolved):
-        _read_as_before(network, found)
+    network = _starting_network(job, found)
     if network.model.motion != job.config.model.motion:
         job = replace(job, resolved=with_motion(job.resolved, network.model.motion, CHOSEN))
     if job.ranks.first:
         describe_run(job.folder, job.resolved, identity, job.command)
     loader = _loader(job)
     updates = -(-loader.steps // job.config.train.accumulate)
-    objective = build_objective(job, others, resumed=resumed)
+    objective = build_objective(job, others, resumed=found is not None)
     trainer = Trainer(network, job.config, job.ranks, updates_per_epoch=updates, objective=objective)
     if found is not None:
         _go_back(job, trainer, found)
     run = Run(job, identity, trainer, loader, bad)
     _say_training(run)
     return run
+
+
+def _starting_network(job: Job, found: Checkpoint | None) -> Recognizer:
+    """The network of a fresh run, or one that the checkpoint's weights fit."""
+    resumed, is_open = found is not None, motion_is_open(job.resolved)
+    weights = None if resumed else job.weights
+    network = starting_network(
+        job.dataset, job.config, weights, resumed, job.ranks, job.reporter, job.old, motion_open=is_open
+    )
+    if found is not None and is_open:  # decided when the run began, which the width of its classifier tells
+        width = found.tensors["network.classifier.weight"].shape[1]
+        if width != network.classifier.in_features:
+            network.read_motion(True)
+    return network
 
 
 def _identify(job: Job, others: Others, records: Sequence[ClipRecord]) -> dict[str, Any]:
@@ -111,13 +112,6 @@ def _loader(job: Job) -> TrainingLoader:
         pin_memory=ranks.device.type == "cuda",
         epochs=config.train.epochs,
     )
-
-
-def _read_as_before(network: Recognizer, found: Checkpoint) -> None:
-    """Let the classifier read motion if that of the checkpoint does: the training clips have decided it then."""
-    width = found.tensors["network.classifier.weight"].shape[1]
-    if width != network.classifier.in_features:
-        network.read_motion(True)
 
 
 def _go_back(job: Job, trainer: Trainer, found: Checkpoint) -> None:
